@@ -1,0 +1,36 @@
+"""genseg: from 9 to 100 expert-labelled scans to a segmentation model that can be trusted."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genseg.api import check, fit, load, plan
+    from genseg.config import Plan, Settings
+    from genseg.errors import GensegError
+    from genseg.predict.model import Model
+
+__all__ = ["GensegError", "Model", "Plan", "Settings", "check", "fit", "load", "plan"]
+
+_HOMES = {
+    "GensegError": "genseg.errors",
+    "Model": "genseg.predict.model",
+    "Plan": "genseg.config",
+    "Settings": "genseg.config",
+    "check": "genseg.api",
+    "fit": "genseg.api",
+    "load": "genseg.api",
+    "plan": "genseg.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `import genseg` costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'genseg' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

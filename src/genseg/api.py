@@ -1,0 +1,84 @@
+"""The verbs of genseg as functions: `check`, `plan`, `fit`, `load`.
+
+Torch is imported inside the functions that need it, so that checking data is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from genseg.config import Plan, Settings
+from genseg.data.check import Examination, examine
+from genseg.data.index import index_dataset
+from genseg.data.load import LoadOptions
+from genseg.data.readers import ReadOptions
+from genseg.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from genseg.predict.model import Model
+
+
+def check(
+    data: Path | str,
+    *,
+    mask_repair: Literal["stop", "nearest"] = "stop",
+    pages: Literal["stop", "volume"] = "stop",
+    nan_to: Literal["stop", "min"] = "stop",
+    progress: Progress = silent,
+) -> Examination:
+    """Read every case of a data set as training would, and judge it.
+
+    data: folder of scans and masks in any known lay-out, or a CSV list. The other settings are those of `Settings`.
+    Returns statistics, label map and warnings. Raises DataError with every fault that stops.
+    """
+    index = index_dataset(Path(data))
+    options = LoadOptions(ReadOptions(pages, nan_to, index.channels_last_axis), mask_repair)
+    return examine(index, options, progress=lambda done, total: progress("Reading", done, total))
+
+
+def plan(data: Path | str, settings: Settings | None = None, *, progress: Progress = silent) -> Plan:
+    """Derive from data and machine how training would go.
+
+    Returns a plan that can be written by `to_yaml`, edited, and given to `fit`. Raises DataError, SettingsError.
+    """
+    from genseg.training.data import gather
+    from genseg.training.device import choose_machine
+
+    settings = settings or Settings()
+    machine = choose_machine(settings.device, settings.precision)
+    return gather(Path(data), settings, None, machine, progress).plan
+
+
+def fit(
+    data: Path | str,
+    out: Path | str,
+    *,
+    settings: Settings | None = None,
+    plan: Plan | None = None,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> Model:
+    """Train a segmenter on a data set and leave everything about it in the run folder `out`.
+
+    data: folder of scans and masks in any known lay-out, or a CSV list. settings: see `Settings`; a resumed run takes
+    those that it began with. plan: made by `genseg.plan` where None.
+
+    Returns the model. Raises DataError for faults of the data, SettingsError, RunError where `out` is not empty (or,
+    resuming, is no run folder or the data have changed), TrainingError where the loss is not finite.
+    """
+    from genseg.predict.model import load_model
+    from genseg.training.run import run_training
+
+    folder = run_training(Path(data), Path(out), settings or Settings(), plan, resume=resume, progress=progress)
+    model = load_model(folder.path, (settings or Settings()).device)
+    if not (folder.path / "validation" / "report.html").is_file():
+        model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
+    return model
+
+
+def load(run: Path | str, *, device: str = "auto") -> Model:
+    """Load the model of a finished run folder. Raises RunError where there is none, DeviceError for an absent device."""
+    from genseg.predict.model import load_model
+
+    return load_model(run, device)

@@ -1,0 +1,39 @@
+"""The command line. Each verb calls one function of the public interface; see `verbs`."""
+
+from __future__ import annotations
+
+import sys
+
+from genseg.errors import GensegError
+
+
+def main() -> None:
+    """Run the command that the arguments name.
+
+    Exit codes: 0 done; 2 refused, the message says what to change; 4 the disk or a folder failed; 130 interrupted.
+    """
+    from genseg.cli.verbs import app
+
+    try:
+        app()
+    except GensegError as error:
+        _show(error)
+        sys.exit(2)
+    except OSError as error:
+        _show(error)
+        sys.exit(4)
+
+
+def _show(error: GensegError | OSError) -> None:
+    """Say on the error stream what is wrong, as a table where there is a list of faults."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from genseg.cli.tables import faults_table
+    from genseg.errors import DataError
+
+    console = Console(stderr=True)
+    if isinstance(error, DataError):
+        console.print(faults_table(error.faults, f"Cannot be used: {len(error.faults)} fault(s)"))
+    else:
+        console.print(Text.assemble(("Error: ", "bold red"), str(error)))

@@ -1,0 +1,70 @@
+"""Command-line options made from the fields of `Settings`, so that a setting is named and described once."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from genseg.config import Settings
+
+Command = TypeVar("Command", bound=Callable[..., None])
+_METAVARS = {int: "<int>", float: "<float>", str: "<text>"}
+
+
+def settings_options(names: Collection[str] | None = None) -> Callable[[Command], Command]:
+    """Decorator that gives a command an option for each field of `Settings`, or for the fields in `names`.
+
+    The command must end in `**values: str | None`; it gets the text given to each option, None for those left out.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        given = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        fields = {name: field for name, field in Settings.model_fields.items() if names is None or name in names}
+        added = [_parameter(name, field) for name, field in fields.items()]
+        command.__signature__ = signature.replace(parameters=[*given, *added])  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in [*given, *added]} | {"return": None}
+        return command
+
+    return decorate
+
+
+def settings_from(values: Mapping[str, str | None]) -> Settings:
+    """The settings that the options ask for. Raises SettingsError naming every bad one."""
+    given = {name: _split(text, Settings.model_fields[name]) for name, text in values.items() if text is not None}
+    return Settings.from_mapping(given, "options")
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=field.description,
+        metavar="|".join(_metavars(field.annotation)),
+        show_default=False if field.default is None else str(field.default),
+        rich_help_panel="Settings",
+    )
+    annotation = Annotated[str | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _metavars(annotation: Any) -> list[str]:
+    """What may be typed for a field of this type, one entry for each alternative."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return [str(value) for value in arguments]
+    if origin in (Union, types.UnionType):
+        return [text for part in arguments if part is not type(None) for text in _metavars(part)]
+    if origin is tuple:
+        return [f"{_METAVARS[arguments[0]]},..."]
+    return [_METAVARS[annotation]]
+
+
+def _split(text: str, field: FieldInfo) -> str | list[str]:
+    """Where a field takes a list, text with commas or a lone number is one: "0,2" -> ["0", "2"]."""
+    lists = any(get_origin(part) is tuple for part in get_args(field.annotation))
+    return text.split(",") if lists and text.replace(",", "").strip().isdigit() else text

@@ -1,0 +1,96 @@
+"""The tables that commands print. Nothing is cut off: long names go on in the next line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+from rich.table import Table
+from rich.text import Text
+
+from genseg.config import Plan
+from genseg.errors import Fault
+from genseg.files import printable
+from genseg.segmenters.registry import SEGMENTERS
+
+if TYPE_CHECKING:  # these take seconds to import, and here only their names are needed
+    from genseg.data.index import Index
+    from genseg.data.labels import LabelMap
+    from genseg.data.statistics import Statistics
+    from genseg.evaluate import Estimate, EvaluationSummary
+
+SHOWN_PAIRS = 20
+"""Most rows of the table of pairs that are printed unless all are asked for."""
+
+
+def pairs_table(index: Index, every: bool = False) -> Table:
+    """Which image was paired with which mask; the first `SHOWN_PAIRS` unless `every`."""
+    rows = index.table()
+    shown = rows if every else rows[:SHOWN_PAIRS]
+    caption = "" if len(shown) == len(rows) else f"{len(rows) - len(shown)} more; --all-pairs shows every one"
+    return _table(f"Pairs ({index.layout})", ("case", "image", "mask", "patient", "split"), shown, caption)
+
+
+def labels_table(labels: LabelMap) -> Table:
+    """What each stored mask value is taken for."""
+    return _table("Labels", ("in the mask", "class", "name"), labels.rows())
+
+
+def statistics_table(statistics: Statistics) -> Table:
+    """The data set in figures."""
+    return _table("Data", ("", ""), statistics.rows())
+
+
+def faults_table(faults: Sequence[Fault], title: str) -> Table:
+    """Each fault with its file, what was found, what was expected, and the cure."""
+    rows = [(fault.file, f"{fault.found} [{fault.code}]", fault.expected, fault.cure) for fault in faults]
+    return _table(title, ("file", "found", "expected", "cure"), rows)
+
+
+def plan_table(plan: Plan) -> Table:
+    """Each value of a plan with its meaning."""
+    rows = [(name, _say(getattr(plan, name)), field.description) for name, field in Plan.model_fields.items()]
+    return _table("Plan", ("", "value", "meaning"), rows)
+
+
+def scores_table(summary: EvaluationSummary) -> Table:
+    """Mean scores of each class with their 95 % intervals."""
+    parts = summary.by_class if len(summary.by_class) == 1 else (*summary.by_class, summary.overall)
+    columns = ("class", "Dice", "IoU", f"HD95 in {summary.tolerance.unit}", "surface Dice")
+    rows = [(p.name, _show(p.dice), _show(p.iou), _show(p.hd95), _show(p.surface_dice)) for p in parts]
+    return _table(f"Scores of {len(summary.cases)} cases, mean and 95 % interval", columns, rows)
+
+
+def segmenters_table() -> Table:
+    """Every segmenter that `--segmenter` takes."""
+    rows = [(s.name, ", ".join(f"{rank}D" for rank in s.ranks), s.summary) for s in SEGMENTERS.values()]
+    return _table("Segmenters", ("name", "data", "what it is"), rows)
+
+
+def _say(value: object) -> str:
+    """A value of a plan in a few words; of a record, what differs from the usual."""
+    if isinstance(value, BaseModel):
+        return ", ".join(f"{name} {_say(part)}" for name, part in value.model_dump(exclude_defaults=True).items())
+    if isinstance(value, tuple):
+        return ", ".join(_say(part) for part in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _show(estimate: Estimate) -> str:
+    if estimate.mean is None:
+        return "undefined"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.mean:.3f}"
+    return f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Table:
+    table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
+    table.show_header = any(columns)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # Text, since file names may hold what looks like markup; escaped, since they may hold a line break.
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    return table

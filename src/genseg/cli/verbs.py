@@ -1,0 +1,202 @@
+"""The verbs of the command line. What is slow to import is imported inside the verb, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+from rich.console import Console
+
+from genseg.cli import tables
+from genseg.cli.options import settings_from, settings_options
+from genseg.cli.progress import progress_bars
+from genseg.config import Plan, Settings
+from genseg.progress import Progress
+
+if TYPE_CHECKING:
+    from genseg.data.check import Examination
+    from genseg.data.phantoms import PhantomKind
+
+app = typer.Typer(
+    name="genseg",
+    help="From a folder of labelled scans to a trained segmentation model and predicted masks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+READING = ("mask_repair", "pages", "nan_to")
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder that `genseg train` wrote")]
+
+Device = Annotated[str, typer.Option(help=Settings.model_fields["device"].description)]
+
+
+def _show_version(is_asked_for: bool) -> None:
+    if is_asked_for:
+        Console().print(f"genseg {version('genseg')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="print the version and stop")
+    ] = False,
+) -> None:
+    """What comes before the verb."""
+
+
+@app.command()
+@settings_options(READING)
+def check(
+    data: Data,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="folder for contact-sheet.png and check.json")] = None,
+    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="print every pair of image and mask")] = False,
+    **values: str | None,
+) -> None:
+    """Read every case just as training does; show pairs, labels, figures and everything that is wrong."""
+    import genseg
+
+    settings = settings_from(values)
+    with progress_bars() as progress:
+        examination = genseg.check(data, **settings.model_dump(include=set(READING)), progress=progress)
+    console = Console()
+    console.print(tables.pairs_table(examination.index, every=all_pairs))
+    console.print(tables.labels_table(examination.labels))
+    console.print(tables.statistics_table(examination.statistics))
+    if examination.faults:
+        console.print(tables.faults_table(examination.faults, f"{len(examination.faults)} warning(s)"))
+    if out is not None:
+        _write_check(examination, out)
+    console.print(f"{len(examination.cases)} cases can be used.")
+
+
+@app.command()
+@settings_options()
+def plan(
+    data: Data,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="YAML file to write the plan to, for editing")] = None,
+    **values: str | None,
+) -> None:
+    """Derive from data and machine how training would go, and show it."""
+    import genseg
+
+    settings = settings_from(values)
+    with progress_bars() as progress:
+        made = genseg.plan(data, settings, progress=progress)
+    Console().print(tables.plan_table(made))
+    if out is not None:
+        made.to_yaml(out)
+
+
+@app.command()
+@settings_options()
+def train(
+    data: Data,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="run folder", show_default="runs/DATA")] = None,
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="YAML by `genseg plan` to train by")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where the run in the run folder stopped")] = False,
+    **values: str | None,
+) -> None:
+    """Train a segmentation model on a data set and keep everything about it in a run folder."""
+    import genseg
+
+    settings = settings_from(values)
+    plan = None if plan_file is None else Plan.from_yaml(plan_file)
+    run = Path("runs", data.resolve().stem) if out is None else out
+    with progress_bars() as progress:
+        shown = _showing_plan(run, progress)
+        model = genseg.fit(data, run, settings=settings, plan=plan, resume=resume, progress=shown)
+    Console().print(f"The model is in {model.run}; how it does on the held-out cases, in {model.run / 'validation'}.")
+
+
+@app.command()
+def predict(
+    run: Run,
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="an image, or a folder of them")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the masks")],
+    overlays: Annotated[bool, typer.Option("--overlays", help="also draw each mask on its image")] = False,
+    device: Device = "auto",
+) -> None:
+    """Segment images; each mask comes in the geometry of its own image."""
+    import genseg
+
+    model = genseg.load(run, device=device)
+    with progress_bars() as progress:
+        masks = model.predict_folder(images, out, overlays=overlays, progress=progress)
+    Console().print(f"{len(masks)} masks are in {out}.")
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Data,
+    split: Annotated[Literal["test", "validation", "all"], typer.Option(help="cases to score")] = "test",
+    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="RUN/evaluation/DATA-SPLIT")] = None,
+    device: Device = "auto",
+) -> None:
+    """Score a model against experts' masks, and write the figures and a report with pictures."""
+    import genseg
+
+    folder = run / "evaluation" / f"{data.resolve().stem}-{split}" if out is None else out
+    model = genseg.load(run, device=device)
+    with progress_bars() as progress:
+        summary = model.evaluate(data, out=folder, split=split, progress=progress)
+    console = Console()
+    console.print(tables.scores_table(summary))
+    console.print(f"The report is in {folder}.")
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the data set")],
+    kind: Annotated[str, typer.Option(help="rgb, gray or volume")] = "rgb",
+    cases: Annotated[int, typer.Option(help="how many")] = 40,
+    size: Annotated[int | None, typer.Option(help="edge in pixels (voxels)", show_default="128, volumes 36")] = None,
+    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+) -> None:
+    """Write a data set of synthetic scans with known masks, to try things out on."""
+    from genseg.data.phantoms import write_phantoms
+
+    write_phantoms(folder, cast("PhantomKind", kind), cases, seed, size)
+    Console().print(f"{cases} phantoms are in {folder}.")
+
+
+@app.command()
+def segmenters() -> None:
+    """List the networks that `--segmenter` takes."""
+    Console().print(tables.segmenters_table())
+
+
+def _showing_plan(run: Path, progress: Progress) -> Progress:
+    """Progress that prints the run's plan when training begins: it lies in the run folder by then."""
+    is_shown = False
+
+    def show(doing: str, done: int, total: int) -> None:
+        nonlocal is_shown
+        if not is_shown and (run / "plan.yaml").is_file():
+            Console().print(tables.plan_table(Plan.from_yaml(run / "plan.yaml")))
+            is_shown = True
+        progress(doing, done, total)
+
+    return show
+
+
+def _write_check(examination: Examination, folder: Path) -> None:
+    from genseg.data.check import contact_sheet
+    from genseg.files import atomic_write_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    contact_sheet(examination, folder / "contact-sheet.png")
+    findings = {
+        "pairs": examination.index.table(),
+        "labels": examination.labels.to_json(),
+        "statistics": examination.statistics.to_json(),
+        "warnings": [asdict(fault) for fault in examination.faults],
+    }
+    atomic_write_bytes(folder / "check.json", json.dumps(findings, indent=1).encode())

@@ -1,0 +1,131 @@
+"""What a user can set (`Settings`) and what is made of it for one data set (`Plan`).
+
+Settings are checked once, here; `None` means "decide from the data and the machine". A plan is complete: it holds every
+value that training and prediction use, can be written as YAML, edited, and given back.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from genseg.errors import SettingsError
+from genseg.files import atomic_write_bytes
+
+
+class _Checked(BaseModel):
+    """Frozen record that comes from and goes to YAML and knows no key but its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def from_mapping(cls, values: dict[str, Any], origin: str = "settings") -> Self:
+        """Build from keys and values. Raises SettingsError naming every bad key, with the nearest valid one."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = [_explain(problem, list(cls.model_fields)) for problem in error.errors()]
+            raise SettingsError(f"{origin}: " + "; ".join(lines)) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> Self:
+        """Read from a YAML file. Raises SettingsError when it cannot be read or holds a bad key or value."""
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise SettingsError(f"{path}: cannot be read as YAML ({type(error).__name__})") from error
+        if not isinstance(values, dict):
+            raise SettingsError(f"{path}: expected `key: value` lines, found {type(values).__name__}")
+        return cls.from_mapping(values, str(path))
+
+    def to_yaml(self, path: Path) -> None:
+        """Write as YAML, each key preceded by what it means."""
+        lines = []
+        for name, field in type(self).model_fields.items():
+            value = yaml.safe_dump({name: self.model_dump(mode="json")[name]}, sort_keys=False, allow_unicode=True)
+            lines.append(f"# {field.description}\n{value}")
+        atomic_write_bytes(Path(path), "\n".join(lines).encode())
+
+
+def _explain(problem: Any, known: list[str]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{key}: {problem['msg']} (found {problem['input']!r})"
+    nearest = difflib.get_close_matches(key, known, n=1)
+    return f"{key}: there is no such key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+
+
+class Settings(_Checked):
+    """What a user can ask of `genseg train`; every field has a default that works."""
+
+    segmenter: str | None = Field(None, description="segmenter by name (`genseg segmenters` lists them)")
+    size: int | None = Field(
+        None, ge=32, le=2048, description="pictures: train on as many pixels as a square of this side has; aspect kept"
+    )
+    updates: int | None = Field(None, ge=1, description="optimiser updates in all")
+    batch_size: int | None = Field(None, ge=1, description="images (patches of volumes) per update")
+    learning_rate: float | None = Field(None, gt=0, lt=1, description="AdamW's peak learning rate")
+    augmentation: Literal["strong", "none"] = Field("strong", description="random changes of the training images")
+    flips: Literal["auto", "all", "none"] | tuple[int, ...] = Field(
+        "auto",
+        description="spatial axes that may be flipped (0 = rows or i); auto: all, none where a class has a side in its name",
+    )
+    labels: int | None = Field(None, ge=2, description="use only the first so many labelled cases")
+    folds: int | None = Field(None, ge=2, description="parts to cut the labelled cases into; 5, or one a patient below 10")
+    fold: int = Field(0, ge=0, description="the part that is held out for validation")
+    seed: int = Field(0, ge=0, description="seed of every random choice")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="arithmetic of convolutions; auto: bfloat16 where the processor has it"
+    )
+    mask_repair: Literal["stop", "nearest"] = Field(
+        "stop", description="masks with stray values: stop, or take the nearest known value"
+    )
+    pages: Literal["stop", "volume"] = Field("stop", description="multi-page TIFF: stop, or read pages as a volume")
+    nan_to: Literal["stop", "min"] = Field("stop", description="NaN or Inf in images: stop, or the smallest finite value")
+
+
+class IntensityRule(_Checked):
+    """How stored pixel values become network input.
+
+    rule "eight-bit": value / 127.5 - 1. "percentile": each image's 0.5 and 99.5 percentiles to -1 and 1.
+    "z-score": each image minus its mean, over its standard deviation. "window": clip to low..high, then minus
+    mean, over std, all fixed from the training cases' foreground (nnU-Net's rule for CT).
+    """
+
+    rule: Literal["eight-bit", "percentile", "z-score", "window"] = Field(description="which rule")
+    low: float = Field(-1.0, description="window: values below are set to it")
+    high: float = Field(1.0, description="window: values above are set to it")
+    mean: float = Field(0.0, description="window: subtracted")
+    std: float = Field(1.0, gt=0, description="window: divided by")
+
+
+class Plan(_Checked):
+    """Everything that training and prediction use for one data set; editable as YAML."""
+
+    rank: Literal[2, 3] = Field(description="spatial dimensions")
+    channels: int = Field(ge=1, description="channels of an image")
+    class_names: tuple[str, ...] = Field(description="class names; the first is background")
+    intensity: IntensityRule = Field(description="how pixel values become network input")
+    spacing: tuple[float, float, float] | None = Field(None, description="volumes: voxel size in mm to work at")
+    patch_size: tuple[int, ...] = Field(description="size that a network input has; pictures are fitted into it whole")
+    segmenter: str = Field(description="segmenter by name")
+    batch_size: int = Field(ge=1, description="images (patches of volumes) per update")
+    updates: int = Field(ge=1, description="optimiser updates in all")
+    learning_rate: float = Field(gt=0, description="AdamW's peak learning rate")
+    weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay")
+    warm_up: float = Field(0.05, ge=0, le=0.5, description="share of the updates in which the rate rises")
+    average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the moving average of weights")
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    augmentation: Literal["strong", "none"] = Field(description="random changes of the training images")
+    flip_axes: tuple[int, ...] = Field(description="spatial axes that may be flipped")
+    foreground_share: float = Field(0.5, ge=0, le=1, description="volumes: share of patches centred on foreground")
+
+    @property
+    def classes(self) -> int:
+        """Number of classes with background."""
+        return len(self.class_names)

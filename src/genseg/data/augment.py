@@ -1,0 +1,277 @@
+"""Random changes of training images and masks, a whole batch at a time on its device, 2D and 3D by one code path.
+
+Kinds, probabilities and ranges are those of nnU-Net (Isensee et al., Nature Methods 2021, supplementary note 4), to which
+shear, translation, elastic deformation and channel jitter are added. Image and mask get one spatial draw; what falls
+outside of the image becomes `IGNORE` in the mask. Changes of intensity never touch the mask.
+
+Every draw comes from the generator that is given, on the CPU, so that a draw depends on neither device nor history.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from genseg.data.case import IGNORE
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Probability and range of each change. Angles in radians, translations as a share of the size."""
+
+    rotation: tuple[float, float, float] = (0.2, -math.pi, math.pi)
+    rotation_3d: tuple[float, float, float] = (0.2, -math.pi / 6, math.pi / 6)
+    scale: tuple[float, float, float] = (0.2, 0.7, 1.4)
+    shear: tuple[float, float, float] = (0.2, -0.2, 0.2)
+    translation: tuple[float, float, float] = (0.2, -0.1, 0.1)
+    elastic: tuple[float, float, float] = (0.2, 0.0, 0.05)
+    noise_variance: tuple[float, float, float] = (0.1, 0.0, 0.1)
+    blur_sigma: tuple[float, float, float] = (0.2, 0.5, 1.0)
+    brightness: tuple[float, float, float] = (0.15, 0.75, 1.25)
+    contrast: tuple[float, float, float] = (0.15, 0.75, 1.25)
+    low_resolution: tuple[float, float, float] = (0.25, 0.5, 1.0)
+    gamma: tuple[float, float, float] = (0.3, 0.7, 1.5)
+    inverted_gamma: tuple[float, float, float] = (0.1, 0.7, 1.5)
+    channel_jitter: tuple[float, float, float] = (0.3, 0.8, 1.2)
+
+
+Operation = Callable[[Tensor, Tensor], Tensor]
+"""Takes the chosen images `(n, channel, *spatial)` and one drawn number each `(n,)`; returns changed images."""
+
+
+def augment(
+    image: Tensor,
+    mask: Tensor,
+    generator: Generator,
+    *,
+    flip_axes: Sequence[int],
+    spacing: Sequence[float] | None = None,
+    ranges: Ranges = Ranges(),
+) -> tuple[Tensor, Tensor]:
+    """One random draw for a batch.
+
+    image: `(batch, channel, *spatial)` float32. mask: `(batch, *spatial)` uint8 class indices or `IGNORE`.
+    flip_axes: spatial axes that may be flipped. spacing: mm per voxel, so that rotation is rigid; equal where None.
+    Returns a changed image and mask of the same shapes.
+    """
+    image, mask = _flip(image, mask, flip_axes, generator)
+    image, mask = _deform(image, mask, spacing or [1.0] * (image.ndim - 2), ranges, generator)
+    for (probability, low, high), operation in _intensity_operations(ranges, generator):
+        chosen, numbers = _draw(len(image), probability, low, high, generator)
+        if len(chosen):
+            image = image.clone()
+            image[chosen] = operation(image[chosen], numbers.to(image.device))
+    return image, mask
+
+
+def _uniform(shape: Sequence[int], low: float, high: float, generator: Generator) -> Tensor:
+    return torch.rand(tuple(shape), generator=generator) * (high - low) + low
+
+
+def _draw(count: int, probability: float, low: float, high: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Indices of the images that a change happens to, and a number in low..high for each."""
+    chosen = torch.nonzero(torch.rand(count, generator=generator) < probability).flatten()
+    return chosen, _uniform((count,), low, high, generator)[chosen]
+
+
+def _per_image(numbers: Tensor, image: Tensor) -> Tensor:
+    return numbers.view(-1, *[1] * (image.ndim - 1))
+
+
+# Spatial changes
+
+
+def _flip(image: Tensor, mask: Tensor, axes: Sequence[int], generator: Generator) -> tuple[Tensor, Tensor]:
+    flipped, flipped_mask = image, mask
+    for axis in axes:
+        chosen = (torch.rand(len(image), generator=generator) < 0.5).to(image.device)
+        flipped = torch.where(_per_image(chosen, image), flipped.flip(axis + 2), flipped)
+        flipped_mask = torch.where(_per_image(chosen, mask), flipped_mask.flip(axis + 1), flipped_mask)
+    return flipped, flipped_mask
+
+
+def _deform(
+    image: Tensor, mask: Tensor, spacing: Sequence[float], ranges: Ranges, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Rotation, scale, shear, translation and elastic deformation in one resampling."""
+    count, spatial = len(image), image.shape[2:]
+    matrix, moved = _affine_matrices(count, spatial, spacing, ranges, generator)
+    offsets, bent = _elastic_offsets(count, spatial, ranges, generator)
+    chosen = torch.nonzero(moved | bent).flatten()
+    if not len(chosen):
+        return image, mask
+    grid = functional.affine_grid(matrix[chosen], [len(chosen), 1, *spatial], align_corners=False) + offsets[chosen]
+    image, mask = image.clone(), mask.clone()
+    image[chosen], mask[chosen] = sample(image[chosen], mask[chosen], grid.to(image.device))
+    return image, mask
+
+
+def sample(image: Tensor, mask: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Resample image (linear, reflected at the border) and mask (nearest, `IGNORE` outside) at `grid`.
+
+    grid: `(batch, *spatial, rank)` as in `torch.nn.functional.grid_sample` with align_corners=False.
+    """
+    moved = functional.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
+    # Shifted by one, so that the zeros that grid_sample puts outside can be told from background.
+    shifted = functional.grid_sample((mask.to(image) + 1).unsqueeze(1), grid, mode="nearest", align_corners=False)
+    labels = shifted.squeeze(1).round() - 1
+    return moved, torch.where(labels < 0, torch.full_like(labels, IGNORE), labels).to(mask.dtype)
+
+
+def _affine_matrices(
+    count: int, spatial: Sequence[int], spacing: Sequence[float], ranges: Ranges, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """`(count, rank, rank + 1)` matrices for `affine_grid`, and which of them are not the identity."""
+    rank = len(spatial)
+    matrix = torch.eye(rank).repeat(count, 1, 1)
+    moved = torch.zeros(count, dtype=torch.bool)
+    for plane in [(0, 1)] if rank == 2 else [(0, 1), (0, 2), (1, 2)]:
+        chosen, angles = _draw(count, *(ranges.rotation if rank == 2 else ranges.rotation_3d), generator)
+        matrix[chosen] = matrix[chosen] @ _rotations(angles, rank, plane)
+        moved[chosen] = True
+    chosen, factors = _draw(count, *ranges.scale, generator)
+    matrix[chosen] = matrix[chosen] / factors.view(-1, 1, 1)
+    moved[chosen] = True
+    probability, low, high = ranges.shear
+    chosen, _ = _draw(count, probability, low, high, generator)
+    shears = _uniform((count, rank, rank), low, high, generator)[chosen]
+    matrix[chosen] = matrix[chosen] @ (torch.eye(rank) + shears.triu(1))
+    moved[chosen] = True
+    probability, low, high = ranges.translation
+    chosen, _ = _draw(count, probability, low, high, generator)
+    shift = torch.zeros(count, rank, 1)
+    shift[chosen] = 2 * _uniform((count, rank, 1), low, high, generator)[chosen]
+    moved[chosen] = True
+    # affine_grid's axes run x, y, z (last spatial axis first) from -1 to 1: rotate in mm, not in shares of the size.
+    extent = torch.tensor([size * step for size, step in zip(spatial, spacing, strict=True)]).flip(0)
+    return torch.cat([matrix * extent.view(1, 1, -1) / extent.view(1, -1, 1), shift], dim=2), moved
+
+
+def _rotations(angles: Tensor, rank: int, plane: tuple[int, int]) -> Tensor:
+    rotation = torch.eye(rank).repeat(len(angles), 1, 1)
+    first, second = plane
+    rotation[:, first, first] = rotation[:, second, second] = angles.cos()
+    rotation[:, first, second], rotation[:, second, first] = -angles.sin(), angles.sin()
+    return rotation
+
+
+def _elastic_offsets(
+    count: int, spatial: Sequence[int], ranges: Ranges, generator: Generator, knots: int = 6
+) -> tuple[Tensor, Tensor]:
+    """Smooth random displacements `(count, *spatial, rank)` in grid units, and which images have any."""
+    rank = len(spatial)
+    chosen, size = _draw(count, *ranges.elastic, generator)
+    coarse = torch.randn(count, rank, *[knots] * rank, generator=generator)[chosen]
+    coarse = coarse * size.view(-1, *[1] * (rank + 1))
+    offsets = torch.zeros(count, *spatial, rank)
+    bent = torch.zeros(count, dtype=torch.bool)
+    if len(chosen):
+        mode = "bicubic" if rank == 2 else "trilinear"
+        fine = functional.interpolate(coarse, size=tuple(spatial), mode=mode, align_corners=True)
+        offsets[chosen] = fine.movedim(1, -1)
+        bent[chosen] = True
+    return offsets, bent
+
+
+# Changes of intensity
+
+
+def _intensity_operations(
+    ranges: Ranges, generator: Generator
+) -> list[tuple[tuple[float, float, float], Operation]]:
+    """Every change with its probability and range, in nnU-Net's order."""
+
+    def noise(image: Tensor, variances: Tensor) -> Tensor:
+        draw = torch.randn(image.shape, generator=generator).to(image.device)
+        return image + draw * (_per_image(variances, image).sqrt() * _spread(image))
+
+    def jitter(image: Tensor, factors: Tensor) -> Tensor:
+        return _channel_jitter(image, factors, generator)
+
+    return [
+        (ranges.noise_variance, noise),
+        (ranges.blur_sigma, _blur),
+        (ranges.brightness, _brightness),
+        (ranges.contrast, _contrast),
+        (ranges.low_resolution, _low_resolution),
+        (ranges.inverted_gamma, lambda image, powers: -_gamma(-image, powers)),
+        (ranges.gamma, _gamma),
+        (ranges.channel_jitter, jitter),
+    ]
+
+
+def _axes(image: Tensor) -> tuple[int, ...]:
+    return tuple(range(1, image.ndim))
+
+
+def _spread(image: Tensor) -> Tensor:
+    """Standard deviation of each image, so that a change has the same strength on [-1, 1] and z-scored data."""
+    return image.std(dim=_axes(image), keepdim=True)
+
+
+def _brightness(image: Tensor, factors: Tensor) -> Tensor:
+    """Multiply the light: the darkest value stays where it is."""
+    dark = image.amin(dim=_axes(image), keepdim=True)
+    return (image - dark) * _per_image(factors, image) + dark
+
+
+def _contrast(image: Tensor, factors: Tensor) -> Tensor:
+    """Stretch about the mean, clipped to the image's own range."""
+    axes = _axes(image)
+    mean, low, high = (reduce(image, dim=axes, keepdim=True) for reduce in (torch.mean, torch.amin, torch.amax))
+    return torch.clamp((image - mean) * _per_image(factors, image) + mean, low, high)
+
+
+def _gamma(image: Tensor, powers: Tensor) -> Tensor:
+    """Power of the image's values in 0..1, with mean and standard deviation kept."""
+    axes = _axes(image)
+    low, high = image.amin(dim=axes, keepdim=True), image.amax(dim=axes, keepdim=True)
+    bent = ((image - low) / (high - low).clamp(min=1e-6)).clamp(min=1e-6) ** _per_image(powers, image)
+    centred = (bent - bent.mean(dim=axes, keepdim=True)) / _spread(bent).clamp(min=1e-6)
+    return centred * _spread(image) + image.mean(dim=axes, keepdim=True)
+
+
+def _channel_jitter(image: Tensor, factors: Tensor, generator: Generator) -> Tensor:
+    """Scale every channel about its mean and shift it, each by its own draw; a change of hue in colour images."""
+    count, channels = image.shape[:2]
+    if channels == 1:
+        return image
+    shape = (count, channels, *[1] * (image.ndim - 2))
+    shift = _uniform(shape, -0.2, 0.2, generator).to(image.device) * _spread(image)
+    scale = 1 + (_per_image(factors, image) - 1) * _uniform(shape, -1, 1, generator).to(image.device)
+    mean = image.mean(dim=tuple(range(2, image.ndim)), keepdim=True)
+    return (image - mean) * scale + mean + shift
+
+
+def _blur(image: Tensor, sigmas: Tensor, radius: int = 3) -> Tensor:
+    """Gaussian blur, one sigma (pixels) an image: one grouped convolution an axis."""
+    count, channels, *spatial = image.shape
+    rank = len(spatial)
+    positions = torch.arange(-radius, radius + 1, device=image.device)
+    kernels = torch.exp(-0.5 * (positions / sigmas.view(-1, 1)) ** 2)
+    kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    convolve = functional.conv2d if rank == 2 else functional.conv3d
+    blurred = image.reshape(1, count * channels, *spatial)
+    for axis in range(rank):
+        shape = [count * channels, 1, *(2 * radius + 1 if other == axis else 1 for other in range(rank))]
+        padding = [side for other in reversed(range(rank)) for side in [radius if other == axis else 0] * 2]
+        padded = functional.pad(blurred, padding, mode="replicate")
+        blurred = convolve(padded, kernels.view(shape), groups=count * channels)
+    return blurred.reshape(image.shape)
+
+
+def _low_resolution(image: Tensor, zooms: Tensor) -> Tensor:
+    """Shrink by nearest and enlarge linearly, as a coarse scanner would see it."""
+    spatial = image.shape[2:]
+    mode = "bilinear" if len(spatial) == 2 else "trilinear"
+    coarse = []
+    for one, zoom in zip(image.split(1), zooms.tolist(), strict=True):
+        size = [max(1, round(length * zoom)) for length in spatial]
+        small = functional.interpolate(one, size=size, mode="nearest-exact")
+        coarse.append(functional.interpolate(small, size=spatial, mode=mode, align_corners=False))
+    return torch.cat(coarse)

@@ -1,0 +1,157 @@
+"""What is wrong with a data set as a whole, though each of its files can be read: cases that do not fit together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from genseg.data.case import CaseFiles
+from genseg.data.labels import LabelMap
+from genseg.data.load import LoadOptions, channel_mismatch
+from genseg.data.reading import Reading
+from genseg.data.statistics import class_counts
+from genseg.errors import Fault, FaultCode
+from genseg.files import printable
+
+_NAMED = 5
+_KINDS = {2: "a picture (2D)", 3: "a volume (3D)"}
+
+
+def mixed_dimensions(readings: Sequence[Reading]) -> list[Fault]:
+    """One fault for each case of the rarer number of spatial axes."""
+    usual = _most_common([len(reading.measures.spatial) for reading in readings])
+    return [
+        Fault(
+            FaultCode.MIXED_DIMENSIONS,
+            printable(reading.files.images[0]),
+            _KINDS[len(reading.measures.spatial)],
+            f"{_KINDS[usual]}, as the other images are",
+            "Keep pictures and volumes in separate data sets.",
+        )
+        for reading in readings
+        if len(reading.measures.spatial) != usual
+    ]
+
+
+def common_channels(root: Path, readings: Sequence[Reading]) -> tuple[int, list[Fault]]:
+    """The number of channels that all images are brought to, and what is to be said about those that have another.
+
+    Grey pictures among RGB ones become RGB, with one warning for all; any other mixture stops, one fault a case.
+    """
+    counted = Counter(reading.measures.channels for reading in readings)
+    pictures = all(len(reading.measures.spatial) == 2 for reading in readings)
+    if pictures and set(counted) == {1, 3}:
+        found = f"{counted[1]} grey and {counted[3]} RGB images"
+        cure = "All are treated as RGB; a grey image gets three equal channels."
+        return 3, [_warning(FaultCode.MIXED_CHANNELS, root, found, "one kind of image", cure)]
+    usual = _most_common([reading.measures.channels for reading in readings])
+    odd = [reading for reading in readings if reading.measures.channels != usual]
+    return usual, [channel_mismatch(reading.files, reading.measures.channels, usual) for reading in odd]
+
+
+def class_faults(root: Path, readings: Sequence[Reading], labels: LabelMap) -> list[Fault]:
+    """Masks without foreground, classes that no mask has, and classes that test cases alone have.
+
+    A class that no mask has only warns where all cases are test cases, for then nothing is learned from them.
+    """
+    labelled = [reading.files for reading in readings if reading.measures.counts is not None]
+    counts = [class_counts(r.measures.counts, labels) for r in readings if r.measures.counts is not None]
+    voxels = np.array(counts).reshape(len(counts), len(labels.names))
+    empty = [files.name for files, row in zip(labelled, voxels, strict=True) if not row[1:].any()]
+    if len(empty) == len(labelled):
+        cure = "Check that the masks were exported, and that their values are not all background."
+        return [Fault(FaultCode.NO_FOREGROUND, printable(root), "only empty masks", "foreground in some masks", cure)]
+    faults = []
+    if empty:
+        found = f"{len(empty)} of {len(labelled)} masks are empty ({listed(empty)})"
+        cure = "They count as cases without the structure; remove them if they were never labelled."
+        faults.append(_warning(FaultCode.EMPTY_MASK, root, found, "foreground", cure))
+    for name, column in zip(labels.names[1:], voxels.T[1:], strict=True):
+        faults += _class_fault(root, name, labelled, column.tolist())
+    return faults
+
+
+def _class_fault(root: Path, name: str, labelled: Sequence[CaseFiles], voxels: Sequence[int]) -> list[Fault]:
+    """The fault of one class. voxels: how many each labelled case has of it."""
+    learned = any(files.split != "test" for files in labelled)
+    present = [files for files, count in zip(labelled, voxels, strict=True) if count > 0]
+    cure = "Label it in cases to learn from, or take it out of the class names."
+    if not present:
+        found = f"the class {name!r} is in no mask"
+        return [Fault(FaultCode.CLASS_MISSING, printable(root), found, "every class in some mask", cure, stops=learned)]
+    if learned and all(files.split == "test" for files in present):
+        found = f"the class {name!r} ({sum(voxels)} voxels) in test cases alone ({listed([f.name for f in present])})"
+        file = printable(present[0].mask or root)
+        return [Fault(FaultCode.CLASS_MISSING, file, found, "every class in cases to learn from", cure)]
+    return []
+
+
+def same_images(readings: Sequence[Reading], options: LoadOptions) -> list[Fault]:
+    """Images that are equal to the byte: a stop where their masks differ, else a warning.
+
+    Two test cases with different masks only warn too: nothing is learned from them, and a fixed test set is as it is.
+    """
+    first: dict[str, Reading] = {}
+    faults = []
+    for reading in readings:
+        original = first.setdefault(reading.image_hash, reading)
+        if original is not reading:
+            faults.append(_same_image(original, reading, options))
+    return faults
+
+
+def _same_image(original: Reading, copy: Reading, options: LoadOptions) -> Fault:
+    found = f"the same image as {printable(original.files.images[0])}"
+    file = printable(copy.files.images[0])
+    one, other = original.mask(options), copy.mask(options)
+    if one is not None and other is not None and not np.array_equal(one, other):
+        cure = "Keep the pair whose mask is right."
+        learned = original.files.split != "test" or copy.files.split != "test"
+        found += ", with another mask"
+        return Fault(FaultCode.DUPLICATE_IMAGE, file, found, "one mask for an image", cure, stops=learned)
+    return _warning(
+        FaultCode.DUPLICATE_IMAGE, copy.files.images[0], found, "each image once", "Better keep one of them."
+    )
+
+
+def nearly_same_images(root: Path, readings: Sequence[Reading], pairs: Sequence[tuple[str, str]]) -> list[Fault]:
+    """One warning for all pairs of nearly equal images, and one for those of a test case and another.
+
+    pairs: names, as `near_duplicates` gives them; pairs that are equal to the byte are left to `same_images`.
+    """
+    known = {reading.files.name: reading for reading in readings}
+    near = [(a, b) for a, b in pairs if known[a].image_hash != known[b].image_hash]
+    apart = [(a, b) for a, b in pairs if (known[a].files.split == "test") != (known[b].files.split == "test")]
+    faults = []
+    if near:
+        found = f"{len(near)} pairs of nearly equal images ({_listed_pairs(near)})"
+        cure = "Cross-validation keeps them in one part."
+        faults.append(_warning(FaultCode.DUPLICATE_IMAGE, root, found, "independent images", cure))
+    if apart:
+        found = (
+            f"{len(apart)} pairs of equal or nearly equal images, only one of them for testing ({_listed_pairs(apart)})"
+        )
+        cure = "Test scores will be too high; leave one of each pair out."
+        faults.append(_warning(FaultCode.DUPLICATE_IMAGE, root, found, "test images that were never seen", cure))
+    return faults
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(printable(name) for name in names[:_NAMED]) + more
+
+
+def _listed_pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    return listed([f"{one} and {other}" for one, other in pairs])
+
+
+def _most_common(values: Collection[int]) -> int:
+    return Counter(values).most_common(1)[0][0] if values else 0
+
+
+def _warning(code: FaultCode, file: Path, found: str, expected: str, cure: str) -> Fault:
+    return Fault(code, printable(file), found, expected, cure, stops=False)

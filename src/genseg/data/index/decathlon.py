@@ -1,0 +1,65 @@
+"""The lay-out of the Medical Segmentation Decathlon: a `dataset.json` that lists image and label of each case.
+
+Source: Antonelli et al., The Medical Segmentation Decathlon, Nat Commun 13:4128 (2022), and its `dataset.json` files.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from pathlib import Path
+
+from genseg.data.case import CaseFiles
+from genseg.data.index.description import stop_broken
+from genseg.data.index.listed import listed_path
+from genseg.data.index.pairing import entry
+from genseg.data.index.record import Contents, Description, Findings
+
+
+def read_decathlon(root: Path, description: Description, findings: Findings) -> Contents:
+    """`training: [{image, label}]` with paths relative to `root`; `test` lists images without labels.
+
+    Several modalities lie along the last axis of 4D volumes.
+    """
+    training = _list(description, "training", findings)
+    cases = [_case(item, number, root, description, findings) for number, item in enumerate(training, start=1)]
+    without_mask = [case.images[0] for case in cases if case is not None and case.mask is None]
+    return Contents(
+        "Medical Segmentation Decathlon",
+        [case for case in cases if case is not None and case.mask is not None],
+        without_mask,
+        _test_images(root, description, findings),
+        channels_last_axis=len(description.channel_names) > 1,
+    )
+
+
+def _list(description: Description, key: str, findings: Findings) -> list[object]:
+    value = description.content.get(key, [])
+    if isinstance(value, list):
+        return value
+    stop_broken(description.path, f"{key}: {type(value).__name__}", "a list", findings)
+    return []
+
+
+def _case(item: object, number: int, root: Path, description: Description, findings: Findings) -> CaseFiles | None:
+    place = f"case {number} of training"
+    image, label = (item.get("image"), item.get("label")) if isinstance(item, dict) else (None, None)
+    if not isinstance(image, str) or not isinstance(label, str | None):
+        expected = '{"image": "path", "label": "path"}'
+        stop_broken(description.path, f"{place} is {reprlib.repr(item)}", expected, findings)
+        return None
+    image_path = _path(image, place, root, description, findings)
+    mask_path = None if label is None else _path(label, place, root, description, findings)
+    if image_path is None or (label is not None and mask_path is None):
+        return None
+    return entry(image_path, mask_path)
+
+
+def _test_images(root: Path, description: Description, findings: Findings) -> list[Path]:
+    names = [item for item in _list(description, "test", findings) if isinstance(item, str)]
+    paths = [_path(name, "test", root, description, findings) for name in names]
+    return [path for path in paths if path is not None]
+
+
+def _path(text: str, place: str, root: Path, description: Description, findings: Findings) -> Path | None:
+    """A path of the list; the Decathlon writes none that is absolute, so that one is kept in the folder too."""
+    return listed_path(text, place, description.path, root, findings, absolute=False)

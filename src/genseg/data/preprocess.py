@@ -1,0 +1,157 @@
+"""From a case in its own geometry to network input, and exactly back.
+
+Pictures are fitted whole into the plan's patch size, aspect kept, and padded at the right and below. Volumes are turned
+to RAS+ voxel order, brought to the plan's spacing, and padded up to the patch size. `restore` undoes each step in
+reverse order, so that a prediction has the input's own size and voxel order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genseg.config import IntensityRule, Plan
+from genseg.data.case import IGNORE, Case
+
+@dataclass(frozen=True)
+class Geometry:
+    """What `restore` needs to go back.
+
+    orientation: nibabel's (axis, flip) pairs from the file's voxel order to RAS+, or None for pictures.
+    oriented: spatial size after that. worked: spatial size after resampling, before padding.
+    """
+
+    orientation: NDArray[np.float64] | None
+    oriented: tuple[int, ...]
+    worked: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case as a network sees it.
+
+    image: `(channel, *spatial)` float32. mask: `(*spatial)` uint8 class indices with `IGNORE` in the padding, or None.
+    foreground: flat indices of up to 2,000 foreground voxels, evenly sampled, for centring patches.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    mask: NDArray[np.uint8] | None
+    geometry: Geometry
+    foreground: NDArray[np.int64]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of image and mask."""
+        return self.image.nbytes + (0 if self.mask is None else self.mask.nbytes)
+
+
+def prepare(case: Case, plan: Plan) -> Prepared:
+    """Bring `case` to the plan's orientation, spacing or size, and intensities."""
+    image, mask, spacing, orientation = _orient(case)
+    worked = _worked_size(image.shape[1:], spacing, plan)
+    geometry = Geometry(orientation, tuple(image.shape[1:]), worked)
+    scaled = scale_intensity(image, plan.intensity)
+    resized = _pad(np.stack([_resize(channel, worked) for channel in scaled]), plan.patch_size, None)
+    resized_mask = None if mask is None else _pad(_resize_mask(mask, worked), plan.patch_size, IGNORE)
+    return Prepared(case.name, resized, resized_mask, geometry, _foreground(resized_mask))
+
+
+def restore(class_index: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+    """Turn a label map of the oriented size back into the file's own voxel order."""
+    if geometry.orientation is None:
+        return class_index
+    from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
+
+    back = ornt_transform(axcodes2ornt("RAS"), geometry.orientation)
+    return np.ascontiguousarray(apply_orientation(class_index, back))
+
+
+def scale_intensity(image: NDArray[np.generic], intensity: IntensityRule) -> NDArray[np.float32]:
+    """Stored pixel values `(channel, *spatial)` to float32 network input by the plan's rule."""
+    values = image.astype(np.float32)
+    if intensity.rule == "eight-bit":
+        return values / 127.5 - 1
+    if intensity.rule == "window":
+        clipped = np.clip(values, intensity.low, intensity.high)
+        return ((clipped - intensity.mean) / intensity.std).astype(np.float32)
+    return np.stack([_scale_by_itself(channel, intensity.rule) for channel in values])
+
+
+def _scale_by_itself(channel: NDArray[np.float32], rule: str) -> NDArray[np.float32]:
+    if rule == "z-score":
+        return (channel - channel.mean()) / max(float(channel.std()), 1e-6)
+    low, high = (float(value) for value in np.percentile(channel, (0.5, 99.5)))
+    scaled: NDArray[np.float32] = (np.clip(channel, low, high) - low) / max(high - low, 1e-6) * 2 - 1
+    return scaled
+
+
+def _orient(
+    case: Case,
+) -> tuple[NDArray[np.generic], NDArray[np.uint8] | None, tuple[float, ...], NDArray[np.float64] | None]:
+    if case.affine is None or len(case.spatial) != 3:
+        return case.image, case.mask, case.spacing, None
+    from nibabel.orientations import apply_orientation, io_orientation
+
+    orientation = io_orientation(case.affine)
+    image = np.stack([apply_orientation(channel, orientation) for channel in case.image])
+    mask = None if case.mask is None else apply_orientation(case.mask, orientation)
+    spacing = tuple(case.spacing[int(np.flatnonzero(orientation[:, 0] == axis)[0])] for axis in range(3))
+    return image, mask, spacing, orientation
+
+
+def _worked_size(spatial: Sequence[int], spacing: Sequence[float], plan: Plan) -> tuple[int, ...]:
+    if plan.spacing is not None:
+        ratios = [own / target for own, target in zip(spacing, plan.spacing, strict=True)]
+    else:
+        ratios = [min(target / size for size, target in zip(spatial, plan.patch_size, strict=True))] * len(spatial)
+    return tuple(max(1, round(size * ratio)) for size, ratio in zip(spatial, ratios, strict=True))
+
+
+def _resize(channel: NDArray[np.float32], worked: tuple[int, ...]) -> NDArray[np.float32]:
+    """Linear interpolation on pixel centres, averaging where it shrinks."""
+    if channel.shape == worked:
+        return channel
+    if channel.ndim == 2:
+        from PIL import Image
+
+        picture = Image.fromarray(channel).resize(worked[::-1], Image.Resampling.BILINEAR)
+        return np.asarray(picture, dtype=np.float32)
+    from skimage.transform import resize
+
+    return np.asarray(resize(channel, worked, order=1, mode="edge", anti_aliasing=True), dtype=np.float32)
+
+
+def _resize_mask(mask: NDArray[np.uint8], worked: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Each class is resized as an image and the largest share wins: thin objects survive better than by nearest."""
+    if mask.shape == worked:
+        return mask
+    values = np.unique(mask)
+    best, chosen = np.full(worked, -1.0, np.float32), np.zeros(worked, np.uint8)
+    for value in values:
+        share = _resize((mask == value).astype(np.float32), worked)
+        chosen[share > best] = value
+        best = np.maximum(best, share)
+    return chosen
+
+
+def _pad(array: NDArray[Any], patch_size: Sequence[int], value: int | None) -> NDArray[Any]:
+    """Pad the last axes at their ends up to `patch_size`, with `value`, or by repeating the edge where it is None."""
+    lead = array.ndim - len(patch_size)
+    widths = [(0, 0)] * lead + [
+        (0, max(0, wanted - size)) for size, wanted in zip(array.shape[lead:], patch_size, strict=True)
+    ]
+    if not any(after for _, after in widths):
+        return np.ascontiguousarray(array)
+    return np.pad(array, widths, mode="edge") if value is None else np.pad(array, widths, constant_values=value)
+
+
+def _foreground(mask: NDArray[np.uint8] | None, most: int = 2000) -> NDArray[np.int64]:
+    if mask is None:
+        return np.zeros(0, np.int64)
+    indices = np.flatnonzero((mask > 0) & (mask != IGNORE))
+    return indices[:: max(1, -(-len(indices) // most))]

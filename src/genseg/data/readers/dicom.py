@@ -1,0 +1,215 @@
+"""One DICOM file, decoded with pydicom: a picture, or a multi-frame volume where its geometry is stated.
+
+Nothing that could name a patient is put into a fault: only file names, geometry and the kinds of pixels.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.config import disable_value_validation
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.sequence import Sequence
+
+from genseg.data.case import Scan
+from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes
+from genseg.data.readers.geometry import bad_spacing, extent_warnings, spacing_of
+from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
+from genseg.data.readers.source import MAX_DECODED_BYTES, Source, too_large
+from genseg.errors import DataError, Fault, FaultCode
+
+_MODALITIES = {"CT": "ct", "MR": "mr"}
+_KINDS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"})
+_SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+
+
+def read(source: Source, as_mask: bool) -> Scan:
+    """Read a file of one frame as a picture `(channel, row, column)`, of several as `(channel, column, row, frame)`.
+
+    Raises:
+        DataError: MULTI_PAGE (frames without positions), UNSUPPORTED_PIXELS, UNSUPPORTED_COMPRESSION, BAD_SPACING,
+            TOO_LARGE, or a SERIES_* code where the frames form no straight, even stack.
+    """
+    dataset = parse(source)
+    check_pixels(dataset, source.name)
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        return _read_frames(dataset, source, as_mask)
+    pixels, warnings = picture(dataset, source.name, as_mask)
+    return Scan(
+        pixels=pixels,
+        spacing=_picture_spacing(dataset, source.name),
+        affine=None,
+        modality=modality(dataset) or picture_modality(len(pixels)),
+        sha256=source.sha256,
+        warnings=warnings,
+    )
+
+
+def parse(source: Source) -> Dataset:
+    """All tags of a file, values unchecked: pydicom's remarks on them would quote them."""
+    with disable_value_validation():
+        return dcmread(BytesIO(source.data))
+
+
+def modality(dataset: Dataset) -> str:
+    """ "ct", "mr" or "" for anything else."""
+    return _MODALITIES.get(str(dataset.get("Modality", "")), "")
+
+
+def check_pixels(dataset: Dataset, name: str) -> None:
+    """Refuse before decoding what holds no picture, or one of a kind that cannot be used.
+
+    Raises:
+        DataError: UNSUPPORTED_PIXELS, UNSUPPORTED_COMPRESSION or TOO_LARGE.
+    """
+    if "Rows" not in dataset or "SegmentSequence" in dataset:
+        cure = "Give images as image objects and masks as NIfTI or PNG."
+        raise DataError([_unsupported(name, "a DICOM object that is no image (report, contour, segmentation)", cure)])
+    faults = []
+    kind = str(dataset.get("PhotometricInterpretation", ""))
+    if kind not in _KINDS and not kind.startswith("YBR"):
+        faults.append(_unsupported(name, f"pixels of kind {kind[:16]!r}", "Convert it to gray or RGB."))
+    if _promised_bytes(dataset) > MAX_DECODED_BYTES:
+        faults.append(too_large(name, f"a header that promises {_promised_bytes(dataset)} bytes of pixels"))
+    if not _can_decode(dataset):
+        faults.append(_compressed(dataset, name))
+    if faults:
+        raise DataError(faults)
+
+
+def picture(dataset: Dataset, name: str, as_mask: bool) -> tuple[Pixels, tuple[Fault, ...]]:
+    """Pixels `(channel, row, column)` of a file of one frame, bright is large, in units of the modality."""
+    stored, warnings = _frames(dataset, name, as_mask)
+    return native(np.moveaxis(_rescaled(stored[0], dataset), -1, 0)), warnings
+
+
+def _unsupported(name: str, found: str, cure: str) -> Fault:
+    return Fault(FaultCode.UNSUPPORTED_PIXELS, name, found, "a gray or RGB image", cure)
+
+
+def _promised_bytes(dataset: Dataset) -> int:
+    counts = [int(dataset.get(key) or 1) for key in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
+    return counts[0] * counts[1] * counts[2] * counts[3] * (int(dataset.get("BitsAllocated") or 8) // 8 or 1)
+
+
+def _can_decode(dataset: Dataset) -> bool:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def _compressed(dataset: Dataset, name: str) -> Fault:
+    return Fault(
+        FaultCode.UNSUPPORTED_COMPRESSION,
+        name,
+        f"pixels compressed as {dataset.file_meta.TransferSyntaxUID.name}",
+        "a compression that is installed here",
+        "Decompress it, or install a decoder: pip install 'genseg[dicom-codecs]'",
+    )
+
+
+def _frames(dataset: Dataset, name: str, as_mask: bool) -> tuple[Pixels, tuple[Fault, ...]]:
+    """Stored values `(frame, row, column, channel)`, inverted and coloured as the photometric kind says."""
+    try:
+        stored = dataset.pixel_array
+    except RuntimeError:  # pydicom's word for "none of the decoders succeeded"
+        raise DataError([_compressed(dataset, name)]) from None
+    count, samples = int(dataset.get("NumberOfFrames") or 1), int(dataset.get("SamplesPerPixel") or 1)
+    frames = stored.reshape(count, int(dataset.Rows), int(dataset.Columns), samples)
+    kind = dataset.PhotometricInterpretation
+    if kind == "MONOCHROME1" and frames.dtype.kind in "iu":
+        return invert(frames, *_stored_range(dataset)), (inverted_warning(name, "MONOCHROME1"),)
+    if kind == "PALETTE COLOR" and not as_mask:
+        return _eight_bits(apply_color_lut(frames[..., 0], dataset)), ()
+    return frames, ()
+
+
+def _stored_range(dataset: Dataset) -> tuple[int, int]:
+    """Smallest and largest value that the stored bits can hold."""
+    levels = 2 ** int(dataset.BitsStored)
+    return (-levels // 2, levels // 2 - 1) if int(dataset.PixelRepresentation) else (0, levels - 1)
+
+
+def _eight_bits(colours: Pixels) -> Pixels:
+    """Palettes hold 8-bit or 16-bit colours."""
+    return colours if colours.dtype == np.uint8 else (colours >> 8).astype(np.uint8)
+
+
+def _rescaled(stored: Pixels, tags: Dataset) -> Pixels:
+    """Values in units of the modality as float32; as stored where the tags name no scale other than 1 and 0."""
+    unscaled = float(tags.get("RescaleSlope", 1)) == 1 and float(tags.get("RescaleIntercept", 0)) == 0
+    if unscaled and "ModalityLUTSequence" not in tags:
+        return stored
+    return apply_modality_lut(stored, tags).astype(np.float32)
+
+
+def _picture_spacing(dataset: Dataset, name: str) -> tuple[float, ...]:
+    """mm between rows and between columns; 1.0 where the file says nothing.
+
+    Raises:
+        DataError: BAD_SPACING where the stated spacing is impossible.
+    """
+    stated = next((dataset.get(key) for key in _SPACING_KEYWORDS if dataset.get(key)), None)
+    if stated is None:
+        return (1.0, 1.0)
+    rows, columns = (float(step) for step in stated)
+    if min(rows, columns) > 0 and np.isfinite([rows, columns]).all():
+        return rows, columns
+    raise DataError([bad_spacing(name, f"pixel spacing {rows:g} x {columns:g} mm", "positive distances")])
+
+
+def _read_frames(dataset: Dataset, source: Source, as_mask: bool) -> Scan:
+    """A volume from frames that each state where they lie (DICOM PS3.3, C.7.6.16: enhanced CT and MR)."""
+    if "PerFrameFunctionalGroupsSequence" not in dataset:
+        raise DataError([_unplaced(dataset, source.name)])
+    count = int(dataset.NumberOfFrames)
+    planes = [_frame_plane(dataset, index, source.name) for index in range(count)]
+    order, affine = stack_planes(planes, source.name)
+    stored, warnings = _frames(dataset, source.name, as_mask)
+    frames = [_rescaled(stored[index], _frame_scale(dataset, index)) for index in order]
+    pixels = volume([np.moveaxis(frame, -1, 0) for frame in frames])
+    spacing = spacing_of(affine)
+    warnings += extent_warnings(pixels.shape[1:], spacing, source.name)
+    return Scan(pixels, spacing, affine, modality(dataset), source.sha256, warnings)
+
+
+def volume(pictures: list[Pixels]) -> Pixels:
+    """`(channel, column, row, slice)` from slices `(channel, row, column)` in order."""
+    return native(np.stack(pictures, axis=-1).swapaxes(1, 2))
+
+
+def _unplaced(dataset: Dataset, name: str) -> Fault:
+    return Fault(
+        FaultCode.MULTI_PAGE,
+        name,
+        f"{int(dataset.NumberOfFrames)} frames without positions, as of a film",
+        "one picture, or frames that state where they lie",
+        "Export the frames that you want as single pictures.",
+    )
+
+
+def _frame_plane(dataset: Dataset, index: int, name: str) -> Plane:
+    position = _frame_item(dataset, index, "PlanePositionSequence").get("ImagePositionPatient")
+    orientation = _frame_item(dataset, index, "PlaneOrientationSequence").get("ImageOrientationPatient")
+    spacing = _frame_item(dataset, index, "PixelMeasuresSequence").get("PixelSpacing")
+    return make_plane(f"{name} (frame {index + 1})", position, orientation, spacing)
+
+
+def _frame_scale(dataset: Dataset, index: int) -> Dataset:
+    return _frame_item(dataset, index, "PixelValueTransformationSequence")
+
+
+def _frame_item(dataset: Dataset, index: int, keyword: str) -> Dataset:
+    """A frame's own group of tags, else the one that all frames share, else an empty one."""
+    shared: Any = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    for groups in (dataset.PerFrameFunctionalGroupsSequence[index], shared[0]):
+        items: Sequence | None = groups.get(keyword)
+        if items:
+            return items[0]
+    return Dataset()

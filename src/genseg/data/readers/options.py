@@ -1,0 +1,24 @@
+"""How files are to be read where they allow more than one meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a person decided about files whose meaning is not certain.
+
+    pages: a TIFF of many pages either stops or is read as a volume, its pages along the last axis.
+    nan_to: NaN and infinite pixels either stop or become the smallest finite value of the file.
+    channels_last_axis: the last axis of a 4D volume holds channels (else such a volume stops).
+    """
+
+    pages: Literal["stop", "volume"] = "stop"
+    nan_to: Literal["stop", "min"] = "stop"
+    channels_last_axis: bool = False
+
+
+DEFAULT_OPTIONS = ReadOptions()
+"""Stop at everything that is uncertain."""

@@ -1,0 +1,191 @@
+"""A file's bytes, read once and hashed, and the door through which decoder errors become faults."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from genseg.data.readers.formats import SUFFIXES, Format, identify, suffix, suffix_fits
+from genseg.errors import DataError, Fault, FaultCode, GensegError
+from genseg.files import printable
+
+MAX_DECODED_BYTES = 8 * 2**30
+"""A file whose header promises more pixels than this is refused before any memory is taken."""
+
+
+class _Quiet:
+    """Warnings of decoders kept off the terminal.
+
+    `warnings.catch_warnings` swaps a list that all threads share, so that two threads leaving it in the wrong order
+    would leave the whole program silent. Here the first thread in swaps, and the last one out puts back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._catcher = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._catcher = warnings.catch_warnings()
+                self._catcher.__enter__()
+                warnings.simplefilter("ignore")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._catcher.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+_KNOWN_FORMATS = "PNG, JPEG, BMP, TIFF, NIfTI, NRRD, MetaImage or DICOM"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file in memory: its bytes, their SHA-256 and the format that they are in."""
+
+    path: Path
+    data: bytes
+    sha256: str
+    format: Format
+
+    @property
+    def name(self) -> str:
+        """The path as it appears in faults."""
+        return printable(self.path)
+
+
+def read_source(path: Path) -> Source:
+    """Read a file once and find its format by content.
+
+    Raises:
+        DataError: EMPTY_FILE, UNREADABLE or UNKNOWN_FORMAT.
+    """
+    data = read_bytes(path)
+    if not data:
+        raise DataError([_empty(path)])
+    format = identify(data)
+    if format is None:
+        raise DataError([_unknown(path)])
+    return Source(path, data, hashlib.sha256(data).hexdigest(), format)
+
+
+def suffix_warnings(source: Source) -> tuple[Fault, ...]:
+    """A warning where the name promises another format than the bytes hold."""
+    if suffix_fits(source.path, source.format):
+        return ()
+    usual = [name for name, format in SUFFIXES.items() if format is source.format]
+    return (
+        Fault(
+            FaultCode.WRONG_SUFFIX,
+            source.name,
+            f"a {source.format} file whose name ends in {suffix(source.path) or source.path.suffix or 'no suffix'!r}",
+            f"a name that ends in {' or '.join(usual)}",
+            "It was read by its content; rename it.",
+            stops=False,
+        ),
+    )
+
+
+@contextmanager
+def decoding(name: str, format: str) -> Iterator[None]:
+    """Turn whatever a decoder raises on broken bytes into a DataError, and keep its warnings off the terminal.
+
+    Decoders raise nearly every kind of exception on damaged files, hence the broad net. The library's own words
+    are left out, and so is the chain of causes: those of DICOM and NIfTI can quote a patient's name.
+    """
+    try:
+        with _QUIET:
+            yield
+    except GensegError:
+        raise
+    except MemoryError:
+        raise DataError([too_large(name, "more pixels than fit in this machine's memory")]) from None
+    except Exception as error:
+        raise DataError([_damaged(name, format, type(error).__name__)]) from None
+
+
+def too_large(name: str, found: str) -> Fault:
+    """The fault of a file that would take too much memory."""
+    return Fault(
+        FaultCode.TOO_LARGE, name, found, "a file that fits in memory", "Crop or scale it down, image and mask alike."
+    )
+
+
+def truncated(name: str, format: str, found: int, expected: int) -> Fault:
+    """The fault of a file that ends before its pixels do; sizes in bytes."""
+    return Fault(
+        FaultCode.UNREADABLE,
+        name,
+        f"{found} bytes of a {format} file that ends early",
+        f"{expected} bytes",
+        "Copy or export the file again.",
+    )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether the path is a folder; False for what cannot be asked, which `read_source` then names."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: UNREADABLE, with the reason that the system gave.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise DataError([_unreadable(path, "neither a file nor a folder")])
+        return path.read_bytes()
+    except OSError as error:
+        reason = f"{error.strerror or 'error'} ({errno.errorcode.get(error.errno or 0, 'unknown')})"
+        raise DataError([_unreadable(path, f"cannot be read: {reason}")]) from error
+    except ValueError as error:  # a NUL in the name
+        raise DataError([_unreadable(path, "not a legal file name")]) from error
+
+
+def _unreadable(path: Path, found: str) -> Fault:
+    return Fault(
+        FaultCode.UNREADABLE, printable(path), found, "a readable file", "Check the path, the permission and the disk."
+    )
+
+
+def _empty(path: Path) -> Fault:
+    return Fault(
+        FaultCode.EMPTY_FILE, printable(path), "0 bytes", "an image", "Copy or export the file again, or remove it."
+    )
+
+
+def _unknown(path: Path) -> Fault:
+    return Fault(
+        FaultCode.UNKNOWN_FORMAT,
+        printable(path),
+        "content of no known image format",
+        _KNOWN_FORMATS,
+        "Convert it to one of these, or remove it.",
+    )
+
+
+def _damaged(name: str, format: str, kind: str) -> Fault:
+    return Fault(
+        FaultCode.UNREADABLE,
+        name,
+        f"a truncated or damaged {format} file ({kind})",
+        f"a whole {format} file",
+        "Copy or export the file again.",
+    )

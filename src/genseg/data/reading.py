@@ -1,0 +1,100 @@
+"""One pass over the files of a data set: each case read and measured, its pixels kept while there is memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genseg.data.case import CaseFiles
+from genseg.data.load import LoadOptions, RawCase, read_raw_case
+from genseg.data.readers import read_mask
+from genseg.data.statistics import Measures, measure
+from genseg.errors import DataError, Fault
+
+_MOST_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is kept of one case that could be read.
+
+    raw: the pixels, or None where the memory for them was used up.
+    """
+
+    files: CaseFiles
+    raw: RawCase | None
+    measures: Measures
+    image_hash: str
+
+    def image(self, options: LoadOptions) -> NDArray[np.generic]:
+        """Pixels `(channel, *spatial)`, read again where they were not kept."""
+        raw = read_raw_case(self.files, options) if self.raw is None else self.raw
+        return raw.image.pixels
+
+    def mask(self, options: LoadOptions) -> NDArray[np.generic] | None:
+        """Values of the mask as stored, read again where they were not kept; None for an unlabelled case."""
+        if self.files.mask is None:
+            return None
+        if self.raw is None or self.raw.mask is None:
+            return read_mask(self.files.mask, options.read).pixels
+        return self.raw.mask.pixels
+
+
+class Images(Mapping[str, NDArray[np.generic]]):
+    """Case name -> pixels `(channel, *spatial)`, never more than one of them read again at a time."""
+
+    def __init__(self, readings: Sequence[Reading], options: LoadOptions) -> None:
+        self._readings = {reading.files.name: reading for reading in readings}
+        self._options = options
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        return self._readings[name].image(self._options)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readings)
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+
+def read_all(
+    entries: Sequence[CaseFiles], options: LoadOptions, budget: int, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[Reading], list[Fault]]:
+    """Read the cases in their order. Returns those that can be read, and the faults and warnings of all.
+
+    budget: bytes of pixels to keep. progress: called with the number of cases done and the number in all.
+    """
+    readings: list[Reading] = []
+    faults: list[Fault] = []
+    for done, (reading, found) in enumerate(_in_threads(entries, options), start=1):
+        faults += found
+        if reading is not None and reading.raw is not None:
+            budget -= reading.raw.nbytes
+            readings.append(reading if budget >= 0 else replace(reading, raw=None))
+        if progress is not None:
+            progress(done, len(entries))
+    return readings, faults
+
+
+def _in_threads(
+    entries: Sequence[CaseFiles], options: LoadOptions
+) -> Iterator[tuple[Reading | None, tuple[Fault, ...]]]:
+    """Read a few cases at a time, for decoding runs outside of Python's lock; results come in order."""
+    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        # In batches: given all cases at once, the pool would read ahead and hold a set larger than the memory.
+        for start in range(0, len(entries), 2 * workers):
+            yield from pool.map(lambda files: _read(files, options), entries[start : start + 2 * workers])
+
+
+def _read(files: CaseFiles, options: LoadOptions) -> tuple[Reading | None, tuple[Fault, ...]]:
+    try:
+        raw = read_raw_case(files, options)
+    except DataError as error:
+        return None, error.faults
+    return Reading(files, raw, measure(raw), raw.image.sha256), raw.warnings

@@ -1,0 +1,61 @@
+"""Writing files so that nobody ever meets a half-written one, and file names that are safe to show."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SUFFIX_CHARACTERS = 16  # enough for any suffix that decides a format, and keeps temporary names short
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on leaving, what was written there becomes `path` in one step.
+
+    The temporary name is hidden and keeps the suffix of `path`, for libraries that choose the format by it. It is
+    flushed to disk before the move. When the body fails, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".genseg-{secrets.token_hex(8)}{path.suffix[-_SUFFIX_CHARACTERS:]}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` in one step: a reader sees the old file or the new one, never a part.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def printable(path: Path | str) -> str:
+    """The path as one line of text: control characters and bytes that are not text appear as escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in str(path)
+    )
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a move within `folder` survive a power cut; only POSIX systems let a folder be opened for this."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,64 @@
+"""What prediction and evaluation leave on disk: folders, overlays, reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from genseg.data.case import Case
+from genseg.data.pictures import class_colours, overlay
+from genseg.errors import RunError
+from genseg.evaluate.report import pictured_cases, write_report
+from genseg.evaluate.summary import EvaluationSummary
+from genseg.files import atomic_path
+
+BACKGROUND_COLOUR = (0, 0, 0)
+REPORT_SIZE = 320
+
+
+def palette(classes: int) -> list[tuple[int, int, int]]:
+    """Colours of classes 0, 1, ...: index masks stay index masks, and a person opening one sees something."""
+    return [BACKGROUND_COLOUR, *class_colours(classes - 1)]
+
+
+def output_folder(out: Path, images: Path) -> Path:
+    """Make the folder for results. Raises RunError where it is the folder of the images or cannot be made."""
+    if out.resolve() == images.resolve():
+        raise RunError(f"{out}: the masks would be written among the images; choose another folder by -o")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be used for results ({error.strerror}); choose another folder by -o") from error
+    return out
+
+
+def write_overlay(case: Case, mask: NDArray[np.uint8], folder: Path) -> None:
+    """Write `folder/NAME.png`: the image (of a volume one slice) with the mask drawn over it."""
+    folder.mkdir(exist_ok=True)
+    with atomic_path(folder / f"{case.name}.png") as unfinished:
+        Image.fromarray(overlay(case.image, mask, 512, case.spacing)).save(unfinished, format="PNG")
+
+
+def write_evaluation(
+    summary: EvaluationSummary, cases: Mapping[str, Case], predictions: Mapping[str, NDArray[np.uint8]], folder: Path
+) -> None:
+    """Write report.html with pictures, scores.json and scores.csv into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {name: side_by_side(cases[name], predictions[name]) for name in pictured_cases(summary)}
+    write_report(summary, pictures, folder / "report.html")
+    summary.write_json(folder / "scores.json")
+    summary.write_csv(folder / "scores.csv")
+
+
+def side_by_side(case: Case, prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Image, expert's mask and prediction `(row, column, 3)`; of a volume the slice with most foreground in either."""
+    image, truth = case.image, case.mask
+    if truth is not None and truth.ndim == 3:
+        marked = np.count_nonzero(truth, axis=(0, 1)) + np.count_nonzero(prediction, axis=(0, 1))
+        shown = slice(int(marked.argmax()), int(marked.argmax()) + 1)
+        image, truth, prediction = image[..., shown], truth[..., shown], prediction[..., shown]
+    return np.hstack([overlay(image, mask, REPORT_SIZE, case.spacing) for mask in (None, truth, prediction)])

@@ -1,0 +1,1 @@
+"""Segmenters behind one contract and one registry; see `registry`."""

@@ -1,0 +1,102 @@
+"""Every segmenter that genseg offers, by name. Imports no torch, so that `--help` and tables answer at once.
+
+The contract, the same for all: `forward(image)` takes float images `(batch, channel, *spatial)` of any spatial size
+and returns logits `(batch, class, *spatial)`; class 0 is background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from genseg.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class SegmenterSpec:
+    """What is known of a segmenter before it is built.
+
+    ranks: spatial ranks it can work in. builder: "module:function", called with
+    `(rank, channels, classes)`. learning_rate: AdamW's peak rate that suits it. pretrained: whether its encoder
+    starts from ImageNet weights.
+    """
+
+    name: str
+    summary: str
+    ranks: tuple[int, ...]
+    builder: str
+    learning_rate: float
+    pretrained: bool = False
+
+
+_SPECS = (
+    SegmenterSpec(
+        "unet-pretrained",
+        "U-Net on an ImageNet EfficientNet-lite0 encoder, 5 M parameters; the default for pictures",
+        (2,),
+        "genseg.segmenters.pretrained:build_pretrained_unet",
+        1e-3,
+        pretrained=True,
+    ),
+    SegmenterSpec(
+        "unet-small",
+        "U-Net from random weights, 2 M parameters (6 M in 3D); the default for volumes",
+        (2, 3),
+        "genseg.segmenters.unet:build_small_unet",
+        2e-3,
+    ),
+    SegmenterSpec(
+        "unet-large",
+        "U-Net from random weights, 8 M parameters (23 M in 3D)",
+        (2, 3),
+        "genseg.segmenters.unet:build_large_unet",
+        1e-3,
+    ),
+    SegmenterSpec(
+        "deeplab",
+        "DeepLabV3+ on the pretrained encoder (2D) or a residual encoder (3D)",
+        (2, 3),
+        "genseg.segmenters.deeplab:build_deeplab",
+        1e-3,
+    ),
+    SegmenterSpec(
+        "swin-unet",
+        "Swin U-Net (MONAI's SwinUNETR), 6 M parameters (16 M in 3D)",
+        (2, 3),
+        "genseg.segmenters.swin:build_swin_unet",
+        5e-4,
+    ),
+)
+SEGMENTERS: dict[str, SegmenterSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def segmenter_spec(name: str, rank: int) -> SegmenterSpec:
+    """The entry called `name`, checked to work in `rank` (2 or 3) dimensions.
+
+    Raises SettingsError for an unknown name or a rank that it cannot work in.
+    """
+    suitable = [spec.name for spec in _SPECS if rank in spec.ranks]
+    if name not in SEGMENTERS:
+        raise SettingsError(f"segmenter: there is none called {name!r}; for {rank}D choose one of {suitable}")
+    if rank not in SEGMENTERS[name].ranks:
+        raise SettingsError(f"segmenter: {name!r} does not work on {rank}D data; choose one of {suitable}")
+    return SEGMENTERS[name]
+
+
+def default_segmenter(rank: int) -> str:
+    """Name of the segmenter that is used where none is asked for."""
+    return next(spec.name for spec in _SPECS if rank in spec.ranks)
+
+
+def build_segmenter(name: str, rank: int, channels: int, classes: int) -> nn.Module:
+    """Build the segmenter called `name` for images of `channels` channels and `classes` classes with background.
+
+    Random weights come from torch's global generator: seed it first. Raises SettingsError as `segmenter_spec`.
+    """
+    module, function = segmenter_spec(name, rank).builder.split(":")
+    segmenter: nn.Module = getattr(import_module(module), function)(rank, channels, classes)
+    return segmenter

@@ -1,0 +1,34 @@
+"""Swin U-Net by MONAI. Source: Hatamizadeh et al., Swin UNETR, BrainLes 2021."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+DIVISOR = 32
+"""SwinUNETR halves the size five times."""
+
+
+class SwinUNet(nn.Module):
+    """MONAI's SwinUNETR, padded to the sizes that it can take."""
+
+    def __init__(self, rank: int, channels: int, classes: int, features: int = 24) -> None:
+        from monai.networks.nets.swin_unetr import SwinUNETR
+
+        super().__init__()
+        self.network = SwinUNETR(channels, classes, feature_size=features, spatial_dims=rank)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any spatial size."""
+        spatial = image.shape[2:]
+        missing = [math.ceil(size / DIVISOR) * DIVISOR - size for size in spatial]
+        padding = [side for extra in reversed(missing) for side in (0, extra)]
+        logits: Tensor = self.network(functional.pad(image, padding))
+        return logits[(..., *(slice(0, size) for size in spatial))]
+
+
+def build_swin_unet(rank: int, channels: int, classes: int) -> SwinUNet:
+    """Swin U-Net of about 6 M parameters in 2D and 16 M in 3D."""
+    return SwinUNet(rank, channels, classes)

@@ -1,0 +1,47 @@
+"""U-Net from random weights, 2D and 3D. Source: Ronneberger et al., U-Net, MICCAI 2015."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from genseg.segmenters.blocks import CONVOLUTION, ConvNormAct, Decoder
+
+SMALL = [16, 32, 64, 128, 256]
+LARGE = [32, 64, 128, 256, 512]
+
+
+class UNet(nn.Module):
+    """U-Net with strided convolutions on the way down and batch normalisation throughout.
+
+    widths: channels at each level, finest first; each level halves the size.
+    """
+
+    def __init__(self, rank: int, channels: int, classes: int, widths: list[int]) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(ConvNormAct(rank, channels, widths[0]), ConvNormAct(rank, widths[0], widths[0]))
+        self.levels = nn.ModuleList(
+            nn.Sequential(ConvNormAct(rank, above, width, stride=2), ConvNormAct(rank, width, width))
+            for above, width in pairwise(widths)
+        )
+        self.decoder = Decoder(rank, widths, widths[:-1])
+        self.head = CONVOLUTION[rank](widths[0], classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any spatial size."""
+        features = [self.stem(image)]
+        for level in self.levels:
+            features.append(level(features[-1]))
+        logits: Tensor = self.head(self.decoder(features))
+        return logits
+
+
+def build_small_unet(rank: int, channels: int, classes: int) -> UNet:
+    """U-Net of about 2 M parameters in 2D and 6 M in 3D."""
+    return UNet(rank, channels, classes, SMALL)
+
+
+def build_large_unet(rank: int, channels: int, classes: int) -> UNet:
+    """U-Net of about 8 M parameters in 2D and 23 M in 3D."""
+    return UNet(rank, channels, classes, LARGE)

@@ -1,0 +1,1 @@
+"""How a segmenter is trained: plan, batches, updates, checkpoints, run folder."""

@@ -1,0 +1,72 @@
+"""Which cases, and which patch of each, make up the batch of a given update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from genseg.config import Plan
+from genseg.data.augment import augment
+from genseg.data.preprocess import Prepared
+from genseg.training.device import Machine
+from genseg.training.randomness import generator_for
+
+
+class Batches:
+    """Training batches by update number; the same number gives the same batch, whatever came before.
+
+    Every case is seen once before any is seen again. Cases are decoded and resized once, before; patches are cut and
+    changed on the way to the network.
+    """
+
+    def __init__(self, cases: Sequence[Prepared], plan: Plan, seed: int, machine: Machine) -> None:
+        self._cases = list(cases)
+        self._plan = plan
+        self._seed = seed
+        self._machine = machine
+
+    def __getitem__(self, update: int) -> tuple[Tensor, Tensor]:
+        """Images `(batch, channel, *patch)` float32 and masks `(batch, *patch)` uint8 on the machine's device."""
+        generator = generator_for(self._seed, "batch", update)
+        pairs = [cut_patch(self._cases[index], self._plan, generator) for index in self.indices(update)]
+        image = self._machine.send(torch.stack([image for image, _ in pairs]))
+        mask = torch.stack([mask for _, mask in pairs]).to(self._machine.device)
+        if self._plan.augmentation == "none":
+            return image, mask
+        image, mask = augment(
+            image, mask, generator, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing
+        )
+        return self._machine.send(image), mask
+
+    def indices(self, update: int) -> list[int]:
+        """Numbers of the cases in the batch of an update."""
+        count, size = len(self._cases), self._plan.batch_size
+        positions = range(update * size, (update + 1) * size)
+        rounds = {position // count for position in positions}
+        orders = {
+            number: torch.randperm(count, generator=generator_for(self._seed, "order", number)).tolist()
+            for number in rounds
+        }
+        return [orders[position // count][position % count] for position in positions]
+
+
+def cut_patch(case: Prepared, plan: Plan, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A random patch `(channel, *patch)` and its mask; the plan's share of them is centred near foreground."""
+    spatial, patch = case.image.shape[1:], plan.patch_size
+    if case.mask is None:
+        raise ValueError("a case without mask cannot be trained on")
+    draw = torch.rand(len(patch) + 2, generator=generator).tolist()
+    room = [size - wanted for size, wanted in zip(spatial, patch, strict=True)]
+    start = [round(share * free) for share, free in zip(draw, room, strict=False)]
+    if len(case.foreground) and draw[-2] < plan.foreground_share and any(room):
+        centre = np.unravel_index(case.foreground[int(draw[-1] * len(case.foreground))], spatial)
+        start = [
+            min(max(int(middle) - wanted // 2, 0), free)
+            for middle, wanted, free in zip(centre, patch, room, strict=True)
+        ]
+    window = tuple(slice(first, first + wanted) for first, wanted in zip(start, patch, strict=True))
+    image = np.ascontiguousarray(case.image[(slice(None), *window)])
+    return torch.from_numpy(image), torch.from_numpy(np.ascontiguousarray(case.mask[window]))

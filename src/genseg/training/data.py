@@ -1,0 +1,102 @@
+"""From a data set on disk to what a run trains on: cases examined, split and planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from genseg.config import Plan, Settings
+from genseg.data.case import Case, CaseFiles
+from genseg.data.check import Examination, examine
+from genseg.data.duplicates import group_cases
+from genseg.data.index import Index, index_dataset
+from genseg.data.load import LoadOptions
+from genseg.data.readers import ReadOptions
+from genseg.data.split import Split, declared_split, labelled_subset, make_folds
+from genseg.errors import SettingsError
+from genseg.progress import Progress
+from genseg.training.device import Machine
+from genseg.training.planning import make_plan
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A data set ready to be trained on."""
+
+    examination: Examination
+    split: Split
+    plan: Plan
+
+    def cases(self, names: tuple[str, ...]) -> list[Case]:
+        """The cases of these names."""
+        return list(self.examination.cases.select(names))
+
+
+def load_options(settings: Settings, index: Index) -> LoadOptions:
+    """How files are read under these settings."""
+    reading = ReadOptions(settings.pages, settings.nan_to, index.channels_last_axis)
+    return LoadOptions(reading, settings.mask_repair)
+
+
+def examine_for_training(data: Path, settings: Settings, progress: Progress) -> Examination:
+    """Read and judge the labelled cases that may train; test cases are not opened.
+
+    Raises DataError with every fault found.
+    """
+    index = index_dataset(data)
+    names = [files.name for files in labelled_subset(index, settings.labels)]
+    return examine(
+        index,
+        load_options(settings, index),
+        names=names,
+        progress=lambda done, total: progress("Reading", done, total),
+    )
+
+
+def gather(data: Path, settings: Settings, plan: Plan | None, machine: Machine, progress: Progress) -> TrainingData:
+    """Examine, split and plan. A `plan` that is given is kept, once it is found to fit the data.
+
+    Raises DataError for faults of the data, SettingsError for settings or a plan that do not fit them.
+    """
+    examination = examine_for_training(data, settings, progress)
+    split = choose_split(examination, settings)
+    if plan is None:
+        plan = make_plan(examination.statistics, examination.labels, settings, machine)
+    _check_fit(plan, examination)
+    return TrainingData(examination, split, plan)
+
+
+def choose_split(examination: Examination, settings: Settings) -> Split:
+    """The data set's own split where it has one and nothing else is asked for; else fold number `settings.fold`."""
+    read = set(examination.cases.names)
+    test = [files for files in examination.index.entries if files.split == "test" and files.name not in read]
+    cases: list[CaseFiles] = [*examination.cases.entries, *test]
+    if settings.labels is None and settings.folds is None and settings.fold == 0:
+        declared = declared_split(cases)
+        if declared is not None:
+            return declared
+    groups = group_cases(cases, examination.duplicates)
+    present = {case.name: _classes_in(case) for case in examination.cases}
+    folds = make_folds(cases, groups, settings.folds, settings.seed, present, examination.labels.names)
+    if settings.fold >= len(folds):
+        raise SettingsError(f"fold: {settings.fold} found, but there are {len(folds)} folds, numbered from 0")
+    return folds[settings.fold]
+
+
+def _classes_in(case: Case) -> frozenset[int]:
+    return frozenset() if case.mask is None else frozenset(np.unique(case.mask[case.mask > 0]).tolist())
+
+
+def _check_fit(plan: Plan, examination: Examination) -> None:
+    statistics, names = examination.statistics, examination.labels.names
+    pairs = {
+        "rank": (plan.rank, statistics.rank),
+        "channels": (plan.channels, statistics.channels),
+        "class_names": (plan.class_names, names),
+        "patch_size (number of axes)": (len(plan.patch_size), statistics.rank),
+    }
+    wrong = [f"{key}: the plan says {said}, the data have {had}" for key, (said, had) in pairs.items() if said != had]
+    if wrong:
+        raise SettingsError("the plan does not fit the data; " + "; ".join(wrong))

@@ -1,0 +1,96 @@
+"""Where and in which precision to compute."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from genseg.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Device, arithmetic of convolutions and thread count of a run."""
+
+    device: torch.device
+    dtype: torch.dtype
+    threads: int
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which convolutions run in `dtype`."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def place(self, module: nn.Module, rank: int) -> nn.Module:
+        """Move a module to the device, in the channels-last layout that its convolutions are fastest in."""
+        return module.to(self.device).to(memory_format=layout(rank))  # type: ignore[call-overload, no-any-return]
+
+    def send(self, image: Tensor) -> Tensor:
+        """Move `(batch, channel, *spatial)` to the device, channels last."""
+        return image.to(self.device, non_blocking=True).contiguous(memory_format=layout(image.ndim - 2))
+
+    def describe(self) -> str:
+        """In words, for logs: device, precision, threads."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor_name()
+        return f"{self.device} ({name}), {str(self.dtype).removeprefix('torch.')}, {self.threads} threads"
+
+
+def layout(rank: int) -> torch.memory_format:
+    """channels_last for pictures, channels_last_3d for volumes."""
+    return torch.channels_last if rank == 2 else torch.channels_last_3d
+
+
+def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
+    """The machine that settings ask for.
+
+    Raises DeviceError where a device is asked for by name and absent.
+    """
+    chosen = _choose_device(device)
+    if precision == "auto":
+        precision = "bfloat16" if _has_bfloat16(chosen) else "float32"
+    return Machine(chosen, torch.bfloat16 if precision == "bfloat16" else torch.float32, torch.get_num_threads())
+
+
+def _choose_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"device: {name!r} is not one of auto, cpu, cuda, cuda:N, mps") from None
+    absent = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
+    if absent.get(device.type, device.type != "cpu"):
+        raise DeviceError(f"device: {name!r} was asked for, but this machine has none; use --device auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"device: {name!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
+    return device
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether bf16 is fast there: on CPU only with AMX or AVX512-bf16; without, it is emulated and slow."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = _processor_line("flags").split()
+    return device.type == "cpu" and any(flag in flags for flag in ("amx_bf16", "avx512_bf16"))
+
+
+def processor_name() -> str:
+    """The processor's name as the system gives it, or "CPU"."""
+    return _processor_line("model name") or "CPU"
+
+
+def _processor_line(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def processor_count() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

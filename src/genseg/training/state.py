@@ -1,0 +1,64 @@
+"""What training changes from update to update, and one update of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from genseg.config import Plan
+from genseg.errors import TrainingError
+from genseg.segmenters.loss import segmentation_loss
+from genseg.segmenters.registry import build_segmenter
+from genseg.training.device import Machine
+from genseg.training.optimiser import learning_rate, make_optimiser, set_learning_rate
+from genseg.training.randomness import seed_for
+
+
+@dataclass
+class TrainingState:
+    """Segmenter, its moving average (the one that is delivered), optimiser, and how many updates were made."""
+
+    segmenter: nn.Module
+    average: AveragedModel
+    optimiser: torch.optim.AdamW
+    update: int = 0
+
+
+def begin(plan: Plan, seed: int, machine: Machine) -> TrainingState:
+    """A segmenter as it is before the first update; random weights depend on `seed` alone."""
+    torch.manual_seed(seed_for(seed, "weights", 0))
+    segmenter = build_segmenter(plan.segmenter, plan.rank, plan.channels, plan.classes)
+    segmenter = machine.place(segmenter, plan.rank)
+    average = AveragedModel(segmenter, multi_avg_fn=get_ema_multi_avg_fn(plan.average_decay), use_buffers=True)
+    return TrainingState(segmenter, average, make_optimiser(segmenter, plan))
+
+
+def make_update(
+    state: TrainingState, image: Tensor, mask: Tensor, plan: Plan, seed: int, machine: Machine
+) -> dict[str, float]:
+    """One optimiser update on one batch; returns loss, gradient norm and learning rate.
+
+    Raises TrainingError when the loss is not finite.
+    """
+    torch.manual_seed(seed_for(seed, "dropout", state.update))
+    rate = learning_rate(state.update, plan)
+    set_learning_rate(state.optimiser, rate)
+    state.segmenter.train()
+    with machine.autocast():
+        logits = state.segmenter(image)
+    loss = segmentation_loss(logits, mask)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(state.segmenter.parameters(), plan.clip_norm)
+    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        raise TrainingError(
+            f"update {state.update}: the loss is {loss.item()} (gradient norm {norm.item()}); "
+            "try a lower --learning-rate or --precision float32"
+        )
+    state.optimiser.step()
+    state.average.update_parameters(state.segmenter)
+    state.update += 1
+    return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}

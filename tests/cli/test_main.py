@@ -1,0 +1,116 @@
+"""What a person meets at the command line: exit codes, messages without a traceback, everything wrong at once."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from genseg.cli import main, verbs
+from genseg.errors import DataError, Fault, FaultCode, SettingsError
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Function that runs the command line with the arguments given; returns exit code, output, error output."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["genseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        printed = capsys.readouterr()
+        return (code if isinstance(code, int) else 0), printed.out, printed.err
+
+    return run
+
+
+def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Make the verb `segmenters` meet `error`."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(verbs.tables, "segmenters_table", fail)
+
+
+def test_version_is_the_project_s(run: Run, repository: Path) -> None:
+    assert f'version = "{version("genseg")}"' in (repository / "pyproject.toml").read_text()
+    assert run("--version")[:2] == (0, f"genseg {version('genseg')}\n")
+
+
+def test_a_refusal_is_one_message_and_exit_code_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    _raise(monkeypatch, SettingsError("size: [bold]3[/bold] found"))
+    code, out, err = run("segmenters")
+    assert (code, out, err) == (2, "", "Error: size: [bold]3[/bold] found\n")
+
+
+def test_every_fault_of_the_data_is_listed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [Fault(FaultCode.EMPTY_FILE, f"{n}.png", "0 bytes", "an image", "Copy it again.") for n in range(30)]
+    _raise(monkeypatch, DataError(faults))
+    code, _, err = run("segmenters")
+    assert code == 2
+    assert "30 fault(s)" in err
+    assert all(f" {n}.png " in err for n in range(30))
+
+
+def test_a_failing_disk_is_named_and_exit_code_4(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    _raise(monkeypatch, OSError(28, "No space left on device", "runs/a/plan.yaml"))
+    code, _, err = run("segmenters")
+    assert code == 4
+    assert "No space left on device" in err
+    assert "runs/a/plan.yaml" in err
+
+
+def test_an_interrupt_is_exit_code_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    _raise(monkeypatch, KeyboardInterrupt())
+    assert run("segmenters")[0] == 130
+
+
+def test_a_bug_still_shows_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    _raise(monkeypatch, ZeroDivisionError())
+    monkeypatch.setattr(sys, "argv", ["genseg", "segmenters"])
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_phantom_writes_what_was_asked_for(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("phantom", tmp_path / "set", "--kind", "gray", "--cases", 4, "--size", 16)
+    assert (code, out) == (0, f"4 phantoms are in {tmp_path / 'set'}.\n")
+    assert len(list((tmp_path / "set" / "images").iterdir())) == 4
+
+
+def test_check_shows_pairs_labels_figures_and_writes_the_sheet(run: Run, rgb_phantoms: Path, tmp_path: Path) -> None:
+    code, out, _ = run("check", rgb_phantoms, "-o", tmp_path / "check")
+    assert code == 0
+    for expected in ("phantom_003", "lesion", "10, 10 of them labelled", "10 cases can be used."):
+        assert expected in out
+    assert sorted(path.name for path in (tmp_path / "check").iterdir()) == ["check.json", "contact-sheet.png"]
+
+
+def test_check_of_a_broken_data_set_names_every_bad_file_and_writes_nothing(
+    run: Run, rgb_phantoms: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(rgb_phantoms, tmp_path / "data")
+    for name in ("phantom_001.png", "phantom_004.png"):
+        (data / "images" / name).write_bytes(b"")
+    code, _, err = run("check", data, "-o", tmp_path / "check")
+    assert code == 2
+    assert "phantom_001.png" in err
+    assert "phantom_004.png" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "check").exists()
+
+
+def test_a_bad_setting_stops_before_anything_is_read(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("train", tmp_path / "absent", "--size", "3", "--updates", "none")
+    assert code == 2
+    assert "size" in err
+    assert "updates" in err

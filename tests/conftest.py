@@ -1,0 +1,53 @@
+"""Fixtures that more than one test folder uses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from genseg.data.phantoms import write_phantoms
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the project."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the public data sets, one folder each; tests that ask for it are skipped where it is absent."""
+    folder = Path(os.environ.get("GENSEG_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist; set GENSEG_DATA to the folder of data sets")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rgb_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten RGB pictures of 32 px, 5 train, 2 val, 3 test; two classes. Read only."""
+    return write_phantoms(tmp_path_factory.mktemp("phantoms") / "rgb", "rgb", cases=10, size=32)
+
+
+@pytest.fixture(scope="session")
+def gray_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten gray pictures of 32 px, 5 train, 2 val, 3 test; three classes. Read only."""
+    return write_phantoms(tmp_path_factory.mktemp("phantoms") / "gray", "gray", cases=10, size=32)
+
+
+@pytest.fixture(scope="session")
+def volume_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six volumes of 20 voxels an edge, 3 train, 1 val, 2 test; three classes. Read only."""
+    return write_phantoms(tmp_path_factory.mktemp("phantoms") / "volume", "volume", cases=6, size=20)
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> None:
+    """Keep torch, where a test module has imported it, from taking every core."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

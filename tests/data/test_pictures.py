@@ -1,0 +1,146 @@
+"""Pictures of cases: what is shown, in which colours, and how sheets are laid out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genseg.data.pictures import CLASS_COLOURS, class_colours, overlay, tile, with_heading
+
+
+def _square(size: int = 20, value: int = 1) -> np.ndarray:
+    mask = np.zeros((size, size), np.uint8)
+    mask[5:15, 5:15] = value
+    return mask
+
+
+def test_overlay_outlines_the_class_in_its_colour_and_tints_the_inside() -> None:
+    image = np.full((3, 20, 20), 100, np.uint8)
+    shown = overlay(image, _square(), size=20)
+    assert tuple(shown[5, 10]) == CLASS_COLOURS[0]
+    tint = [round(0.75 * 100 + 0.25 * level) for level in CLASS_COLOURS[0]]
+    assert np.abs(shown[10, 10].astype(int) - tint).max() <= 1
+    assert tuple(shown[0, 0]) == (100, 100, 100)
+
+
+def test_overlay_without_mask_is_the_image_alone() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (3, 16, 16), dtype=np.uint8)
+    np.testing.assert_array_equal(overlay(image, None, size=16), np.moveaxis(image, 0, -1))
+
+
+def test_overlay_leaves_its_input_as_it_is() -> None:
+    image, mask = np.full((1, 20, 20), 100, np.uint8), _square()
+    overlay(image, mask, size=20)
+    assert (image == 100).all()
+    np.testing.assert_array_equal(mask, _square())
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int16, np.uint16, np.int32, np.float32, np.float64])
+def test_values_that_are_not_8_bit_are_stretched_to_the_full_range(dtype: type) -> None:
+    ramp = np.tile(np.linspace(0, 1, 50), (50, 1))[None]
+    image = (ramp > 0.5) if dtype is np.bool_ else (ramp * 30000 - 100).astype(dtype)
+    shown = overlay(image.astype(dtype), None, size=50)
+    assert shown.dtype == np.uint8
+    assert (shown.min(), shown.max()) == (0, 255)
+
+
+def test_not_finite_and_constant_values_are_drawn_without_complaint() -> None:
+    image = np.full((1, 16, 16), 7.0, np.float32)
+    assert not overlay(image, None, size=16).any()
+    image[0, 0, 0], image[0, 0, 1], image[0, 8:] = np.nan, np.inf, 9.0
+    assert overlay(image, None, size=16)[12, 12, 0] == 255
+
+
+def test_of_many_channels_the_first_is_shown_in_grey() -> None:
+    image = np.stack([np.full((16, 16), level, np.uint8) for level in (10, 20, 30, 40)])
+    assert np.unique(overlay(image, None, size=16)).tolist() == [10]
+
+
+def test_of_a_volume_the_slice_with_most_foreground_is_shown() -> None:
+    volume = np.zeros((1, 16, 16, 4), np.uint8)
+    for place in range(4):
+        volume[0, 4 * place : 4 * place + 4, :, place] = 9
+    mask = np.zeros((16, 16, 4), np.uint8)
+    mask[0, 0, 0] = mask[:4, :4, 3] = 1
+
+    def bright_columns(mask: np.ndarray | None) -> list[int]:
+        return np.flatnonzero(overlay(volume, mask, size=16)[0, :, 0] == 255).tolist()
+
+    assert bright_columns(mask) == [12, 13, 14, 15]
+    assert bright_columns(np.zeros_like(mask)) == bright_columns(None) == [8, 9, 10, 11]
+
+
+def test_of_a_volume_the_first_axis_runs_right_and_the_second_up() -> None:
+    volume = np.zeros((1, 16, 10, 1), np.uint8)
+    volume[0, 10:, :4] = 7
+    shown = overlay(volume, None, size=16)
+    assert shown.shape == (10, 16, 3)
+    assert (shown[6:, 10:] == 255).all()
+    assert shown[:6].max() == shown[:, :10].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "expected"),
+    [
+        ((1, 20, 40), None, (50, 100)),
+        ((1, 40, 20), None, (100, 50)),
+        ((1, 20, 40), (2.0, 1.0), (100, 100)),
+        ((1, 40, 20, 3), (1.0, 4.0, 9.0), (100, 50)),
+        ((1, 1, 2000), None, (1, 100)),
+    ],
+)
+def test_proportions_follow_size_and_spacing(
+    shape: tuple[int, ...], spacing: tuple[float, ...] | None, expected: tuple[int, int]
+) -> None:
+    image = np.ones(shape, np.uint8)
+    assert overlay(image, np.ones(shape[1:], np.uint8), size=100, spacing=spacing).shape == (*expected, 3)
+
+
+def test_colours_repeat_when_there_are_more_classes_than_colours() -> None:
+    colours = class_colours(len(CLASS_COLOURS) + 1)
+    assert colours[-1] == CLASS_COLOURS[0]
+    assert len(set(CLASS_COLOURS)) == len(CLASS_COLOURS)
+    shown = overlay(np.zeros((1, 20, 20), np.uint8), _square(value=len(colours)), size=20)
+    assert tuple(shown[5, 10]) == CLASS_COLOURS[0]
+
+
+def test_tile_places_pictures_row_by_row() -> None:
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    pictures = [np.full((20, 30, 3), colour, np.uint8) for colour in colours]
+    sheet = np.asarray(tile(pictures, ["a", "b", "c"], columns=2))
+    covered = [np.argwhere((sheet == colour).all(axis=2)) for colour in colours]
+    (top_a, left_a), (top_b, left_b), (top_c, left_c) = (places[0] for places in covered)
+    assert [len(places) for places in covered] == [600, 600, 600]
+    assert top_a == top_b < top_c
+    assert left_a == left_c < left_b
+
+
+def test_tile_of_nothing_is_an_empty_sheet() -> None:
+    assert tile([], [], columns=3).size[0] > 0
+
+
+@pytest.mark.parametrize("title", ["two\nlines", "\u00e9\u4e2d\U0001f600", "-x" * 200, "", "\x00\udcff"])
+def test_any_file_name_can_be_a_title(title: str) -> None:
+    picture = np.zeros((20, 60, 3), np.uint8)
+    sheet = tile([picture, picture], [title, title], columns=2)
+    single = tile([picture], ["short"], columns=1)
+    assert sheet.height == single.height
+    page = with_heading(sheet, title, [title, "tumour"])
+    assert page.height > sheet.height
+
+
+def test_long_titles_keep_both_ends_so_that_names_stay_apart() -> None:
+    picture = np.zeros((20, 60, 3), np.uint8)
+    stem = "patient_number_of_the_hospital_"
+    first, second = (np.asarray(tile([picture], [stem + end], columns=1)) for end in ("0001", "0002"))
+    assert (first != second).any()
+
+
+def test_heading_shows_every_class_colour_and_wraps_many_classes() -> None:
+    sheet = Image.new("RGB", (100, 50))
+    few = with_heading(sheet, "set", ["one", "two"])
+    pixels = np.asarray(few).reshape(-1, 3)
+    assert all((pixels == colour).all(axis=1).any() for colour in CLASS_COLOURS[:2])
+    many = with_heading(sheet, "set", [f"class {n}" for n in range(40)])
+    assert many.height > few.height

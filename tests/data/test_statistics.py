@@ -1,0 +1,135 @@
+"""Figures of a data set: sizes, spacing, modality, intensities and class shares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genseg.data.case import CaseFiles, Scan
+from genseg.data.labels import LabelMap
+from genseg.data.load import RawCase
+from genseg.data.statistics import Measures, Statistics, guess_modality, measure, summarise
+
+LABELS = LabelMap(("background", "liver", "tumour"), {0: 0, 1: 1, 2: 2}, {})
+
+
+def _raw(image: np.ndarray, mask: np.ndarray | None = None, spacing: tuple[float, ...] | None = None) -> RawCase:
+    spacing = spacing or (1.0,) * (image.ndim - 1)
+    scans = [None if pixels is None else Scan(pixels, spacing, None, "", "") for pixels in (image, mask)]
+    return RawCase(CaseFiles("a", (Path("a"),), None, "a"), *scans)
+
+
+def _summary(*cases: RawCase, channels: int = 1, modality: str = "", labels: LabelMap = LABELS) -> Statistics:
+    return summarise([measure(case) for case in cases], labels, modality, (), channels)
+
+
+def _volume(size: tuple[int, int, int], ones: int = 0, twos: int = 0) -> RawCase:
+    """A volume in which each voxel is worth 100 times its class."""
+    mask = np.zeros((1, *size), np.uint8)
+    mask.ravel()[:ones] = 1
+    mask.ravel()[ones : ones + twos] = 2
+    return _raw(mask.astype(np.int16) * 100, mask, (1.0, 2.0, float(size[2])))
+
+
+def test_sizes_spacings_and_classes() -> None:
+    figures = _summary(_volume((8, 9, 10), 30), _volume((10, 9, 12), 10, 10), _volume((20, 9, 20)))
+    assert (figures.cases, figures.labelled, figures.empty_masks, figures.rank) == (3, 3, 1, 3)
+    assert (figures.size_min, figures.size_median, figures.size_max) == ((8, 9, 10), (10, 9, 12), (20, 9, 20))
+    assert (figures.spacing_min, figures.spacing_median) == ((1.0, 2.0, 10.0), (1.0, 2.0, 12.0))
+    assert figures.spacing_max == (1.0, 2.0, 20.0)
+    voxels = 8 * 9 * 10 + 10 * 9 * 12 + 20 * 9 * 20
+    assert [(c.name, c.cases) for c in figures.classes] == [("liver", 2), ("tumour", 1)]
+    assert [c.voxel_share for c in figures.classes] == pytest.approx([40 / voxels, 10 / voxels])
+    assert figures.foreground_fraction == pytest.approx(50 / voxels)
+    assert figures.dtypes == ("int16",)
+
+
+def test_cases_without_mask_count_as_unlabelled_only() -> None:
+    labelled, unlabelled = _volume((8, 9, 10), 30), _raw(np.zeros((1, 8, 9, 10), np.int16))
+    figures = _summary(labelled, unlabelled)
+    assert (figures.cases, figures.labelled, figures.empty_masks) == (2, 1, 0)
+    assert figures.foreground_fraction == pytest.approx(30 / 720)
+
+
+def test_foreground_intensities_are_those_under_the_classes_alone() -> None:
+    random = np.random.default_rng(0)
+    image = random.normal(-900, 10, (2, 40, 50, 60)).astype(np.float32)
+    mask = np.zeros((1, 40, 50, 60), np.uint8)
+    mask[0, 5:35, 5:35, 5:35], mask[0, 20:25, 20:25, 20:25] = 1, 2
+    image[:, mask[0] > 0] = random.normal([[50], [200]], 30, (2, int((mask > 0).sum())))
+    first, second = _summary(_raw(image, mask), channels=2).foreground_intensities
+    assert (first.mean, first.std) == pytest.approx((50, 30), abs=3)
+    assert (first.low, first.high) == pytest.approx((50 - 2.58 * 30, 50 + 2.58 * 30), abs=12)
+    assert second.median == pytest.approx(200, abs=3)
+
+
+def test_classes_weigh_in_the_foreground_as_their_voxels_do() -> None:
+    figures = _summary(_volume((40, 40, 40), 30000, 10000))
+    assert figures.foreground_intensities[0].mean == pytest.approx(125, abs=0.5)
+
+
+def test_without_foreground_there_are_no_foreground_intensities() -> None:
+    assert _summary(_volume((8, 9, 10))).foreground_intensities == ()
+
+
+def test_colour_masks_are_measured_by_colour() -> None:
+    labels = LabelMap(("background", "red"), {}, {(0, 0, 0): 0, (255, 0, 0): 1})
+    mask = np.zeros((3, 16, 16), np.uint8)
+    mask[0, :4] = 255
+    image = np.zeros((1, 16, 16), np.uint8)
+    image[0, :4] = 70
+    figures = _summary(_raw(image, mask), labels=labels)
+    assert figures.classes[0].voxel_share == pytest.approx(0.25)
+    assert figures.foreground_intensities[0].mean == 70
+
+
+def test_stray_values_count_for_the_nearest_class() -> None:
+    labels = LabelMap(("background", "lesion"), {0: 0, 255: 1}, {})
+    mask = np.zeros((1, 16, 16), np.uint8)
+    mask[0, 0], mask[0, 1], mask[0, 2] = 255, 250, 3
+    figures = _summary(_raw(mask, mask), labels=labels)
+    assert figures.foreground_fraction == pytest.approx(2 / 16)
+
+
+def test_grey_images_of_an_rgb_set_count_as_if_repeated() -> None:
+    grey, colour = np.full((1, 16, 16), 10, np.uint8), np.full((3, 16, 16), 30, np.uint8)
+    figures = _summary(_raw(grey), _raw(colour), channels=3)
+    assert [channel.mean for channel in figures.intensities] == pytest.approx([20.0] * 3)
+
+
+def _case(rank: int, lowest: float = 0.0, modality: str = "", channels: int = 1) -> Measures:
+    return Measures((9,) * rank, (1.0,) * rank, channels, "int16", modality, lowest, None, np.zeros((1, 0)), {})
+
+
+@pytest.mark.parametrize(
+    ("cases", "declared", "names", "expected"),
+    [
+        ([_case(3, -1000.0), _case(3, -600.0), _case(3)], "", (), "ct"),
+        ([_case(3, -1000.0), _case(3), _case(3)], "", (), "mr"),
+        ([_case(3, -1000.0)], "T1 MRI, cropped", (), "mr"),
+        ([_case(3)], "", ("CT",), "ct"),
+        ([_case(3)], "multispectral picture", (), "mr"),
+        ([_case(3, modality="ct")] * 2, "", (), "ct"),
+        ([_case(2, modality="mr")] * 2, "", (), "mr"),
+        ([_case(2, modality="rgb", channels=3)], "", (), "rgb"),
+        ([_case(2, -1000.0)], "", (), "gray"),
+        ([_case(2)], "RGB dermoscopy", (), "gray"),
+        ([_case(2, channels=4)], "", (), "gray"),
+    ],
+)
+def test_modality_is_declared_or_told_by_the_values(
+    cases: list[Measures], declared: str, names: tuple[str, ...], expected: str
+) -> None:
+    assert guess_modality(cases, declared, names, cases[0].channels) == expected
+
+
+def test_figures_become_json_and_rows() -> None:
+    figures = _summary(_volume((8, 9, 10), 30))
+    assert json.loads(json.dumps(figures.to_json()))["size_min"] == [8, 9, 10]
+    rows: Mapping[str, str] = dict(figures.rows())
+    assert rows["size"] == "8 x 9 x 10"
+    assert rows["class liver"] == "in 1 cases, 4.17% of the voxels"

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from genseg.files import atomic_path, atomic_write_bytes, printable
+
+
+def test_bytes_are_written_and_replace_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "weights.bin"
+    atomic_write_bytes(target, b"old")
+    atomic_write_bytes(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    target = tmp_path / "weights.bin"
+    target.write_bytes(b"old")
+
+    def write_half() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(b"ha")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_half()
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_target_is_untouched_until_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "mask.nrrd"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"all")
+        assert not target.exists()
+        assert temporary.parent == tmp_path
+        assert temporary.name.startswith(".")
+        assert temporary.suffix == ".nrrd"
+    assert target.read_bytes() == b"all"
+
+
+def test_content_reaches_the_disk_before_the_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "weights.bin"
+    seen: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append(target.exists()))
+    atomic_write_bytes(target, b"new")
+    assert seen[0] is False
+
+
+@pytest.mark.parametrize("name", ["ä 🩻 b.png", "-x.png", "CON", "a\nb.png", "n" * 251 + ".png", "x." + "n" * 253])
+def test_any_legal_name_works(tmp_path: Path, name: str) -> None:
+    atomic_write_bytes(tmp_path / name, b"content")
+    assert (tmp_path / name).read_bytes() == b"content"
+
+
+def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        atomic_write_bytes(tmp_path / "absent" / "a.bin", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("scan 1.png", "scan 1.png"),
+        ("Größe 🩻.png", "Größe 🩻.png"),
+        ("a\nb.png", "a\\nb.png"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("\udcff.png", "\\udcff.png"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+    ],
+)
+def test_printable_escapes_what_is_not_text(name: str, shown: str) -> None:
+    assert printable(Path(name)) == shown

@@ -1,0 +1,132 @@
+"""The house rules that a reader of one file cannot see: who imports whom, what stays light, how long functions are."""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import genseg
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "genseg"
+API_PAGE = SOURCE.parents[1] / "docs" / "reference" / "api.md"
+
+# Lowest first: a module may import from its own row and from rows above it in this table, never from below.
+LAYERS = (
+    {"errors"},
+    {"files", "config", "progress"},
+    {"data"},
+    {"segmenters"},
+    {"evaluate"},
+    {"training"},
+    {"predict"},
+    {"api"},
+    {"__init__"},
+    {"cli"},
+)
+DATA_MODULES_WITH_TORCH = {"genseg.data.augment"}
+
+
+def _modules() -> dict[str, Path]:
+    """Every module of the package: dotted name to file."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = ["genseg", *path.relative_to(SOURCE).with_suffix("").parts]
+        found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _level(module: str) -> int:
+    """Row of the table that `module` ("genseg.data.case") belongs to."""
+    name = [*module.split("."), "__init__"][1]
+    levels = [level for level, row in enumerate(LAYERS) if name in row]
+    assert levels, f"{module}: give genseg.{name} its place in LAYERS"
+    return levels[0]
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of every genseg module imported anywhere in a file, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write imports in full"
+            names = [f"genseg.{a.name}" for a in node.names] if node.module == "genseg" else [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from ((node.lineno, name) for name in names if name.split(".")[0] == "genseg")
+
+
+def _functions() -> Iterator[tuple[str, int]]:
+    """Place and length of every function: its lines from `def` to the end, without the docstring."""
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                first = node.body[0]
+                if ast.get_docstring(node) is not None:
+                    lines -= (first.end_lineno or 0) - first.lineno + 1
+                yield f"{path.relative_to(SOURCE)}:{node.lineno} {node.name}", lines
+
+
+def _run(code: str) -> str:
+    """What a fresh interpreter prints when it runs `code`."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    wrong = [f"line {line}: {name}" for line, name in _imports(MODULES[module]) if _level(name) > _level(module)]
+    assert wrong == []
+
+
+def test_importing_data_and_command_line_leaves_torch_and_monai_alone() -> None:
+    light = [name for name in MODULES if name.startswith(("genseg.data", "genseg.cli", "genseg.api"))]
+    code = f"""
+import importlib, sys
+for name in {sorted(set(light) - DATA_MODULES_WITH_TORCH)}:
+    importlib.import_module(name)
+    heavy = {{"torch", "monai"}} & set(sys.modules)
+    if heavy:
+        sys.exit(f"{{name}} imports {{heavy}}")
+print("light")
+"""
+    assert _run(code) == "light\n"
+
+
+def test_help_leaves_torch_and_monai_alone() -> None:
+    code = """
+import sys
+from genseg.cli import main
+sys.argv = ["genseg", "train", "--help"]
+try:
+    main()
+except SystemExit as stop:
+    print("exit code", stop.code)
+print(sorted({"torch", "monai"} & set(sys.modules)))
+"""
+    assert _run(code).endswith("exit code 0\n[]\n")
+
+
+def test_functions_are_short() -> None:
+    lengths = dict(_functions())
+    assert {place: length for place, length in lengths.items() if length > 80} == {}
+    assert statistics.median(lengths.values()) <= 10
+    assert statistics.quantiles(lengths.values(), n=10)[-1] <= 35
+
+
+def test_public_names_are_the_documented_ones() -> None:
+    documented = re.findall(r"^#+ `genseg\.(\w+)", API_PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(genseg.__all__) == sorted(documented)
+    assert all(hasattr(genseg, name) for name in genseg.__all__)
