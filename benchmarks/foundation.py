@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import genseg
+import torch
 from locations import RESULTS, data_root
 
 
@@ -87,7 +88,7 @@ def run(task: str, arm: str, seed: int, data: Path) -> dict[str, Any]:
         "device": environment["machine"],
         "validation_dice": validation["dice"],
         **{key: scores[key] for key in ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")},
-        "command": f"benchmarks/foundation.py --tasks {task} --arms {arm} --seeds {seed}",
+        "command": f"benchmarks/foundation.py --tasks {task} --arms {arm} --seeds {seed} --threads {torch.get_num_threads()}",
     }
 
 
@@ -98,7 +99,9 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
     for seed in asked.seeds:
         for task in asked.tasks:
             for arm in asked.arms:

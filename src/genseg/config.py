@@ -119,7 +119,7 @@ class Plan(_Checked):
     learning_rate: float = Field(gt=0, description="AdamW's peak learning rate")
     weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay")
     warm_up: float = Field(0.05, ge=0, le=0.5, description="share of the updates in which the rate rises")
-    average_decay: float = Field(0.99, ge=0, lt=1, description="decay of the moving average of weights")
+    average_decay: float = Field(0.95, ge=0, lt=1, description="decay of the moving average of weights")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     augmentation: Literal["strong", "none"] = Field(description="random changes of the training images")
     flip_axes: tuple[int, ...] = Field(description="spatial axes that may be flipped")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from genseg.cli import main, verbs
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
@@ -19,7 +23,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Function that runs the command line with the arguments given; returns exit code, output, error output."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "600")
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["genseg", *map(str, arguments)])
@@ -93,6 +97,9 @@ def test_check_shows_pairs_labels_figures_and_writes_the_sheet(run: Run, rgb_pha
     for expected in ("phantom_003", "lesion", "10, 10 of them labelled", "10 cases can be used."):
         assert expected in out
     assert sorted(path.name for path in (tmp_path / "check").iterdir()) == ["check.json", "contact-sheet.png"]
+    findings = json.loads((tmp_path / "check" / "check.json").read_text())
+    assert len(findings["pairs"]) == 10
+    assert set(findings) == {"pairs", "labels", "statistics", "warnings"}
 
 
 def test_check_of_a_broken_data_set_names_every_bad_file_and_writes_nothing(
@@ -107,6 +114,28 @@ def test_check_of_a_broken_data_set_names_every_bad_file_and_writes_nothing(
     assert "phantom_004.png" in err
     assert "Traceback" not in err
     assert not (tmp_path / "check").exists()
+
+
+def test_repaired_masks_are_written_beside_the_findings_only_when_repair_is_asked_for(
+    run: Run, rgb_phantoms: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(rgb_phantoms, tmp_path / "data")
+    for path in (data / "masks").iterdir():
+        path.write_bytes(_as_jpeg(path))
+    code, _, err = run("check", data, "-o", tmp_path / "check")
+    assert code == 2
+    assert "--mask-repair nearest" in err
+    assert run("check", data, "--mask-repair", "nearest", "-o", tmp_path / "check")[0] == 0
+    repaired = sorted((tmp_path / "check" / "repaired-masks").iterdir())
+    assert len(repaired) == 10
+    assert {value for path in repaired for value in np.unique(np.asarray(Image.open(path)))} == {0, 255}
+
+
+def _as_jpeg(mask: Path) -> bytes:
+    """A mask of 0 and 1 as a lossy picture of black and white."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(Image.open(mask)) * 255).save(buffer, "JPEG", quality=60)
+    return buffer.getvalue()
 
 
 def test_a_bad_setting_stops_before_anything_is_read(run: Run, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_good_set_gives_cases_in_order_with_classes(tmp_path: Path) -> None:
 
 
 def test_every_unreadable_file_is_reported_at_once(tmp_path: Path) -> None:
-    folder = _write(tmp_path / "set", _good(5))
+    folder = _write(tmp_path / "set", _good(5) | {"black": (np.zeros((32, 32), np.uint8), _mask(255))})
     (folder / "images" / "case0.png").write_bytes(b"")
     whole = (folder / "images" / "case2.png").read_bytes()
     (folder / "images" / "case2.png").write_bytes(whole[: len(whole) // 2])
@@ -235,6 +235,7 @@ def test_nearly_equal_images_are_grouped_and_reported_across_a_fixed_split(tmp_p
     assert examination.duplicates == (("case0", "case3"),)
     assert examination.groups["case3"] == examination.groups["case0"]
     assert len(examination.faults) == 1
+    assert len(examine(_with_splits(index, ["train", "train", "train", "val"])).faults) == 1
     across = examine(_with_splits(index, ["train", "train", "train", "test"])).faults
     assert _codes(across) == [FaultCode.DUPLICATE_IMAGE] * 2
     assert "only one of them for testing (case0 and case3)" in across[1].found

@@ -266,9 +266,10 @@ def test_missing_slice_stops(tmp_path: Path, write_series: Write, faults_of: Fau
     assert "2.500 mm" in faults[0].expected
 
 
-def test_rounded_positions_are_even(tmp_path: Path, write_series: Write) -> None:
+@pytest.mark.parametrize("place", [32.51, 32.56])
+def test_rounded_positions_are_even(tmp_path: Path, write_series: Write, place: float) -> None:
     folder = write_series(tmp_path / "s", SLICES)
-    edit(folder / "98.dcm", ImagePositionPatient=[10, 20, 32.51])
+    edit(folder / "98.dcm", ImagePositionPatient=[10, 20, place])
     assert read_image(folder).warnings == ()
 
 

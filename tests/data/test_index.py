@@ -259,6 +259,12 @@ def test_names_of_splits_without_files_are_all_reported(tmp_path: Path) -> None:
     assert len(faults) == 4
 
 
+def test_a_listed_name_that_two_sub_folders_have_stops(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{folder}/{part}/a.png" for folder in ("images", "masks") for part in "12"))
+    describe(tmp_path, splits={"train": ["a"]})
+    assert codes(faults_of(tmp_path)) == [FaultCode.DUPLICATE_NAME]
+
+
 @pytest.mark.parametrize("splits", [{"train": "a"}, {"train": [1]}, ["a"], {"train": ["a"], "extra": []}])
 def test_splits_that_are_no_lists_of_names_stop(tmp_path: Path, splits: object) -> None:
     touch(tmp_path, "images/a.png", "masks/a.png")
@@ -358,6 +364,12 @@ def test_labels_without_background_get_one(tmp_path: Path) -> None:
     assert index_dataset(tmp_path).class_names == ("background", "lesion", "vessel")
 
 
+def test_the_background_is_the_first_class_whatever_its_value(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "masks/a.png")
+    describe(tmp_path, labels={"vessel": 0, "Background": 1})
+    assert index_dataset(tmp_path).class_names == ("Background", "vessel")
+
+
 # Medical Segmentation Decathlon
 
 
@@ -421,6 +433,7 @@ def test_csv_list(tmp_path: Path, separator: str, start: str) -> None:
     for path in (tmp_path, tmp_path / "list.csv"):
         index = index_dataset(path)
         assert index.root == tmp_path
+        assert index.declared_order
         assert index.table() == [
             ("2", "scans/2.png", "m/2.png", "p7", "test"),
             ("1", "scans/1.png", "m/1.png", "1", "train"),
@@ -508,10 +521,15 @@ def test_links_out_of_the_folder_stop(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["images", "imagesTr", "dataset.json"])
+@pytest.mark.parametrize("name", ["images", "imagesTr", "dataset.json", "list.csv"])
 def test_parts_of_a_lay_out_may_not_be_links_out_of_it(tmp_path: Path, name: str) -> None:
     root = tmp_path / "data"
-    touch(root, "images/a.png", "masks/a.png") if name == "images" else nnunet(root)
+    if name == "images":
+        touch(root, "images/a.png", "masks/a.png")
+    elif name == "list.csv":
+        touch(root, "a.png", "a_mask.png", "list.csv")
+    else:
+        nnunet(root)
     (root / name).rename(tmp_path / name)
     (root / name).symlink_to(tmp_path / name)
     assert FaultCode.OUTSIDE_FOLDER in codes(faults_of(root))
@@ -582,10 +600,12 @@ def test_class_names_that_are_no_list_of_names_stop(tmp_path: Path, names: objec
 
 def test_index_does_not_depend_on_the_order_of_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, *(f"{folder}/{name}.png" for folder in ("images", "masks") for name in ("a", "A1", "b", "10", "9")))
-    first = index_dataset(tmp_path)
-    listed = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda path: sorted(listed(path), reverse=True))
-    assert index_dataset(tmp_path) == first
+    splits = touch(tmp_path / "splits", *(f"{s}/{f}/a.png" for s in ("train", "training") for f in ("images", "masks")))
+    listed, found = Path.iterdir, []
+    for descending in (False, True):
+        monkeypatch.setattr(Path, "iterdir", lambda path, order=descending: sorted(listed(path), reverse=order))
+        found.append((index_dataset(tmp_path), faults_of(splits)))
+    assert found[0] == found[1]
 
 
 # Images to predict on

@@ -81,7 +81,7 @@ def test_declared_classes_stay_in_the_map_when_no_mask_shows_them() -> None:
 def test_declared_values_are_kept_whichever_they_are() -> None:
     declared = {"background": 2, "vessel": 1, "optic disc": 0}
     labels = fit_label_map({"a": {0: 5, 1: 5, 2: 50}}, ["background", "optic disc", "vessel"], declared)
-    assert dict(labels.values) == {2: 0, 0: 1, 1: 2}
+    assert labels.rows() == [("2", 0, "background"), ("0", 1, "optic disc"), ("1", 2, "vessel")]
 
 
 def test_many_declared_classes_are_no_stray_values() -> None:
@@ -97,6 +97,7 @@ def test_many_declared_classes_are_no_stray_values() -> None:
         ({0: 5, 7: 12}, ["background", "a", "b"]),
         ({0: 5, 1: 3, 255: 12}, ["background", "lesion"]),
         ({0: 5, 128: 3, 255: 12}, ["background", "a", "b"]),
+        ({0: 5, 128: 12}, ["background", "lesion"]),
         ({0: 5, -1: 12}, None),
         ({1: 5, 2: 12}, None),
     ],
@@ -143,6 +144,12 @@ def test_blurred_masks_stop_with_counts_and_are_mapped_on_request(
     assert dict(fit_label_map(counts, names, None, "nearest").values) == {0: 0, 255: 1}
 
 
+def test_repair_finds_the_second_of_two_declared_classes_however_small() -> None:
+    blurred: dict[MaskValue, int] = {**dict.fromkeys(range(256), 1), 0: 9000, 255: 10}
+    labels = fit_label_map({"a.jpg": blurred}, ["background", "lesion"], None, "nearest")
+    assert dict(labels.values) == {0: 0, 255: 1}
+
+
 def test_repair_keeps_declared_grey_levels_however_rare() -> None:
     blurred: dict[MaskValue, int] = {**JPEG, 126: 1, 127: 1}
     declared = {"background": 0, "rim": 128, "core": 255}
@@ -176,13 +183,17 @@ def test_colours_become_classes_with_black_as_background() -> None:
 
 def test_one_colour_takes_the_declared_name_and_more_stop() -> None:
     assert fit_label_map({"a": {BLACK: 9, RED: 2}}, ["background", "wound"], None).names == ("background", "wound")
-    (fault,) = faults_of({"a": {BLACK: 9, RED: 2, GREEN: 2}}, ["background", "wound", "slough"])
+    for values in ({BLACK: 9, RED: 2}, {BLACK: 9, RED: 2, GREEN: 2}):
+        (fault,) = faults_of({"a": values}, ["background", "wound", "slough"])
+        assert fault.code is FaultCode.UNEXPECTED_LABEL
+        assert "#ff0000" in fault.found
+
+
+@pytest.mark.parametrize("names", [None, ["background", "lesion"]])
+def test_colour_masks_need_a_black_background(names: list[str] | None) -> None:
+    (fault,) = faults_of({"a": {WHITE: 9, RED: 2}}, names)
     assert fault.code is FaultCode.UNEXPECTED_LABEL
-    assert "#ff0000" in fault.found
-
-
-def test_colour_masks_need_a_black_background() -> None:
-    assert faults_of({"a": {WHITE: 9, RED: 2}})[0].code is FaultCode.UNEXPECTED_LABEL
+    assert "#000000" in fault.found
 
 
 def test_too_many_colours_stop_and_near_ones_are_stray() -> None:
@@ -223,7 +234,7 @@ def test_apply_maps_every_integer_type_in_two_and_three_dimensions(dtype: type) 
         (LabelMap(("background", "a"), {0: 0, 1: 1}), scan([[0, 1, 2, 2]])),
         (LabelMap(("background", "a"), {0: 0, 1: 1}), colour_scan([[BLACK, RED, RED, BLACK]])),
         (LabelMap(("background", "a"), colours={BLACK: 0, RED: 1}), scan([[0, 9, 9]])),
-        (LabelMap(("background", "a"), {300: 1}), scan([[8, 8]])),
+        (LabelMap(("background", "a"), {300: 1}), scan([[0, 0]])),
     ],
 )
 def test_apply_stops_at_values_outside_the_map(labels: LabelMap, mask: Scan) -> None:
@@ -232,7 +243,8 @@ def test_apply_stops_at_values_outside_the_map(labels: LabelMap, mask: Scan) -> 
     (fault,) = caught.value.faults
     assert fault.code is FaultCode.UNEXPECTED_LABEL
     assert fault.file == "m.png"
-    assert "2 voxels" in fault.found
+    assert fault.found.endswith("on 2 voxels")
+    assert fault.found.count("voxels") == 1
 
 
 def test_grey_colours_and_numbers_are_one() -> None:

@@ -134,3 +134,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written"):
         write_phantoms(tmp_path / "file" / "set", "gray", cases=3, size=16)
+
+
+def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Image.Image.save
+
+    def save_only_first(picture: Image.Image, path: Path) -> None:
+        if path.name != "phantom_000.png":
+            raise OSError(28, "No space left on device")
+        save(picture, path)
+
+    monkeypatch.setattr(Image.Image, "save", save_only_first)
+    with pytest.raises(SettingsError, match="No space left on device"):
+        write_phantoms(tmp_path / "set", "rgb", cases=3, size=16)
+    assert list(tmp_path.iterdir()) == []

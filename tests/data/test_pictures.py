@@ -21,7 +21,7 @@ def test_overlay_outlines_the_class_in_its_colour_and_tints_the_inside() -> None
     assert tuple(shown[5, 10]) == CLASS_COLOURS[0]
     tint = [round(0.75 * 100 + 0.25 * level) for level in CLASS_COLOURS[0]]
     assert np.abs(shown[10, 10].astype(int) - tint).max() <= 1
-    assert tuple(shown[0, 0]) == (100, 100, 100)
+    assert tuple(shown[4, 10]) == tuple(shown[0, 0]) == (100, 100, 100)
 
 
 def test_overlay_without_mask_is_the_image_alone() -> None:
@@ -78,6 +78,9 @@ def test_of_a_volume_the_first_axis_runs_right_and_the_second_up() -> None:
     assert shown.shape == (10, 16, 3)
     assert (shown[6:, 10:] == 255).all()
     assert shown[:6].max() == shown[:, :10].max() == 0
+    marked = overlay(volume, (volume[0] > 0).astype(np.uint8), size=16)
+    assert tuple(marked[6, 10]) == CLASS_COLOURS[0]
+    assert marked[:6].max() == marked[:, :10].max() == 0
 
 
 @pytest.mark.parametrize(

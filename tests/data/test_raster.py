@@ -18,6 +18,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from genseg.data.readers import IMAGE_SUFFIXES, ReadOptions, is_scan_file, read_image, read_mask, stem
+from genseg.data.readers.pixels import native
 from genseg.data.readers.source import decoding
 from genseg.errors import DataError, Fault, FaultCode
 
@@ -75,6 +76,7 @@ def test_16_bits_are_kept(tmp_path: Path, suffix: str) -> None:
     pixels = read_image(save(tmp_path / f"a{suffix}", stored)).pixels
     assert pixels.dtype == np.uint16
     np.testing.assert_array_equal(pixels[0], stored)
+    assert read_mask(tmp_path / f"a{suffix}").warnings == ()
 
 
 def test_16_bit_colour_png_warns_that_half_its_depth_is_lost(tmp_path: Path, faults_of: FaultsOf) -> None:
@@ -125,6 +127,14 @@ def test_transparency_is_dropped(tmp_path: Path, suffix: str, transparency: int,
     assert codes(scan.warnings) == expected
 
 
+def test_fourth_sample_of_no_stated_meaning_is_transparency(tmp_path: Path) -> None:
+    stored = np.dstack([RGB, GRAY])
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=["unspecified"])
+    scan = read_image(tmp_path / "a.tif")
+    np.testing.assert_array_equal(scan.pixels, np.moveaxis(RGB, -1, 0))
+    assert codes(scan.warnings) == [FaultCode.TRANSPARENCY_DROPPED]
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
 def test_cmyk_stops(tmp_path: Path, suffix: str, faults_of: FaultsOf) -> None:
     faults = faults_of(save(tmp_path / f"a{suffix}", RGB, "CMYK"))
@@ -149,7 +159,7 @@ def test_upright_exif_is_silent_and_broken_exif_is_ignored(tmp_path: Path) -> No
     exif = Image.Exif()
     exif[274] = 1
     assert read_image(save(tmp_path / "a.png", RGB, exif=exif)).warnings == ()
-    broken = save(tmp_path / "b.png", RGB, exif=b"Exif\0\0II*\0nonsense")
+    broken = save(tmp_path / "b.png", RGB, exif=b"Exif\0\0nonsense")
     np.testing.assert_array_equal(read_image(broken).pixels, np.moveaxis(RGB, -1, 0))
 
 
@@ -185,7 +195,9 @@ def test_mask_of_fractions_stops_with_the_count(tmp_path: Path, faults_of: Fault
     assert faults[0].found.startswith("3 of 20 voxels")
 
 
-def test_mask_of_two_channels_stops(tmp_path: Path, faults_of: FaultsOf) -> None:
+def test_mask_of_two_channels_or_of_16_bit_colours_stops(tmp_path: Path, faults_of: FaultsOf) -> None:
+    tifffile.imwrite(tmp_path / "b.tif", RGB.astype(np.uint16), photometric="rgb")
+    assert codes(faults_of(tmp_path / "b.tif", read_mask)) == [FaultCode.CHANNEL_MISMATCH]
     tifffile.imwrite(tmp_path / "a.tif", np.stack([GRAY, GRAY]), planarconfig="separate", photometric="minisblack")
     assert codes(faults_of(tmp_path / "a.tif", read_mask)) == [FaultCode.CHANNEL_MISMATCH]
 
@@ -284,9 +296,10 @@ def test_compressed_palette_keeps_its_indices(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels[0] == 200, GRAY % 3 == 1)
 
 
-def test_luminance_and_chrominance_become_rgb(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_lzw", None])
+def test_luminance_and_chrominance_become_rgb(tmp_path: Path, compression: str | None) -> None:
     flat = np.full((16, 16, 3), (200, 40, 90), np.uint8)
-    path = save(tmp_path / "a.tif", flat, "YCbCr", compression="jpeg", quality=95)
+    path = save(tmp_path / "a.tif", flat, "YCbCr", compression=compression)
     assert np.abs(read_image(path).pixels[:, 8, 8].astype(int) - flat[0, 0]).max() < 8
 
 
@@ -349,7 +362,9 @@ def test_tiff_header_that_promises_too_much_is_refused(tmp_path: Path, faults_of
             entry = tiff.pages[0].tags[tag]
             data[entry.offset + 2 : entry.offset + 12] = struct.pack("<HII", 4, 1, 200_000)
     (tmp_path / "a.tif").write_bytes(data)
-    assert FaultCode.TOO_LARGE in codes(faults_of(tmp_path / "a.tif"))
+    faults = faults_of(tmp_path / "a.tif")
+    assert codes(faults) == [FaultCode.TOO_LARGE]
+    assert "40000000000 bytes" in faults[0].found
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
@@ -368,6 +383,15 @@ def test_truncated_uncompressed_and_compressed_tiff_stop(tmp_path: Path, faults_
         whole = (tmp_path / "a.tif").read_bytes()
         (tmp_path / "a.tif").write_bytes(whole[:-20])
         assert codes(faults_of(tmp_path / "a.tif")) == [FaultCode.UNREADABLE]
+
+
+def test_tiff_whose_last_strips_are_missing_stops(tmp_path: Path, faults_of: FaultsOf) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", noise, compression="zlib", rowsperstrip=5)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        offset = tiff.pages[0].dataoffsets[-2]
+    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:offset])
+    assert codes(faults_of(tmp_path / "a.tif")) == [FaultCode.UNREADABLE]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
@@ -448,8 +472,11 @@ def test_any_legal_name_is_read(tmp_path: Path, name: str) -> None:
 
 
 def test_control_characters_in_names_are_escaped_in_faults(tmp_path: Path, faults_of: FaultsOf) -> None:
-    (tmp_path / "a\n\x1b[31m.png").write_bytes(b"")
-    assert faults_of(tmp_path / "a\n\x1b[31m.png")[0].file == f"{tmp_path}/a\\n\\x1b[31m.png"
+    path, shown = tmp_path / "a\n\x1b[31m.jpg", f"{tmp_path}/a\\n\\x1b[31m.jpg"
+    path.write_bytes(b"")
+    assert faults_of(path)[0].file == shown
+    Image.fromarray(GRAY).save(path, format="PNG")
+    assert read_image(path).warnings[0].file == shown
 
 
 @pytest.mark.parametrize(
@@ -473,6 +500,14 @@ def test_stem(name: str, expected: str) -> None:
 def test_suffixes_are_lower_case_with_the_compound_one() -> None:
     assert {".png", ".nii.gz", ".dcm", ".mha"} <= IMAGE_SUFFIXES
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
+
+
+@pytest.mark.parametrize("stored", [np.asfortranarray(RGB), np.frombuffer(bytes(6), np.uint8).reshape(2, 3)])
+def test_pixels_are_writable_and_in_c_order(stored: Any) -> None:
+    pixels = native(stored)
+    assert pixels.flags.c_contiguous
+    assert pixels.flags.writeable
+    np.testing.assert_array_equal(pixels, stored)
 
 
 def test_importing_the_readers_imports_no_decoder() -> None:

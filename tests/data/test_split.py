@@ -179,12 +179,32 @@ def test_a_class_of_two_patients_trains_in_every_fold(seed: int) -> None:
         assert {2, 3} <= set().union(*(stratify[name] for name in split.train))
 
 
-def test_rare_classes_are_shared_out_evenly() -> None:
+@pytest.mark.parametrize("seed", range(10))
+def test_rare_classes_are_shared_out_evenly(seed: int) -> None:
     cases = names(25)
-    stratify = {entry.name: frozenset({1, 2} if number < 10 else {1}) for number, entry in enumerate(cases)}
-    splits = make_folds(cases, by_patient(cases), 5, 0, stratify)
-    assert [sum(2 in stratify[name] for name in split.validation) for split in splits] == [2] * 5
-    assert [len(split.validation) for split in splits] == [5] * 5
+    stratify = {e.name: frozenset({1, 2, 3} if n < 5 else {1, 2} if n < 10 else {1}) for n, e in enumerate(cases)}
+    splits = make_folds(cases, by_patient(cases), 5, seed, stratify)
+    for rare, count in ((3, 1), (2, 2), (1, 5)):
+        assert [sum(rare in stratify[name] for name in split.validation) for split in splits] == [count] * 5
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_crossed_classes_are_shared_out_almost_evenly(seed: int) -> None:
+    cases = names(40)
+    stratify = {e.name: frozenset({number % 4, 4 + number % 5}) for number, e in enumerate(cases)}
+    splits = make_folds(cases, by_patient(cases), 5, seed, stratify)
+    for c in range(9):
+        held = [sum(c in stratify[name] for name in split.validation) for split in splits]
+        assert max(held) - min(held) <= 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_drawing_is_repeated_until_every_class_trains(seed: int) -> None:
+    cases = names(5)
+    classes = ({1, 4, 5}, {1, 3}, {2, 3}, {5}, {1, 2, 4})
+    stratify = {entry.name: frozenset(present) for entry, present in zip(cases, classes, strict=True)}
+    for split in make_folds(cases, by_patient(cases), 2, seed, stratify):
+        assert set().union(*(stratify[name] for name in split.train)) == {1, 2, 3, 4, 5}
 
 
 def test_a_class_of_one_patient_stops_and_is_named() -> None:

@@ -67,6 +67,14 @@ def test_foreground_intensities_are_those_under_the_classes_alone() -> None:
     assert second.median == pytest.approx(200, abs=3)
 
 
+def test_background_is_left_out_of_the_foreground_sample() -> None:
+    assert list(measure(_volume((8, 9, 10), 30)).mask_samples) == [1]
+    image = np.repeat(np.array([10, 20], np.uint8), 128).reshape(1, 16, 16)
+    mask = np.repeat(np.array([2, 1], np.uint8), 128).reshape(1, 16, 16)
+    labels = LabelMap(("background", "lesion"), {2: 0, 1: 1}, {})
+    assert _summary(_raw(image, mask), labels=labels).foreground_intensities[0].mean == 20
+
+
 def test_classes_weigh_in_the_foreground_as_their_voxels_do() -> None:
     figures = _summary(_volume((40, 40, 40), 30000, 10000))
     assert figures.foreground_intensities[0].mean == pytest.approx(125, abs=0.5)
@@ -77,14 +85,16 @@ def test_without_foreground_there_are_no_foreground_intensities() -> None:
 
 
 def test_colour_masks_are_measured_by_colour() -> None:
-    labels = LabelMap(("background", "red"), {}, {(0, 0, 0): 0, (255, 0, 0): 1})
-    mask = np.zeros((3, 16, 16), np.uint8)
-    mask[0, :4] = 255
-    image = np.zeros((1, 16, 16), np.uint8)
-    image[0, :4] = 70
-    figures = _summary(_raw(image, mask), labels=labels)
-    assert figures.classes[0].voxel_share == pytest.approx(0.25)
-    assert figures.foreground_intensities[0].mean == 70
+    colours = [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    labels = LabelMap(("background", "red", "green", "blue"), {}, {colour: n for n, colour in enumerate(colours)})
+    stripes = np.repeat(np.arange(4), 64).reshape(16, 16)
+    mask = np.moveaxis(np.array(colours, np.uint8)[stripes], -1, 0)
+    raw = _raw(stripes.astype(np.uint8)[None], mask)
+    assert [c.voxel_share for c in _summary(raw, labels=labels).classes] == pytest.approx([0.25] * 3)
+    samples = measure(raw).mask_samples
+    assert {colour: np.unique(sample).tolist() for colour, sample in samples.items()} == {
+        colour: [n] for n, colour in enumerate(colours) if n > 0
+    }
 
 
 def test_stray_values_count_for_the_nearest_class() -> None:

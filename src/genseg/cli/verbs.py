@@ -55,7 +55,7 @@ def _options(
 @settings_options(READING)
 def check(
     data: Data,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="folder for contact-sheet.png and check.json")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="folder for contact sheet and findings")] = None,
     all_pairs: Annotated[bool, typer.Option("--all-pairs", help="print every pair of image and mask")] = False,
     **values: str | None,
 ) -> None:
@@ -188,10 +188,13 @@ def _showing_plan(run: Path, progress: Progress) -> Progress:
 
 
 def _write_check(examination: Examination, folder: Path) -> None:
-    from genseg.data.check import contact_sheet
+    """Write what a person looks at and what a program reads, and the repaired masks where repair was asked for."""
+    from genseg.data.check import contact_sheet, write_repaired_masks
     from genseg.files import atomic_write_bytes
 
     folder.mkdir(parents=True, exist_ok=True)
+    if examination.options.mask_repair == "nearest":
+        write_repaired_masks(examination, folder / "repaired-masks")
     contact_sheet(examination, folder / "contact-sheet.png")
     findings = {
         "pairs": examination.index.table(),

@@ -55,15 +55,13 @@ def common_channels(root: Path, readings: Sequence[Reading]) -> tuple[int, list[
 def class_faults(root: Path, readings: Sequence[Reading], labels: LabelMap) -> list[Fault]:
     """Masks without foreground, classes that no mask has, and classes that test cases alone have.
 
-    A class that no mask has only warns where all cases are test cases, for then nothing is learned from them.
+    That some mask has foreground was made sure of when the label map was fitted. A class that no mask has only warns
+    where all cases are test cases, for then nothing is learned from them.
     """
     labelled = [reading.files for reading in readings if reading.measures.counts is not None]
     counts = [class_counts(r.measures.counts, labels) for r in readings if r.measures.counts is not None]
     voxels = np.array(counts).reshape(len(counts), len(labels.names))
     empty = [files.name for files, row in zip(labelled, voxels, strict=True) if not row[1:].any()]
-    if len(empty) == len(labelled):
-        cure = "Check that the masks were exported, and that their values are not all background."
-        return [Fault(FaultCode.NO_FOREGROUND, printable(root), "only empty masks", "foreground in some masks", cure)]
     faults = []
     if empty:
         found = f"{len(empty)} of {len(labelled)} masks are empty ({listed(empty)})"

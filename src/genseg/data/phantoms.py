@@ -83,7 +83,7 @@ def write_phantoms(folder: Path, kind: PhantomKind, cases: int, seed: int = 0, s
         description = json.dumps(_describe(kind, recipe, names), indent=1)
         (partial / "dataset.json").write_text(description + "\n", encoding="utf-8")
         if folder.exists():
-            folder.rmdir()
+            folder.rmdir()  # Windows moves no folder onto another, not even onto an empty one
         partial.replace(folder)
     except OSError as error:
         raise SettingsError(f"{folder}: the phantoms cannot be written there ({error.strerror})") from error

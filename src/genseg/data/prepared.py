@@ -41,5 +41,5 @@ def _to_files(one: Prepared, cache: Path, number: int) -> Prepared:
 
 def _mapped(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
     np.save(path, pixels, allow_pickle=False)
-    mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     return mapped

@@ -47,14 +47,14 @@ _SPECS = (
         "U-Net from random weights, 2 M parameters (6 M in 3D); the default for volumes",
         (2, 3),
         "genseg.segmenters.unet:build_small_unet",
-        2e-3,
+        5e-4,
     ),
     SegmenterSpec(
         "unet-large",
         "U-Net from random weights, 8 M parameters (23 M in 3D)",
         (2, 3),
         "genseg.segmenters.unet:build_large_unet",
-        1e-3,
+        5e-4,
     ),
     SegmenterSpec(
         "deeplab",

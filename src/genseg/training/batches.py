@@ -36,9 +36,7 @@ class Batches:
         mask = torch.stack([mask for _, mask in pairs]).to(self._machine.device)
         if self._plan.augmentation == "none":
             return image, mask
-        image, mask = augment(
-            image, mask, generator, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing
-        )
+        image, mask = augment(image, mask, generator, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing)
         return self._machine.send(image), mask
 
     def indices(self, update: int) -> list[int]:
@@ -60,7 +58,7 @@ def cut_patch(case: Prepared, plan: Plan, generator: Generator) -> tuple[Tensor,
         raise ValueError("a case without mask cannot be trained on")
     draw = torch.rand(len(patch) + 2, generator=generator).tolist()
     room = [size - wanted for size, wanted in zip(spatial, patch, strict=True)]
-    start = [round(share * free) for share, free in zip(draw, room, strict=False)]
+    start = [int(share * (free + 1)) for share, free in zip(draw, room, strict=False)]
     if len(case.foreground) and draw[-2] < plan.foreground_share and any(room):
         centre = np.unravel_index(case.foreground[int(draw[-1] * len(case.foreground))], spatial)
         start = [

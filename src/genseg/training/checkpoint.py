@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -47,14 +47,17 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
 
 
 def save_checkpoint(folder: Path, state: TrainingState) -> None:
-    """Write `state` into `folder`; the manifest names the file only once it is whole. Older ones are removed."""
+    """Write `state` into `folder`; the manifest names the file only once it is whole. Others are removed.
+
+    A checkpoint of a later update was found damaged when training resumed from an earlier one: it goes too.
+    """
     folder.mkdir(exist_ok=True)
     name = f"update-{state.update:07d}.safetensors"
     entry = {"file": name, "update": state.update, "sha256": write_tensors(folder / name, _flatten(state))}
-    kept = [entry, *(old for old in _read_manifest(folder) if old["file"] != name)][:KEPT]
+    kept = [entry, *(old for old in _read_manifest(folder) if int(old["update"]) < state.update)][:KEPT]
     manifest = {"format": FORMAT, "torch": torch.__version__, "checkpoints": kept}
     atomic_write_bytes(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
-    for stale in set(folder.glob("update-*.safetensors")) - {folder / str(old["file"]) for old in kept}:
+    for stale in set(folder.iterdir()) - {folder / "manifest.json", *(folder / str(old["file"]) for old in kept)}:
         stale.unlink()
 
 
@@ -73,7 +76,7 @@ def load_checkpoint(folder: Path, state: TrainingState) -> list[str]:
         _restore(state, tensors)
         state.update = int(entry["update"])
         return problems
-    raise RunError(f"{folder}: no usable checkpoint to resume from. " + "; ".join(problems))
+    raise RunError(f"{folder}: no usable checkpoint to resume from; start a new run. " + "; ".join(problems))
 
 
 def _read_manifest(folder: Path) -> list[dict[str, str | int]]:
@@ -82,11 +85,12 @@ def _read_manifest(folder: Path) -> list[dict[str, str | int]]:
         return []
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from error
-    if manifest.get("format") != FORMAT:
-        raise RunError(f"{path}: format {manifest.get('format')} was written by another version; this one reads {FORMAT}")
-    return list(manifest["checkpoints"])
+        written, checkpoints = manifest["format"], list(manifest["checkpoints"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: damaged, so that there is nothing to resume from; start a new run ({error})") from error
+    if written != FORMAT:
+        raise RunError(f"{path}: format {written} was written by another version of genseg; this one reads {FORMAT}")
+    return checkpoints
 
 
 def _flatten(state: TrainingState) -> dict[str, Tensor]:
@@ -101,14 +105,25 @@ def _restore(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in part("optimiser.").items():
-        number, _, moment = name.partition(".")
-        moments.setdefault(int(number), {})[moment] = tensor
     try:
         state.segmenter.load_state_dict(part("segmenter."))
         state.average.load_state_dict(part("average."))
-        groups = state.optimiser.state_dict()["param_groups"]
-        state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError as error:
         raise RunError(f"the checkpoint belongs to another network than the plan's: {error}") from error
+    groups = state.optimiser.state_dict()["param_groups"]
+    moments = _moments(part("optimiser."), [weight for group in state.optimiser.param_groups for weight in group["params"]])
+    state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _moments(tensors: Mapping[str, Tensor], weights: Sequence[Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimiser's state by number of the weight, each moment in the memory layout of its weight.
+
+    The fused AdamW steps through weights and moments in the order of memory; safetensors keeps no layout.
+    """
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, moment = name.partition(".")
+        weight = weights[int(number)]
+        placed = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
+        moments.setdefault(int(number), {})[moment] = placed
+    return moments

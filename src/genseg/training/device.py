@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ def layout(rank: int) -> torch.memory_format:
 def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
     """The machine that settings ask for.
 
-    Raises DeviceError where a device is asked for by name and absent.
+    Raises DeviceError where a device is asked for by name and absent, or the name is none.
     """
     chosen = _choose_device(device)
     if precision == "auto":
@@ -89,8 +88,3 @@ def _processor_line(key: str) -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-def processor_count() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from genseg.files import atomic_write_bytes
+
 
 class EventLog:
     """Appends events to `events.jsonl`; as a context manager it flushes and closes.
@@ -16,9 +18,9 @@ class EventLog:
 
     def __init__(self, folder: Path, first_update: int) -> None:
         self._path = folder / "events.jsonl"
-        kept = [event for event in read_events(folder) if event["step"] <= first_update]
-        self._stream = self._path.open("w", encoding="utf-8")
-        self._stream.writelines(json.dumps(event) + "\n" for event in kept)
+        kept = [json.dumps(event) + "\n" for event in read_events(folder) if event["step"] <= first_update]
+        atomic_write_bytes(self._path, "".join(kept).encode())
+        self._stream = self._path.open("a", encoding="utf-8", newline="\n")
         self._board = _open_board(folder / "tensorboard", first_update)
 
     def write(self, event: str, step: int, **values: Any) -> None:
@@ -59,4 +61,5 @@ def _open_board(folder: Path, first_update: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=first_update or None)  # type: ignore[no-untyped-call]
+    purged = first_update + 1 if first_update else None
+    return SummaryWriter(str(folder), purge_step=purged)  # type: ignore[no-untyped-call]

@@ -41,24 +41,32 @@ def make_update(
 ) -> dict[str, float]:
     """One optimiser update on one batch; returns loss, gradient norm and learning rate.
 
-    Raises TrainingError when the loss is not finite.
+    Raises TrainingError when the loss is not finite, or the batch is too small to be normalised over.
     """
     torch.manual_seed(seed_for(seed, "dropout", state.update))
     rate = learning_rate(state.update, plan)
     set_learning_rate(state.optimiser, rate)
     state.segmenter.train()
-    with machine.autocast():
-        logits = state.segmenter(image)
-    loss = segmentation_loss(logits, mask)
+    loss = segmentation_loss(_forward(state, image, machine), mask)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(state.segmenter.parameters(), plan.clip_norm)
     if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
         raise TrainingError(
-            f"update {state.update}: the loss is {loss.item()} (gradient norm {norm.item()}); "
+            f"update {state.update + 1}: the loss is {loss.item()} (gradient norm {norm.item()}); "
             "try a lower --learning-rate or --precision float32"
         )
     state.optimiser.step()
     state.average.update_parameters(state.segmenter)
     state.update += 1
     return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
+
+
+def _forward(state: TrainingState, image: Tensor, machine: Machine) -> Tensor:
+    try:
+        with machine.autocast():
+            logits: Tensor = state.segmenter(image)
+    except ValueError as error:  # batch normalisation over a single value
+        cure = "try a larger --batch-size or --size"
+        raise TrainingError(f"update {state.update + 1}: the batch is too small ({error}); {cure}") from error
+    return logits

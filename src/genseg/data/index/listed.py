@@ -24,9 +24,6 @@ def listed_path(text: str, place: str, source: Path, root: Path, findings: Findi
         elif not (absolute and Path(text).is_absolute()) and not is_inside(path, root):
             stop_outside(path, findings)
             path = None
-    except ValueError:  # a NUL in the path
-        stop_broken(source, f"{shown}, which no file can be called", "an existing file", findings)
-        return None
     except OSError as error:
         stop_unreadable(root / text, error, findings)
         return None

@@ -92,8 +92,8 @@ class LabelMap:
         return {**greys, **self.values}
 
     def _unknown(self, mask: Scan) -> dict[MaskValue, int]:
-        known = self._stored().keys() | {_as_colour(value) for value in self.values}
-        return {v: n for v, n in count_labels(mask).items() if v not in known and _as_colour(v) not in known}
+        known = {_as_colour(value) for value in self._stored()}
+        return {value: count for value, count in count_labels(mask).items() if _as_colour(value) not in known}
 
 
 def count_labels(mask: Scan) -> dict[MaskValue, int]:

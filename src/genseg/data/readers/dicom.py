@@ -142,11 +142,11 @@ def _eight_bits(colours: Pixels) -> Pixels:
 
 
 def _rescaled(stored: Pixels, tags: Dataset) -> Pixels:
-    """Values in units of the modality as float32; as stored where the tags name no scale other than 1 and 0."""
+    """Values in units of the modality as fractions; as stored where the tags name no scale other than 1 and 0."""
     unscaled = float(tags.get("RescaleSlope", 1)) == 1 and float(tags.get("RescaleIntercept", 0)) == 0
     if unscaled and "ModalityLUTSequence" not in tags:
         return stored
-    return apply_modality_lut(stored, tags).astype(np.float32)
+    return apply_modality_lut(stored, tags)
 
 
 def _picture_spacing(dataset: Dataset, name: str) -> tuple[float, ...]:

@@ -185,13 +185,13 @@ def _scaled(header: Nifti1Header, stored: Pixels) -> Pixels:
     slope, intercept = header.get_slope_inter()
     if slope is None or (slope == 1.0 and intercept == 0.0):
         return stored
-    return np.asarray(apply_read_scaling(stored, slope, intercept), np.float32)
+    return np.asarray(apply_read_scaling(stored, slope, intercept))
 
 
 def _channels_first(pixels: Pixels) -> Pixels:
     """`(channel, i, j, k)` from a stored shape whose one longer axis after the third, if any, holds channels."""
     spatial: Any = spatial_axes(pixels.shape)
-    return np.moveaxis(pixels.reshape(*spatial, -1, order="F"), -1, 0)
+    return np.moveaxis(pixels.reshape(*spatial, -1), -1, 0)
 
 
 def _zoom_warnings(header: Nifti1Header, spacing: tuple[float, ...], name: str) -> tuple[Fault, ...]:

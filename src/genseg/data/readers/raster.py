@@ -29,6 +29,7 @@ def read(source: Source, as_mask: bool) -> Scan:
     """
     with _open(source) as image:
         warnings = _header_warnings(image, source, as_mask)
+        image.load()
         tag = _orientation(image)
         pixels, transparency = _channels(image, source.name, as_mask)
     pixels, turned = upright(pixels, tag, source.name)
@@ -45,7 +46,7 @@ def read(source: Source, as_mask: bool) -> Scan:
 
 def _open(source: Source) -> Image.Image:
     try:
-        return Image.open(BytesIO(source.data), formats=(source.format.value,))
+        return Image.open(BytesIO(source.data), formats=(source.format.value,))  # Pillow has the same names
     except Image.DecompressionBombError:
         raise DataError([too_large(source.name, "more pixels than a picture of sane size has")]) from None
 
@@ -98,7 +99,7 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none; broken EXIF data do not make the picture unusable."""
     try:
         tag = image.getexif().get(ORIENTATION_TAG, 1)
-    except (SyntaxError, ValueError, KeyError, TypeError, OSError, EOFError):
+    except SyntaxError:
         return 1
     return tag if isinstance(tag, int) else 1
 

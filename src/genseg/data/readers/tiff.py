@@ -130,12 +130,16 @@ def _decode_with_pillow(series: TiffPageSeries, source: Source) -> _Decoded:
     """Pillow knows LZW, JPEG and fax compression of 8-bit pictures; it turns and inverts by tag on its own."""
     try:
         with Image.open(BytesIO(source.data), formats=("TIFF",)) as image:
-            pages = [np.array(page) for page in ImageSequence.Iterator(image)]
+            pages = [_in_rgb(page) for page in ImageSequence.Iterator(image)]
     except (OSError, SyntaxError, ValueError):
         raise DataError([_compressed(series.keyframe, source.name)]) from None
     leading = {axis: length for axis, length in zip(series.axes, series.shape, strict=True) if axis not in "YXS"}
     pixels = np.stack(pages).reshape(*leading.values(), *pages[0].shape)
     return _Decoded(pixels, "".join(leading) + "YXS"[: pages[0].ndim], as_shown=True)
+
+
+def _in_rgb(page: Image.Image) -> Pixels:
+    return np.array(page.convert("RGB") if page.mode == "YCbCr" else page)
 
 
 def _compressed(page: TiffPage, name: str) -> Fault:

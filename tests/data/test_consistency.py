@@ -1,0 +1,71 @@
+"""Faults of a set as a whole that examined files do not bring about easily."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genseg.data.case import CaseFiles
+from genseg.data.consistency import common_channels, listed, mixed_dimensions
+from genseg.data.reading import Reading
+from genseg.data.statistics import Measures
+from genseg.errors import FaultCode
+
+ROOT = Path("set")
+
+
+def _readings(channels: Sequence[int], ranks: Sequence[int]) -> list[Reading]:
+    return [
+        Reading(
+            CaseFiles(f"{place}", (Path(f"{place}.png"),), None, f"{place}"),
+            None,
+            Measures((9,) * rank, (1.0,) * rank, count, "uint8", "", 0.0, None, np.zeros((count, 0)), {}),
+            f"{place}",
+        )
+        for place, (count, rank) in enumerate(zip(channels, ranks, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("channels", "rank", "common", "odd"),
+    [
+        ([1, 1], 2, 1, []),
+        ([3, 3], 2, 3, []),
+        ([4, 4, 3], 2, 4, ["2.png"]),
+        ([1, 2, 1], 2, 1, ["1.png"]),
+        ([1, 3, 2], 2, 1, ["1.png", "2.png"]),
+        ([1, 3, 1], 3, 1, ["1.png"]),
+        ([], 2, 0, []),
+    ],
+)
+def test_mixtures_other_than_grey_and_rgb_pictures_stop(
+    channels: list[int], rank: int, common: int, odd: list[str]
+) -> None:
+    found, faults = common_channels(ROOT, _readings(channels, [rank] * len(channels)))
+    assert found == common
+    assert [fault.file for fault in faults] == odd
+    assert all(fault.code is FaultCode.CHANNEL_MISMATCH and fault.stops for fault in faults)
+
+
+def test_grey_and_rgb_pictures_become_rgb_whichever_are_more() -> None:
+    for channels in ([1, 1, 3], [3, 3, 1]):
+        found, faults = common_channels(ROOT, _readings(channels, [2, 2, 2]))
+        assert found == 3
+        assert [(fault.code, fault.stops) for fault in faults] == [(FaultCode.MIXED_CHANNELS, False)]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "odd"), [([], []), ([3, 3], []), ([3, 2, 3], ["1.png"]), ([2, 3, 2, 3, 2], ["1.png", "3.png"])]
+)
+def test_each_case_of_the_rarer_dimension_stops(ranks: list[int], odd: list[str]) -> None:
+    faults = mixed_dimensions(_readings([1] * len(ranks), ranks))
+    assert [fault.file for fault in faults] == odd
+    assert all(fault.stops for fault in faults)
+
+
+def test_lists_are_short_and_on_one_line() -> None:
+    assert listed(["a", "b\n"]) == "a, b\\n"
+    assert listed([str(number) for number in range(12)]) == "0, 1, 2, 3, 4 and 7 more"
