@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from genseg.config import Plan
 from genseg.data.phantoms import write_phantoms
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -44,6 +47,30 @@ def gray_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def volume_phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six volumes of 20 voxels an edge, 3 train, 1 val, 2 test; three classes. Read only."""
     return write_phantoms(tmp_path_factory.mktemp("phantoms") / "volume", "volume", cases=6, size=20)
+
+
+@pytest.fixture(scope="session")
+def plan_of() -> Callable[..., Plan]:
+    """Build a complete plan: `plan_of(2, patch_size=(16, 32), ...)`; what is not given gets a value that works."""
+
+    def build(rank: int, **changes: Any) -> Plan:
+        values: dict[str, Any] = {
+            "rank": rank,
+            "channels": 1,
+            "class_names": ("background", "object"),
+            "intensity": {"rule": "eight-bit"},
+            "spacing": None if rank == 2 else (1.0, 1.0, 1.0),
+            "patch_size": (16,) * rank,
+            "segmenter": "unet-small",
+            "batch_size": 2,
+            "updates": 10,
+            "learning_rate": 1e-3,
+            "augmentation": "none",
+            "flip_axes": (),
+        }
+        return Plan.from_mapping(values | changes)
+
+    return build
 
 
 @pytest.fixture(autouse=True)

@@ -64,21 +64,25 @@ def fit(
     data: folder of scans and masks in any known lay-out, or a CSV list. settings: see `Settings`; a resumed run takes
     those that it began with. plan: made by `genseg.plan` where None.
 
-    Returns the model. Raises DataError for faults of the data, SettingsError, RunError where `out` is not empty (or,
-    resuming, is no run folder or the data have changed), TrainingError where the loss is not finite.
+    Returns the model. Raises DataError for faults of the data, SettingsError for settings or a plan that do not fit the
+    data or each other, DeviceError, RunError where `out` cannot be used or is not empty (or, resuming, is no run folder
+    or the data have changed), TrainingError where the loss is not finite. After KeyboardInterrupt a run can be resumed.
     """
     from genseg.predict.model import load_model
     from genseg.training.run import run_training
 
     folder = run_training(Path(data), Path(out), settings or Settings(), plan, resume=resume, progress=progress)
-    model = load_model(folder.path, (settings or Settings()).device)
+    model = load_model(folder.path, folder.settings().device)
     if not (folder.path / "validation" / "report.html").is_file():
         model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
     return model
 
 
 def load(run: Path | str, *, device: str = "auto") -> Model:
-    """Load the model of a finished run folder. Raises RunError where there is none, DeviceError for an absent device."""
+    """Load the model of a finished run folder.
+
+    Raises RunError where there is none or it is damaged, DeviceError for an absent device.
+    """
     from genseg.predict.model import load_model
 
     return load_model(run, device)

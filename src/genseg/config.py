@@ -7,20 +7,25 @@ value that training and prediction use, can be written as YAML, edited, and give
 from __future__ import annotations
 
 import difflib
+import math
+import reprlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
+
+MOST_CLASSES = 255
+"""Masks hold class indices as uint8, whose last value marks pixels that count in no loss."""
 
 
 class _Checked(BaseModel):
     """Frozen record that comes from and goes to YAML and knows no key but its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def from_mapping(cls, values: dict[str, Any], origin: str = "settings") -> Self:
@@ -28,7 +33,7 @@ class _Checked(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            lines = [_explain(problem, list(cls.model_fields)) for problem in error.errors()]
+            lines = [_explain(problem, cls) for problem in error.errors()]
             raise SettingsError(f"{origin}: " + "; ".join(lines)) from None
 
     @classmethod
@@ -36,7 +41,8 @@ class _Checked(BaseModel):
         """Read from a YAML file. Raises SettingsError when it cannot be read or holds a bad key or value."""
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        # ValueError: text that is not UTF-8, and dates or numbers that look like YAML's but are none.
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise SettingsError(f"{path}: cannot be read as YAML ({type(error).__name__})") from error
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: expected `key: value` lines, found {type(values).__name__}")
@@ -51,12 +57,28 @@ class _Checked(BaseModel):
         atomic_write_bytes(Path(path), "\n".join(lines).encode())
 
 
-def _explain(problem: Any, known: list[str]) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg']} (found {problem['input']!r})"
-    nearest = difflib.get_close_matches(key, known, n=1)
-    return f"{key}: there is no such key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+def _explain(problem: Any, record: type[BaseModel]) -> str:
+    """One of pydantic's problems as a line that names the key, what was found, and what would do."""
+    path, known = _place(problem["loc"], record)
+    key = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(path[-1], known, n=1)
+        return f"{key}: there is no such key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+    if problem["type"] == "missing":
+        return f"{key}: is missing"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')} (found {reprlib.repr(problem['input'])})"
+
+
+def _place(location: tuple[int | str, ...], record: type[BaseModel]) -> tuple[list[str], list[str]]:
+    """A problem's key with those that it is nested in, and the keys that would be valid in its place."""
+    path, known = [str(part) for part in location], list(record.model_fields)
+    field = record.model_fields.get(path[0])
+    if field is None:
+        return path, known
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        inner, known = _place(location[1:], field.annotation) if len(path) > 1 else ([], known)
+        return [path[0], *inner], known
+    return path[:1], known
 
 
 class Settings(_Checked):
@@ -72,10 +94,12 @@ class Settings(_Checked):
     augmentation: Literal["strong", "none"] = Field("strong", description="random changes of the training images")
     flips: Literal["auto", "all", "none"] | tuple[int, ...] = Field(
         "auto",
-        description="spatial axes that may be flipped (0 = rows or i); auto: all, none where a class has a side in its name",
+        description="spatial axes that may be flipped (0 = rows or i); auto: all, none where a class name has a side",
     )
     labels: int | None = Field(None, ge=2, description="use only the first so many labelled cases")
-    folds: int | None = Field(None, ge=2, description="parts to cut the labelled cases into; 5, or one a patient below 10")
+    folds: int | None = Field(
+        None, ge=2, description="parts to cut the labelled cases into; 5, or one a patient below 10"
+    )
     fold: int = Field(0, ge=0, description="the part that is held out for validation")
     seed: int = Field(0, ge=0, description="seed of every random choice")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
@@ -86,22 +110,34 @@ class Settings(_Checked):
         "stop", description="masks with stray values: stop, or take the nearest known value"
     )
     pages: Literal["stop", "volume"] = Field("stop", description="multi-page TIFF: stop, or read pages as a volume")
-    nan_to: Literal["stop", "min"] = Field("stop", description="NaN or Inf in images: stop, or the smallest finite value")
+    nan_to: Literal["stop", "min"] = Field(
+        "stop", description="NaN or Inf in images: stop, or the smallest finite value"
+    )
 
 
 class IntensityRule(_Checked):
     """How stored pixel values become network input.
 
-    rule "eight-bit": value / 127.5 - 1. "percentile": each image's 0.5 and 99.5 percentiles to -1 and 1.
-    "z-score": each image minus its mean, over its standard deviation. "window": clip to low..high, then minus
+    rule "eight-bit": value / 127.5 - 1. "percentile": each channel's 0.5 and 99.5 percentiles to -1 and 1.
+    "z-score": each channel minus its mean, over its standard deviation. "window": clip to low..high, then minus
     mean, over std, all fixed from the training cases' foreground (nnU-Net's rule for CT).
     """
 
     rule: Literal["eight-bit", "percentile", "z-score", "window"] = Field(description="which rule")
     low: float = Field(-1.0, description="window: values below are set to it")
-    high: float = Field(1.0, description="window: values above are set to it")
+    high: float = Field(1.0, validate_default=True, description="window: values above are set to it")
     mean: float = Field(0.0, description="window: subtracted")
     std: float = Field(1.0, gt=0, description="window: divided by")
+
+    @field_validator("high")
+    @classmethod
+    def _above_low(cls, high: float, info: ValidationInfo) -> float:
+        if high <= info.data.get("low", -math.inf):
+            raise ValueError("must be above low")
+        return high
+
+
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Plan(_Checked):
@@ -109,10 +145,16 @@ class Plan(_Checked):
 
     rank: Literal[2, 3] = Field(description="spatial dimensions")
     channels: int = Field(ge=1, description="channels of an image")
-    class_names: tuple[str, ...] = Field(description="class names; the first is background")
+    class_names: tuple[str, ...] = Field(
+        min_length=2, max_length=MOST_CLASSES, description="class names; the first is background"
+    )
     intensity: IntensityRule = Field(description="how pixel values become network input")
-    spacing: tuple[float, float, float] | None = Field(None, description="volumes: voxel size in mm to work at")
-    patch_size: tuple[int, ...] = Field(description="size that a network input has; pictures are fitted into it whole")
+    spacing: tuple[Positive, Positive, Positive] | None = Field(
+        None, validate_default=True, description="volumes: voxel size in mm to work at"
+    )
+    patch_size: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        description="size that a network input has; pictures are fitted into it whole"
+    )
     segmenter: str = Field(description="segmenter by name")
     batch_size: int = Field(ge=1, description="images (patches of volumes) per update")
     updates: int = Field(ge=1, description="optimiser updates in all")
@@ -124,6 +166,33 @@ class Plan(_Checked):
     augmentation: Literal["strong", "none"] = Field(description="random changes of the training images")
     flip_axes: tuple[int, ...] = Field(description="spatial axes that may be flipped")
     foreground_share: float = Field(0.5, ge=0, le=1, description="volumes: share of patches centred on foreground")
+
+    @field_validator("spacing")
+    @classmethod
+    def _volumes_have_spacing(
+        cls, spacing: tuple[float, float, float] | None, info: ValidationInfo
+    ) -> tuple[float, float, float] | None:
+        if info.data.get("rank") == 3 and spacing is None:
+            raise ValueError("volumes need a voxel size, three numbers in mm")
+        if info.data.get("rank") == 2 and spacing is not None:
+            raise ValueError("pictures have none; leave it out")
+        return spacing
+
+    @field_validator("patch_size")
+    @classmethod
+    def _one_size_an_axis(cls, patch_size: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        rank = info.data.get("rank", len(patch_size))
+        if len(patch_size) != rank:
+            raise ValueError(f"{rank}D data need {rank} sizes, one an axis")
+        return patch_size
+
+    @field_validator("flip_axes")
+    @classmethod
+    def _axes_exist(cls, flip_axes: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        axes = range(info.data.get("rank", 3))
+        if not set(flip_axes) <= set(axes) or len(set(flip_axes)) < len(flip_axes):
+            raise ValueError(f"takes axes of {list(axes)}, each at most once")
+        return flip_axes
 
     @property
     def classes(self) -> int:

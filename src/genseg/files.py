@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+TEMPORARY = ".genseg-"
+"""How the names of temporary files begin; only a killed process leaves one behind."""
+
 _SUFFIX_CHARACTERS = 16  # enough for any suffix that decides a format, and keeps temporary names short
 
 
@@ -21,7 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".genseg-{secrets.token_hex(8)}{path.suffix[-_SUFFIX_CHARACTERS:]}")
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix[-_SUFFIX_CHARACTERS:]}")
     try:
         yield temporary
         with temporary.open("rb+") as stream:

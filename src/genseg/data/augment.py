@@ -1,8 +1,8 @@
 """Random changes of training images and masks, a whole batch at a time on its device, 2D and 3D by one code path.
 
-Kinds, probabilities and ranges are those of nnU-Net (Isensee et al., Nature Methods 2021, supplementary note 4), to which
-shear, translation, elastic deformation and channel jitter are added. Image and mask get one spatial draw; what falls
-outside of the image becomes `IGNORE` in the mask. Changes of intensity never touch the mask.
+Kinds, probabilities and ranges are those of nnU-Net (Isensee et al., Nature Methods 2021, supplementary note 4), to
+which shear, translation, elastic deformation and channel jitter are added. Image and mask get one spatial draw; what
+falls outside of the image becomes `IGNORE` in the mask. Changes of intensity never touch the mask.
 
 Every draw comes from the generator that is given, on the CPU, so that a draw depends on neither device nor history.
 """
@@ -21,23 +21,46 @@ from genseg.data.case import IGNORE
 
 
 @dataclass(frozen=True)
-class Ranges:
-    """Probability and range of each change. Angles in radians, translations as a share of the size."""
+class Range:
+    """How often a change happens to an image, and between what its number is drawn, evenly."""
 
-    rotation: tuple[float, float, float] = (0.2, -math.pi, math.pi)
-    rotation_3d: tuple[float, float, float] = (0.2, -math.pi / 6, math.pi / 6)
-    scale: tuple[float, float, float] = (0.2, 0.7, 1.4)
-    shear: tuple[float, float, float] = (0.2, -0.2, 0.2)
-    translation: tuple[float, float, float] = (0.2, -0.1, 0.1)
-    elastic: tuple[float, float, float] = (0.2, 0.0, 0.05)
-    noise_variance: tuple[float, float, float] = (0.1, 0.0, 0.1)
-    blur_sigma: tuple[float, float, float] = (0.2, 0.5, 1.0)
-    brightness: tuple[float, float, float] = (0.15, 0.75, 1.25)
-    contrast: tuple[float, float, float] = (0.15, 0.75, 1.25)
-    low_resolution: tuple[float, float, float] = (0.25, 0.5, 1.0)
-    gamma: tuple[float, float, float] = (0.3, 0.7, 1.5)
-    inverted_gamma: tuple[float, float, float] = (0.1, 0.7, 1.5)
-    channel_jitter: tuple[float, float, float] = (0.3, 0.8, 1.2)
+    probability: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How often and how strongly each change happens."""
+
+    rotation: Range = Range(0.2, -math.pi, math.pi)
+    """Pictures: radians."""
+    rotation_3d: Range = Range(0.2, -math.pi / 6, math.pi / 6)
+    """Volumes: radians about each axis, each drawn by itself."""
+    scale: Range = Range(0.2, 0.7, 1.4)
+    """Factor by which objects grow."""
+    shear: Range = Range(0.2, -0.2, 0.2)
+    """Millimetres sideways per millimetre, for each pair of axes."""
+    translation: Range = Range(0.2, -0.1, 0.1)
+    """Share of the size, along each axis."""
+    elastic: Range = Range(0.2, 0.0, 0.05)
+    """Standard deviation of the displacement, in half sizes."""
+    noise_variance: Range = Range(0.1, 0.0, 0.1)
+    """Share of the image's own variance."""
+    blur_sigma: Range = Range(0.2, 0.5, 1.0)
+    """Pixels."""
+    brightness: Range = Range(0.15, 0.75, 1.25)
+    """Factor."""
+    contrast: Range = Range(0.15, 0.75, 1.25)
+    """Factor."""
+    low_resolution: Range = Range(0.25, 0.5, 1.0)
+    """Share of the pixels kept along each axis."""
+    gamma: Range = Range(0.3, 0.7, 1.5)
+    """Exponent."""
+    inverted_gamma: Range = Range(0.1, 0.7, 1.5)
+    """Exponent, applied to the negative."""
+    channel_jitter: Range = Range(0.3, 0.8, 1.2)
+    """Factor that bounds those of the channels."""
 
 
 Operation = Callable[[Tensor, Tensor], Tensor]
@@ -61,11 +84,11 @@ def augment(
     """
     image, mask = _flip(image, mask, flip_axes, generator)
     image, mask = _deform(image, mask, spacing or [1.0] * (image.ndim - 2), ranges, generator)
-    for (probability, low, high), operation in _intensity_operations(ranges, generator):
-        chosen, numbers = _draw(len(image), probability, low, high, generator)
+    for change, operation in _intensity_operations(ranges, generator):
+        chosen, numbers = _draw(len(image), change, generator)
         if len(chosen):
             image = image.clone()
-            image[chosen] = operation(image[chosen], numbers.to(image.device))
+            image[chosen] = operation(image[chosen], numbers.to(image))
     return image, mask
 
 
@@ -73,10 +96,10 @@ def _uniform(shape: Sequence[int], low: float, high: float, generator: Generator
     return torch.rand(tuple(shape), generator=generator) * (high - low) + low
 
 
-def _draw(count: int, probability: float, low: float, high: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Indices of the images that a change happens to, and a number in low..high for each."""
-    chosen = torch.nonzero(torch.rand(count, generator=generator) < probability).flatten()
-    return chosen, _uniform((count,), low, high, generator)[chosen]
+def _draw(count: int, change: Range, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Indices of the images that a change happens to, and a number for each."""
+    chosen = torch.nonzero(torch.rand(count, generator=generator) < change.probability).flatten()
+    return chosen, _uniform((count,), change.low, change.high, generator)[chosen]
 
 
 def _per_image(numbers: Tensor, image: Tensor) -> Tensor:
@@ -101,13 +124,14 @@ def _deform(
     """Rotation, scale, shear, translation and elastic deformation in one resampling."""
     count, spatial = len(image), image.shape[2:]
     matrix, moved = _affine_matrices(count, spatial, spacing, ranges, generator)
-    offsets, bent = _elastic_offsets(count, spatial, ranges, generator)
+    knots, bent = _elastic_knots(count, len(spatial), ranges, generator)
     chosen = torch.nonzero(moved | bent).flatten()
     if not len(chosen):
         return image, mask
-    grid = functional.affine_grid(matrix[chosen], [len(chosen), 1, *spatial], align_corners=False) + offsets[chosen]
+    matrix, knots = matrix[chosen].to(image), knots[chosen].to(image)
+    grid = functional.affine_grid(matrix, [len(chosen), 1, *spatial], align_corners=False)
     image, mask = image.clone(), mask.clone()
-    image[chosen], mask[chosen] = sample(image[chosen], mask[chosen], grid.to(image.device))
+    image[chosen], mask[chosen] = sample(image[chosen], mask[chosen], grid + _elastic_offsets(knots, spatial))
     return image, mask
 
 
@@ -131,21 +155,19 @@ def _affine_matrices(
     matrix = torch.eye(rank).repeat(count, 1, 1)
     moved = torch.zeros(count, dtype=torch.bool)
     for plane in [(0, 1)] if rank == 2 else [(0, 1), (0, 2), (1, 2)]:
-        chosen, angles = _draw(count, *(ranges.rotation if rank == 2 else ranges.rotation_3d), generator)
+        chosen, angles = _draw(count, ranges.rotation if rank == 2 else ranges.rotation_3d, generator)
         matrix[chosen] = matrix[chosen] @ _rotations(angles, rank, plane)
         moved[chosen] = True
-    chosen, factors = _draw(count, *ranges.scale, generator)
+    chosen, factors = _draw(count, ranges.scale, generator)
     matrix[chosen] = matrix[chosen] / factors.view(-1, 1, 1)
     moved[chosen] = True
-    probability, low, high = ranges.shear
-    chosen, _ = _draw(count, probability, low, high, generator)
-    shears = _uniform((count, rank, rank), low, high, generator)[chosen]
+    chosen, _ = _draw(count, ranges.shear, generator)
+    shears = _uniform((count, rank, rank), ranges.shear.low, ranges.shear.high, generator)[chosen]
     matrix[chosen] = matrix[chosen] @ (torch.eye(rank) + shears.triu(1))
     moved[chosen] = True
-    probability, low, high = ranges.translation
-    chosen, _ = _draw(count, probability, low, high, generator)
+    chosen, _ = _draw(count, ranges.translation, generator)
     shift = torch.zeros(count, rank, 1)
-    shift[chosen] = 2 * _uniform((count, rank, 1), low, high, generator)[chosen]
+    shift[chosen] = 2 * _uniform((count, rank, 1), ranges.translation.low, ranges.translation.high, generator)[chosen]
     moved[chosen] = True
     # affine_grid's axes run x, y, z (last spatial axis first) from -1 to 1: rotate in mm, not in shares of the size.
     extent = torch.tensor([size * step for size, step in zip(spatial, spacing, strict=True)]).flip(0)
@@ -160,34 +182,33 @@ def _rotations(angles: Tensor, rank: int, plane: tuple[int, int]) -> Tensor:
     return rotation
 
 
-def _elastic_offsets(
-    count: int, spatial: Sequence[int], ranges: Ranges, generator: Generator, knots: int = 6
+def _elastic_knots(
+    count: int, rank: int, ranges: Ranges, generator: Generator, knots: int = 6
 ) -> tuple[Tensor, Tensor]:
-    """Smooth random displacements `(count, *spatial, rank)` in grid units, and which images have any."""
-    rank = len(spatial)
-    chosen, size = _draw(count, *ranges.elastic, generator)
-    coarse = torch.randn(count, rank, *[knots] * rank, generator=generator)[chosen]
-    coarse = coarse * size.view(-1, *[1] * (rank + 1))
-    offsets = torch.zeros(count, *spatial, rank)
+    """Random displacements `(count, rank, knots, ...)` on a coarse grid, and which images have any."""
+    chosen, size = _draw(count, ranges.elastic, generator)
+    displacements = torch.zeros(count, rank, *[knots] * rank)
+    drawn = torch.randn(displacements.shape, generator=generator)
+    displacements[chosen] = _per_image(size, drawn) * drawn[chosen]
     bent = torch.zeros(count, dtype=torch.bool)
-    if len(chosen):
-        mode = "bicubic" if rank == 2 else "trilinear"
-        fine = functional.interpolate(coarse, size=tuple(spatial), mode=mode, align_corners=True)
-        offsets[chosen] = fine.movedim(1, -1)
-        bent[chosen] = True
-    return offsets, bent
+    bent[chosen] = True
+    return displacements, bent
+
+
+def _elastic_offsets(knots: Tensor, spatial: Sequence[int]) -> Tensor:
+    """Displacements between the knots, `(count, *spatial, rank)` in grid units."""
+    mode = "bicubic" if len(spatial) == 2 else "trilinear"
+    return functional.interpolate(knots, size=tuple(spatial), mode=mode, align_corners=True).movedim(1, -1)
 
 
 # Changes of intensity
 
 
-def _intensity_operations(
-    ranges: Ranges, generator: Generator
-) -> list[tuple[tuple[float, float, float], Operation]]:
+def _intensity_operations(ranges: Ranges, generator: Generator) -> list[tuple[Range, Operation]]:
     """Every change with its probability and range, in nnU-Net's order."""
 
     def noise(image: Tensor, variances: Tensor) -> Tensor:
-        draw = torch.randn(image.shape, generator=generator).to(image.device)
+        draw = torch.randn(image.shape, generator=generator).to(image)
         return image + draw * (_per_image(variances, image).sqrt() * _spread(image))
 
     def jitter(image: Tensor, factors: Tensor) -> Tensor:
@@ -211,7 +232,7 @@ def _axes(image: Tensor) -> tuple[int, ...]:
 
 def _spread(image: Tensor) -> Tensor:
     """Standard deviation of each image, so that a change has the same strength on [-1, 1] and z-scored data."""
-    return image.std(dim=_axes(image), keepdim=True)
+    return image.std(dim=_axes(image), correction=0, keepdim=True)
 
 
 def _brightness(image: Tensor, factors: Tensor) -> Tensor:
@@ -242,8 +263,8 @@ def _channel_jitter(image: Tensor, factors: Tensor, generator: Generator) -> Ten
     if channels == 1:
         return image
     shape = (count, channels, *[1] * (image.ndim - 2))
-    shift = _uniform(shape, -0.2, 0.2, generator).to(image.device) * _spread(image)
-    scale = 1 + (_per_image(factors, image) - 1) * _uniform(shape, -1, 1, generator).to(image.device)
+    shift = _uniform(shape, -0.2, 0.2, generator).to(image) * _spread(image)
+    scale = 1 + (_per_image(factors, image) - 1) * _uniform(shape, -1, 1, generator).to(image)
     mean = image.mean(dim=tuple(range(2, image.ndim)), keepdim=True)
     return (image - mean) * scale + mean + shift
 

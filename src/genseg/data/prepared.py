@@ -27,8 +27,11 @@ def prepare_all(cases: Iterable[Case], plan: Plan, cache: Path, budget: int | No
     prepared = []
     for number, case in enumerate(cases):
         one = prepare(case, plan)
-        free -= one.nbytes
-        prepared.append(one if free >= 0 else _to_files(one, cache, number))
+        if one.nbytes <= free:
+            free -= one.nbytes
+        else:
+            one = _to_files(one, cache, number)
+        prepared.append(one)
     return prepared
 
 
@@ -41,5 +44,6 @@ def _to_files(one: Prepared, cache: Path, number: int) -> Prepared:
 
 def _mapped(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
     np.save(path, pixels, allow_pickle=False)
+    # Copy on write rather than read only: torch warns of arrays that it may not write to.
     mapped: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     return mapped

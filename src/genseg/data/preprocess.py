@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from genseg.config import IntensityRule, Plan
 from genseg.data.case import IGNORE, Case
 
+
 @dataclass(frozen=True)
 class Geometry:
     """What `restore` needs to go back.
@@ -78,15 +79,22 @@ def scale_intensity(image: NDArray[np.generic], intensity: IntensityRule) -> NDA
         return values / 127.5 - 1
     if intensity.rule == "window":
         clipped = np.clip(values, intensity.low, intensity.high)
-        return ((clipped - intensity.mean) / intensity.std).astype(np.float32)
+        windowed: NDArray[np.float32] = (clipped - intensity.mean) / intensity.std
+        return windowed
     return np.stack([_scale_by_itself(channel, intensity.rule) for channel in values])
 
 
 def _scale_by_itself(channel: NDArray[np.float32], rule: str) -> NDArray[np.float32]:
+    scaled: NDArray[np.float32]
     if rule == "z-score":
-        return (channel - channel.mean()) / max(float(channel.std()), 1e-6)
+        mean, deviation = float(channel.mean(dtype=np.float64)), float(channel.std(dtype=np.float64))
+        scaled = (channel - mean) / (deviation or 1.0)
+        return scaled
     low, high = (float(value) for value in np.percentile(channel, (0.5, 99.5)))
-    scaled: NDArray[np.float32] = (np.clip(channel, low, high) - low) / max(high - low, 1e-6) * 2 - 1
+    if low == high:
+        # Nearly all pixels are equal: what there is to see lies outside of the percentiles.
+        low, high = float(channel.min()), float(channel.max())
+    scaled = (np.clip(channel, low, high) - low) / ((high - low) or 1.0) * 2 - 1
     return scaled
 
 
@@ -119,7 +127,8 @@ def _resize(channel: NDArray[np.float32], worked: tuple[int, ...]) -> NDArray[np
     if channel.ndim == 2:
         from PIL import Image
 
-        picture = Image.fromarray(channel).resize(worked[::-1], Image.Resampling.BILINEAR)
+        rows, columns = worked
+        picture = Image.fromarray(channel).resize((columns, rows), Image.Resampling.BILINEAR)
         return np.asarray(picture, dtype=np.float32)
     from skimage.transform import resize
 
@@ -127,7 +136,7 @@ def _resize(channel: NDArray[np.float32], worked: tuple[int, ...]) -> NDArray[np
 
 
 def _resize_mask(mask: NDArray[np.uint8], worked: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Each class is resized as an image and the largest share wins: thin objects survive better than by nearest."""
+    """Each class is resized as an image is, and the one with the largest share of a pixel gets it."""
     if mask.shape == worked:
         return mask
     values = np.unique(mask)

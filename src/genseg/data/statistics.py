@@ -70,7 +70,7 @@ class ClassStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """A data set in figures. Tuples over axes follow the voxel axes (row, column for pictures).
+    """A data set in figures. Tuples over axes: row, column for pictures; for volumes the axes nearest to RAS+.
 
     rank: 2 for pictures, 3 for volumes.
     modality: "rgb", "gray", "ct" or "mr": as the data set or its files declare it, else as the values suggest.
@@ -118,9 +118,10 @@ def measure(raw: RawCase) -> Measures:
     """Measure one case; see `Measures`."""
     counts = None if raw.mask is None else count_labels(raw.mask)
     flat = raw.image.pixels.reshape(raw.image.pixels.shape[0], -1)
+    order = _working_order(raw.image)
     return Measures(
-        spatial=raw.image.spatial,
-        spacing=raw.image.spacing,
+        spatial=tuple(raw.image.spatial[axis] for axis in order),
+        spacing=tuple(raw.image.spacing[axis] for axis in order),
         channels=flat.shape[0],
         dtype=str(flat.dtype),
         modality=raw.image.modality,
@@ -193,6 +194,15 @@ def guess_modality(
     if len(measures[0].spatial) == 2:
         return "rgb" if channels == 3 else "gray"
     return "ct" if sum(case.lowest < AIR_HU for case in measures) > len(measures) / 2 else "mr"
+
+
+def _working_order(scan: Scan) -> list[int]:
+    """The order of a scan's axes that training works in: of volumes that nearest to RAS+, of pictures their own."""
+    if scan.affine is None or len(scan.spatial) != 3:
+        return list(range(len(scan.spatial)))
+    from nibabel.orientations import io_orientation
+
+    return [int(axis) for axis in np.argsort(io_orientation(scan.affine)[:, 0])]
 
 
 def _sample_values(

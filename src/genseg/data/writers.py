@@ -24,7 +24,9 @@ _FREE_TEXT = frozenset({"descrip", "aux_file", "db_name", "intent_name"})  # may
 _SCANNER_SPACE = 1  # NIfTI-1 standard, NIFTI_XFORM_SCANNER_ANAT
 
 
-def write_mask(mask: Mask, like: Path, folder: Path, palette: Sequence[Colour] | None = None) -> Path:
+def write_mask(
+    mask: Mask, like: Path, folder: Path, palette: Sequence[Colour] | None = None, name: str | None = None
+) -> Path:
     """Write a mask so that it lies on the image it was made for, and return the path written.
 
     The format follows the image: a picture (PNG, JPEG, BMP, TIFF, one DICOM frame) gives a PNG of class indices, a
@@ -33,9 +35,10 @@ def write_mask(mask: Mask, like: Path, folder: Path, palette: Sequence[Colour] |
     step. Free text of the image's header is not copied.
 
     mask: `(*spatial)` class indices, in the axes that `read_image(like)` gave.
-    like: the image: a file, or the folder of a DICOM series. Its name without suffix names the result.
+    like: the image: a file, or the folder of a DICOM series.
     folder: an existing folder for the result.
     palette: RGB colours 0..255 of classes 0, 1, ...: makes an indexed PNG. Other formats have none.
+    name: the result's name without suffix; that of `like` where None.
 
     Raises:
         DataError: the image cannot be read.
@@ -43,7 +46,7 @@ def write_mask(mask: Mask, like: Path, folder: Path, palette: Sequence[Colour] |
         ValueError: a volume's mask has another shape than the volume.
         OSError: the folder cannot be written, or the disk is full.
     """
-    target = folder / stem(like)
+    target = folder / (name or stem(like))
     source = None if is_folder(like) else read_source(like)
     if source and source.format in {Format.NIFTI, Format.NIFTI_GZ}:
         return _write_nifti(mask, source, target)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from torch import nn
 
 from genseg.config import Plan
-from genseg.data.case import Case
-from genseg.data.index import index_dataset, index_images
+from genseg.data.case import Case, CaseFiles
+from genseg.data.index import index_images
 from genseg.data.labels import LabelMap
-from genseg.data.load import read_raw_case, to_case
+from genseg.data.load import LoadOptions, read_raw_case, to_case
 from genseg.data.preprocess import prepare
-from genseg.data.split import Split
+from genseg.data.readers import ReadOptions
 from genseg.data.writers import write_mask
-from genseg.errors import DataError, Fault, FaultCode, RunError
-from genseg.evaluate.metrics import score_case
+from genseg.errors import DataError, Fault, FaultCode, RunError, SettingsError
+from genseg.evaluate.metrics import CaseScores, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
-from genseg.predict.outputs import output_folder, palette, write_evaluation, write_overlay
+from genseg.files import printable
+from genseg.predict.fitting import case_of_array, fit_case
+from genseg.predict.outputs import output_folder, palette, side_by_side, write_evaluation, write_overlay
+from genseg.predict.scored import Part, scored_cases
 from genseg.progress import Progress, silent
 from genseg.segmenters.inference import predict_mask
 from genseg.segmenters.registry import build_segmenter
-from genseg.training.checkpoint import read_tensors
-from genseg.training.data import load_options
+from genseg.training.checkpoint import FORMAT, read_tensors
 from genseg.training.device import Machine, choose_machine
 from genseg.training.run_folder import RunFolder
-
-Part = Literal["test", "validation", "all"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Model:
     """A segmenter with all that it needs to read an image and give its mask.
 
     plan: how images are prepared and which network it is. labels: the classes. run: the folder it came from.
+    options, channel_files: how the training images were read, and whether each channel had a file of its own.
     """
 
     plan: Plan
@@ -47,6 +48,8 @@ class Model:
     run: Path
     segmenter: nn.Module
     machine: Machine
+    options: LoadOptions
+    channel_files: bool
 
     def predict(
         self, image: Path | str | NDArray[np.generic], spacing: Sequence[float] | None = None
@@ -59,12 +62,11 @@ class Model:
         spacing: mm along each spatial axis of a volume given as an array; the plan's where None.
 
         Returns class indices `(*spatial)` uint8 in the image's own size and voxel order. Raises DataError for an
-        unreadable file or an image of other dimensions or channels than the model's.
+        unreadable file, a folder of several images, or an image of other dimensions or channels than the model's.
         """
         if isinstance(image, Path | str):
-            files = index_images(Path(image))[0]
-            return self._segment(to_case(read_raw_case(files), None, None))
-        return self._segment(self._case_of(np.asarray(image), spacing))
+            return self._segment(self._read(self._only_image(Path(image))))
+        return self._segment(case_of_array(np.asarray(image), spacing, self.plan))
 
     def predict_folder(
         self, images: Path | str, out: Path | str, *, overlays: bool = False, progress: Progress = silent
@@ -72,22 +74,20 @@ class Model:
         """Segment every image of a folder (or one file) and write each mask in its image's geometry and format.
 
         overlays: also write `out/overlays/NAME.png`, the image with the mask drawn over it.
-        Returns the masks' paths. Raises RunError where `out` cannot be used, and DataError naming every image that
-        could not be segmented, after all others were written.
+        Returns the masks' paths. Raises RunError where `out` cannot be used or holds the images, DataError where two
+        images have one name, both before anything is written; and DataError naming every image that could not be
+        segmented, after all others were written.
         """
-        entries = index_images(Path(images))
-        folder = output_folder(Path(out), Path(images))
-        written, faults = [], []
+        entries = index_images(Path(images), channel_files=self.channel_files)
+        sources = [path for files in entries for path in files.images]
+        folder = output_folder(Path(out), [Path(images), *sources])
+        written: list[Path] = []
+        faults: list[Fault] = []
         for number, files in enumerate(entries, 1):
             try:
-                case = to_case(read_raw_case(files), None, None)
-                mask = self._segment(case)
-                written.append(write_mask(mask, files.images[0], folder, palette(self.plan.classes), name=files.name))
+                written.append(self._write(files, folder, overlays))
             except DataError as error:
                 faults += error.faults
-            else:
-                if overlays:
-                    write_overlay(case, mask, folder / "overlays")
             progress("Predicting", number, len(entries))
         if faults:
             raise DataError(faults)
@@ -108,102 +108,94 @@ class Model:
         "all": every labelled case. out: folder for report.html, scores.json and scores.csv; nothing is written where
         it is None.
 
-        Raises DataError with all faults of the cases, RunError where there is no case to score.
+        Raises DataError with all faults of the cases, RunError where there is no case to score or `out` cannot be used.
         """
-        cases = self._labelled_cases(Path(data), split, progress)
-        predictions = {}
-        for number, case in enumerate(cases, 1):
-            predictions[case.name] = self._segment(case)
-            progress("Predicting", number, len(cases))
-        scores = [
-            score_case(case.name, case.mask, predictions[case.name], self.plan.classes, case.spacing)
-            for case in cases
-            if case.mask is not None
-        ]
-        provenance = {"model": str(self.run), "data": Path(data).name, "cases": split, "segmenter": self.plan.segmenter}
-        summary = summarise(scores, self.labels.names, provenance)
-        if out is not None:
-            write_evaluation(summary, {case.name: case for case in cases}, predictions, Path(out))
+        own = RunFolder.open(self.run).split()
+        cases = scored_cases(Path(data), split, own, self.labels, self.options, progress)
+        folder = None if out is None else output_folder(Path(out))
+        summary = summarise(
+            self._scores(cases, progress),
+            self.labels.names,
+            {"model": str(self.run), "data": Path(data).name, "cases": split, "segmenter": self.plan.segmenter},
+        )
+        if folder is not None:
+            by_name = {files.name: place for place, files in enumerate(cases.entries)}
+            write_evaluation(summary, lambda name: self._picture(cases[by_name[name]]), folder)
         return summary
 
+    def _only_image(self, path: Path) -> CaseFiles:
+        entries = index_images(path, channel_files=self.channel_files)
+        if len(entries) > 1:
+            cure = "Name one of them, or segment them all with predict_folder."
+            found = f"{len(entries)} images"
+            raise DataError([Fault(FaultCode.LAYOUT_UNKNOWN, printable(path), found, "one image", cure)])
+        return entries[0]
+
+    def _read(self, files: CaseFiles) -> Case:
+        return to_case(read_raw_case(files, self.options), None, None)
+
     def _segment(self, case: Case) -> NDArray[np.uint8]:
-        case = self._fitting(case)
-        return predict_mask(self.segmenter, prepare(case, self.plan), self.plan, self.machine.device)
+        prepared = prepare(fit_case(case, self.plan), self.plan)
+        return predict_mask(self.segmenter, prepared, self.plan, self.machine.device)
 
-    def _fitting(self, case: Case) -> Case:
-        """The case itself, a grey picture as RGB where the model wants it; DataError where it cannot fit."""
-        if len(case.spatial) != self.plan.rank:
-            found, expected = f"an image of {len(case.spatial)} dimensions", f"{self.plan.rank}, as in training"
-            cure = "Give the kind of image that the model was trained on."
-            raise DataError([Fault(FaultCode.MIXED_DIMENSIONS, case.name, found, expected, cure)])
-        channels = case.image.shape[0]
-        if channels == self.plan.channels:
-            return case
-        if channels == 1 and self.plan.channels == 3 and self.plan.rank == 2:
-            return replace(case, image=np.repeat(case.image, 3, axis=0))
-        found, expected = f"{channels} channels", f"{self.plan.channels}, as in training"
-        cure = "Give images with the same channels, in the same order, as in training."
-        raise DataError([Fault(FaultCode.CHANNEL_MISMATCH, case.name, found, expected, cure)])
+    def _write(self, files: CaseFiles, folder: Path, overlays: bool) -> Path:
+        case = self._read(files)
+        mask = self._segment(case)
+        if overlays:
+            write_overlay(case, mask, folder)
+        return write_mask(mask, files.images[0], folder, palette(self.plan.classes), files.name)
 
-    def _case_of(self, pixels: NDArray[np.generic], spacing: Sequence[float] | None) -> Case:
-        if pixels.ndim == self.plan.rank:
-            pixels = pixels[None]
-        if pixels.ndim != self.plan.rank + 1:
-            found, expected = f"shape {pixels.shape}", f"(channel, *spatial) with {self.plan.rank} spatial axes"
-            raise DataError([Fault(FaultCode.MIXED_DIMENSIONS, "array", found, expected, "Reshape the array.")])
-        steps = tuple(spacing or self.plan.spacing or (1.0,) * self.plan.rank)
-        affine = np.diag([*steps, 1.0]) if self.plan.rank == 3 else None
-        return Case("array", pixels, None, steps, affine, "", "", "")
-
-    def _labelled_cases(self, data: Path, split: Part, progress: Progress) -> list[Case]:
-        index = index_dataset(data)
-        options = load_options(RunFolder.open(self.run).frozen()[0], index)
-        entries = [files for files in index.entries if files.mask is not None]
-        wanted = self._wanted({files.name: files.split for files in entries}, split)
-        chosen = [files for files in entries if files.name in wanted]
-        cases, faults = [], []
-        for number, files in enumerate(chosen, 1):
+    def _scores(self, cases: Sequence[Case], progress: Progress) -> list[CaseScores]:
+        scores: list[CaseScores] = []
+        faults: list[Fault] = []
+        for number, case in enumerate(cases, 1):
             try:
-                cases.append(to_case(read_raw_case(files, options), self.labels, None, options.mask_repair))
+                if case.mask is not None:
+                    mask = self._segment(case)
+                    scores.append(score_case(case.name, case.mask, mask, self.plan.classes, case.spacing))
             except DataError as error:
                 faults += error.faults
-            progress("Reading", number, len(chosen))
+            progress("Predicting", number, len(cases))
         if faults:
             raise DataError(faults)
-        return cases
+        return scores
 
-    def _wanted(self, splits: Mapping[str, str | None], split: Part) -> set[str]:
-        """Names of the cases that a part of a data set holds; `splits` gives each case's declared part."""
-        own = Split.from_json(RunFolder.open(self.run).read_json("split.json"))
-        declared = {name for name, part in splits.items() if part == "test"}
-        was_trained_on = not {*own.train, *own.validation}.isdisjoint(splits)
-        parts = {
-            "all": set(splits),
-            "validation": set(splits).intersection(own.validation),
-            "test": declared if declared or was_trained_on else set(splits),
-        }
-        if not parts[split]:
-            raise RunError(
-                f"no {split} case among the {len(splits)} labelled cases. Use --split validation or --split all, "
-                "or give cases that were not trained on"
-            )
-        return parts[split]
+    def _picture(self, case: Case) -> NDArray[np.uint8]:
+        return side_by_side(case, self._segment(case))
 
 
 def load_model(run: Path | str, device: str = "auto") -> Model:
     """Load the model that a finished run delivered.
 
-    Raises RunError where `run` is no finished run folder or its weights are damaged, DeviceError for an absent device.
+    Raises RunError where `run` is no finished run folder, its model was made by another version or is damaged;
+    DeviceError for an absent device.
     """
     folder = RunFolder.open(Path(run))
     if not folder.is_finished:
         raise RunError(f"{run}: this run has not finished; go on with `genseg train DATA -o {run} --resume`")
-    described = folder.read_json("model/model.json")
-    plan = Plan.from_mapping(described["plan"], "model.json")
     machine = choose_machine(device, "float32")
+    described = folder.read_json("model/model.json")
+    if described.get("format") != FORMAT:
+        writer = f"format {described.get('format')}, by genseg {described.get('genseg')}"
+        raise RunError(f"{run}: the model is of another version ({writer}); this genseg reads format {FORMAT}")
+    try:
+        return _build(folder, described, machine)
+    except (KeyError, TypeError, RuntimeError, SettingsError) as error:
+        raise RunError(f"{run}: the model is damaged; train it again or restore the folder ({error})") from error
+
+
+def _build(folder: RunFolder, described: dict[str, Any], machine: Machine) -> Model:
+    plan = Plan.from_mapping(described["plan"], "model.json")
+    reading = described["reading"]
     with torch.random.fork_rng():
         segmenter = build_segmenter(plan.segmenter, plan.rank, plan.channels, plan.classes)
     segmenter.load_state_dict(read_tensors(folder.weights, described["sha256"]))
-    labels = LabelMap.from_json(described["labels"])
-    return Model(plan, labels, folder.path, machine.place(segmenter, plan.rank).eval(), machine)
-
+    return Model(
+        plan=plan,
+        labels=LabelMap.from_json(described["labels"]),
+        run=folder.path,
+        segmenter=machine.place(segmenter, plan.rank).eval(),
+        machine=machine,
+        options=LoadOptions(ReadOptions(**reading["read"]), reading["mask_repair"]),
+        channel_files=described["channel_files"],
+    )

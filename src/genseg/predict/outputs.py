@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,14 @@ from PIL import Image
 from genseg.data.case import Case
 from genseg.data.pictures import class_colours, overlay
 from genseg.errors import RunError
-from genseg.evaluate.report import pictured_cases, write_report
+from genseg.evaluate.report import write_report
 from genseg.evaluate.summary import EvaluationSummary
 from genseg.files import atomic_path
 
 BACKGROUND_COLOUR = (0, 0, 0)
 REPORT_SIZE = 320
+OVERLAYS = "overlays"
+"""Folder of pictures within a folder of masks."""
 
 
 def palette(classes: int) -> list[tuple[int, int, int]]:
@@ -25,31 +28,34 @@ def palette(classes: int) -> list[tuple[int, int, int]]:
     return [BACKGROUND_COLOUR, *class_colours(classes - 1)]
 
 
-def output_folder(out: Path, images: Path) -> Path:
-    """Make the folder for results. Raises RunError where it is the folder of the images or cannot be made."""
-    if out.resolve() == images.resolve():
+def output_folder(out: Path, images: Iterable[Path] = ()) -> Path:
+    """Make the folder for results.
+
+    images: files and folders beside or in which nothing may be written, so that no image is replaced by its mask.
+    Raises RunError where an image lies there, or the folder cannot be made or written to.
+    """
+    taken = {place.resolve() for image in images for place in (image, image.parent)}
+    if not taken.isdisjoint({out.resolve(), (out / OVERLAYS).resolve()}):
         raise RunError(f"{out}: the masks would be written among the images; choose another folder by -o")
     try:
         out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
     except OSError as error:
         raise RunError(f"{out}: cannot be used for results ({error.strerror}); choose another folder by -o") from error
     return out
 
 
 def write_overlay(case: Case, mask: NDArray[np.uint8], folder: Path) -> None:
-    """Write `folder/NAME.png`: the image (of a volume one slice) with the mask drawn over it."""
-    folder.mkdir(exist_ok=True)
-    with atomic_path(folder / f"{case.name}.png") as unfinished:
+    """Write `folder/overlays/NAME.png`: the image (of a volume one slice) with the mask drawn over it."""
+    (folder / OVERLAYS).mkdir(exist_ok=True)
+    with atomic_path(folder / OVERLAYS / f"{case.name}.png") as unfinished:
         Image.fromarray(overlay(case.image, mask, 512, case.spacing)).save(unfinished, format="PNG")
 
 
-def write_evaluation(
-    summary: EvaluationSummary, cases: Mapping[str, Case], predictions: Mapping[str, NDArray[np.uint8]], folder: Path
-) -> None:
-    """Write report.html with pictures, scores.json and scores.csv into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures = {name: side_by_side(cases[name], predictions[name]) for name in pictured_cases(summary)}
-    write_report(summary, pictures, folder / "report.html")
+def write_evaluation(summary: EvaluationSummary, picture_of: Callable[[str], NDArray[np.uint8]], folder: Path) -> None:
+    """Write report.html, scores.json and scores.csv into `folder`. picture_of: as in `write_report`."""
+    write_report(summary, picture_of, folder / "report.html")
     summary.write_json(folder / "scores.json")
     summary.write_csv(folder / "scores.csv")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +20,9 @@ class ConvNormAct(nn.Sequential):
     training step forty times slower.
     """
 
-    def __init__(self, rank: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1):
+    def __init__(
+        self, rank: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1
+    ) -> None:
         super().__init__(
             CONVOLUTION[rank](
                 inputs, outputs, kernel, stride, padding=dilation * (kernel // 2), dilation=dilation, bias=False
@@ -28,11 +32,23 @@ class ConvNormAct(nn.Sequential):
         )
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precisions raised to float32; float32 and float64 stay as they are."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 def resize(features: Tensor, spatial: torch.Size) -> Tensor:
     """Linear interpolation of `(batch, channel, *any)` to `(batch, channel, *spatial)`."""
     if features.shape[2:] == spatial:
         return features
     return functional.interpolate(features, size=spatial, mode=LINEAR_MODE[len(spatial)], align_corners=False)
+
+
+def crop(features: Tensor, spatial: Sequence[int]) -> Tensor:
+    """Undo padding at the ends: the first part, of size `spatial`, of `(batch, channel, *larger)`."""
+    for axis, size in enumerate(spatial, 2):
+        features = features.narrow(axis, 0, size)
+    return features
 
 
 class Decoder(nn.Module):

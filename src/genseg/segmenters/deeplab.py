@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from genseg.segmenters.blocks import CONVOLUTION, ConvNormAct, resize
-from genseg.segmenters.efficientnet_lite import FEATURE_STAGES, EfficientNetLite, load_imagenet_weights
+from genseg.segmenters.efficientnet_lite import EfficientNetLite, load_imagenet_weights
 
 RESIDUAL_WIDTHS = [32, 48, 96, 192]
+LITE_STAGES = 5
+"""Stages of the pretrained encoder that are used: those up to 1/16 of the size."""
+
 DILATIONS = (1, 2, 4)
 """Smaller than the paper's 6, 12, 18, which suit features of 33 px and more; here they are 8 to 32 px."""
 
@@ -20,9 +23,7 @@ class Residual(nn.Module):
 
     def __init__(self, rank: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.change = nn.Sequential(
-            ConvNormAct(rank, inputs, outputs, stride=2), ConvNormAct(rank, outputs, outputs)
-        )
+        self.change = nn.Sequential(ConvNormAct(rank, inputs, outputs, stride=2), ConvNormAct(rank, outputs, outputs))
         self.skip = CONVOLUTION[rank](inputs, outputs, 1, stride=2)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -66,37 +67,34 @@ class AtrousPyramid(nn.Module):
 
 
 class DeepLab(nn.Module):
-    """Encoder, atrous pyramid on the second deepest features, fine features joined before the head."""
+    """Encoder, atrous pyramid on its deepest features, fine features joined before the head.
 
-    def __init__(self, rank: int, encoder: nn.Module, fine: int, deep: int, classes: int, width: int = 96) -> None:
+    widths: channels of the encoder's features, finest first. level: which of them are the fine ones.
+    """
+
+    def __init__(
+        self, rank: int, encoder: nn.Module, widths: list[int], level: int, classes: int, width: int = 96
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.pyramid = AtrousPyramid(rank, deep, width)
-        self.fine = ConvNormAct(rank, fine, 32, kernel=1)
+        self.level = level
+        self.pyramid = AtrousPyramid(rank, widths[-1], width)
+        self.fine = ConvNormAct(rank, widths[level], 32, kernel=1)
         self.decoder = nn.Sequential(ConvNormAct(rank, width + 32, width), ConvNormAct(rank, width, width))
         self.head = CONVOLUTION[rank](width, classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any size."""
         features = self.encoder(image)
-        fine = self.fine(features[0])
+        fine = self.fine(features[self.level])
         deep = resize(self.pyramid(features[-1]), fine.shape[2:])
         return resize(self.head(self.decoder(torch.cat([deep, fine], dim=1))), image.shape[2:])
 
 
-class LiteEncoder(EfficientNetLite):
-    """The pretrained encoder with the two feature maps that DeepLab uses: 1/4 and 1/16 of the size."""
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Feature maps at 1/4 and 1/16."""
-        features = super().forward(image)
-        return [features[1], features[3]]
-
-
 def build_deeplab(rank: int, channels: int, classes: int) -> DeepLab:
-    """DeepLabV3+ on ImageNet weights in 2D, from random weights in 3D."""
+    """DeepLabV3+ on ImageNet weights in 2D (features at 1/4 and 1/16), from random weights in 3D (1/2 and 1/8)."""
     if rank == 3:
-        return DeepLab(3, ResidualEncoder(3, channels), RESIDUAL_WIDTHS[1], RESIDUAL_WIDTHS[-1], classes)
-    encoder = LiteEncoder(channels)
+        return DeepLab(3, ResidualEncoder(3, channels), RESIDUAL_WIDTHS[1:], 0, classes)
+    encoder = EfficientNetLite(channels, stages=LITE_STAGES)
     load_imagenet_weights(encoder)
-    return DeepLab(2, encoder, FEATURE_STAGES[1], FEATURE_STAGES[4], classes)
+    return DeepLab(2, encoder, encoder.widths, 1, classes)

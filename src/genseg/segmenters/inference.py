@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from genseg.config import Plan
 from genseg.data.preprocess import Prepared, restore
-from genseg.segmenters.blocks import resize
+from genseg.segmenters.blocks import at_least_float32, crop, resize
 
 WHOLE = 2.0
 """A volume of up to this many patches' voxels goes through the network in one piece; a larger one in tiles."""
@@ -29,9 +29,8 @@ def predict_probabilities(segmenter: nn.Module, prepared: Prepared, plan: Plan, 
     """
     segmenter.eval()
     image = torch.from_numpy(prepared.image).unsqueeze(0).to(device)
-    logits = _logits(segmenter, image, plan.patch_size)
-    worked = tuple(slice(0, size) for size in prepared.geometry.worked)
-    logits = resize(logits[(..., *worked)].float(), torch.Size(prepared.geometry.oriented))
+    logits = at_least_float32(_logits(segmenter, image, plan.patch_size))
+    logits = resize(crop(logits, prepared.geometry.worked), torch.Size(prepared.geometry.oriented))
     return logits.softmax(1).squeeze(0).cpu()
 
 

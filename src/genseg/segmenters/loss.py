@@ -15,14 +15,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from genseg.data.case import IGNORE
+from genseg.segmenters.blocks import at_least_float32
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Cross-entropy + (1 - soft Dice), a scalar in float32.
+    """Cross-entropy + (1 - soft Dice), a scalar; half precisions are raised to float32.
 
     logits: `(batch, class, *spatial)`; mask: `(batch, *spatial)` class indices, `IGNORE` where nothing counts.
     """
-    logits = logits.float()
+    logits = at_least_float32(logits)
     truth = mask.long()
     counted = truth != IGNORE
     entropy = functional.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum") / counted.sum().clamp(min=1)

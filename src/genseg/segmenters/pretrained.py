@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from genseg.segmenters.blocks import Decoder, resize
-from genseg.segmenters.efficientnet_lite import FEATURE_STAGES, EfficientNetLite, load_imagenet_weights
+from genseg.segmenters.efficientnet_lite import EfficientNetLite, load_imagenet_weights
 
 DECODER_WIDTHS = [32, 48, 64, 128]
 
@@ -16,7 +16,7 @@ class PretrainedUNet(nn.Module):
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
         self.encoder = EfficientNetLite(channels)
-        self.decoder = Decoder(2, list(FEATURE_STAGES.values()), DECODER_WIDTHS)
+        self.decoder = Decoder(2, self.encoder.widths, DECODER_WIDTHS)
         self.head = nn.Conv2d(DECODER_WIDTHS[0], classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class SegmenterSpec:
 _SPECS = (
     SegmenterSpec(
         "unet-pretrained",
-        "U-Net on an ImageNet EfficientNet-lite0 encoder, 5 M parameters; the default for pictures",
+        "U-Net on an ImageNet EfficientNet-lite0 encoder, 3.8 M parameters; the default for pictures",
         (2,),
         "genseg.segmenters.pretrained:build_pretrained_unet",
         1e-3,
@@ -44,28 +44,28 @@ _SPECS = (
     ),
     SegmenterSpec(
         "unet-small",
-        "U-Net from random weights, 2 M parameters (6 M in 3D); the default for volumes",
+        "U-Net from random weights, 2.0 M parameters (5.9 M in 3D); the default for volumes",
         (2, 3),
         "genseg.segmenters.unet:build_small_unet",
-        5e-4,
+        1e-3,
     ),
     SegmenterSpec(
         "unet-large",
-        "U-Net from random weights, 8 M parameters (23 M in 3D)",
+        "U-Net from random weights, 7.8 M parameters (23.5 M in 3D)",
         (2, 3),
         "genseg.segmenters.unet:build_large_unet",
-        5e-4,
+        1e-3,
     ),
     SegmenterSpec(
         "deeplab",
-        "DeepLabV3+ on the pretrained encoder (2D) or a residual encoder (3D)",
+        "DeepLabV3+ on the pretrained encoder (2D) or a residual encoder (3D), XX M parameters (4.1 M in 3D)",
         (2, 3),
         "genseg.segmenters.deeplab:build_deeplab",
         1e-3,
     ),
     SegmenterSpec(
         "swin-unet",
-        "Swin U-Net (MONAI's SwinUNETR), 6 M parameters (16 M in 3D)",
+        "Swin U-Net (MONAI's SwinUNETR), 6.3 M parameters (15.7 M in 3D)",
         (2, 3),
         "genseg.segmenters.swin:build_swin_unet",
         5e-4,

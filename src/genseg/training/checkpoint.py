@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from genseg.errors import RunError
-from genseg.files import atomic_write_bytes
+from genseg.files import TEMPORARY, atomic_write_bytes
 from genseg.training.state import TrainingState
 
 FORMAT = 1
@@ -53,12 +53,17 @@ def save_checkpoint(folder: Path, state: TrainingState) -> None:
     """
     folder.mkdir(exist_ok=True)
     name = f"update-{state.update:07d}.safetensors"
-    entry = {"file": name, "update": state.update, "sha256": write_tensors(folder / name, _flatten(state))}
+    entry: dict[str, str | int] = {
+        "file": name,
+        "update": state.update,
+        "sha256": write_tensors(folder / name, _flatten(state)),
+    }
     kept = [entry, *(old for old in _read_manifest(folder) if int(old["update"]) < state.update)][:KEPT]
     manifest = {"format": FORMAT, "torch": torch.__version__, "checkpoints": kept}
     atomic_write_bytes(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
-    for stale in set(folder.iterdir()) - {folder / "manifest.json", *(folder / str(old["file"]) for old in kept)}:
-        stale.unlink()
+    for stale in {*folder.glob("update-*.safetensors"), *folder.glob(f"{TEMPORARY}*")}:
+        if stale.name not in {old["file"] for old in kept}:
+            stale.unlink()
 
 
 def load_checkpoint(folder: Path, state: TrainingState) -> list[str]:
@@ -87,7 +92,9 @@ def _read_manifest(folder: Path) -> list[dict[str, str | int]]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         written, checkpoints = manifest["format"], list(manifest["checkpoints"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: damaged, so that there is nothing to resume from; start a new run ({error})") from error
+        raise RunError(
+            f"{path}: damaged, so that there is nothing to resume from; start a new run ({error})"
+        ) from error
     if written != FORMAT:
         raise RunError(f"{path}: format {written} was written by another version of genseg; this one reads {FORMAT}")
     return checkpoints
@@ -111,7 +118,9 @@ def _restore(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     except RuntimeError as error:
         raise RunError(f"the checkpoint belongs to another network than the plan's: {error}") from error
     groups = state.optimiser.state_dict()["param_groups"]
-    moments = _moments(part("optimiser."), [weight for group in state.optimiser.param_groups for weight in group["params"]])
+    moments = _moments(
+        part("optimiser."), [weight for group in state.optimiser.param_groups for weight in group["params"]]
+    )
     state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
 
 

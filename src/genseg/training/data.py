@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,14 @@ from genseg.config import Plan, Settings
 from genseg.data.case import Case, CaseFiles
 from genseg.data.check import Examination, examine
 from genseg.data.duplicates import group_cases
-from genseg.data.index import Index, index_dataset
+from genseg.data.index import index_dataset
 from genseg.data.load import LoadOptions
 from genseg.data.readers import ReadOptions
 from genseg.data.split import Split, declared_split, labelled_subset, make_folds
 from genseg.errors import SettingsError
 from genseg.progress import Progress
 from genseg.training.device import Machine
-from genseg.training.planning import make_plan
+from genseg.training.planning import check_plan, make_plan
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,9 @@ class TrainingData:
     split: Split
     plan: Plan
 
-    def cases(self, names: tuple[str, ...]) -> list[Case]:
-        """The cases of these names."""
-        return list(self.examination.cases.select(names))
-
-
-def load_options(settings: Settings, index: Index) -> LoadOptions:
-    """How files are read under these settings."""
-    reading = ReadOptions(settings.pages, settings.nan_to, index.channels_last_axis)
-    return LoadOptions(reading, settings.mask_repair)
+    def cases(self, names: tuple[str, ...]) -> Sequence[Case]:
+        """The cases of these names; those that are not kept in memory are read on access."""
+        return self.examination.cases.select(names)
 
 
 def examine_for_training(data: Path, settings: Settings, progress: Progress) -> Examination:
@@ -47,25 +42,21 @@ def examine_for_training(data: Path, settings: Settings, progress: Progress) -> 
     """
     index = index_dataset(data)
     names = [files.name for files in labelled_subset(index, settings.labels)]
-    return examine(
-        index,
-        load_options(settings, index),
-        names=names,
-        progress=lambda done, total: progress("Reading", done, total),
-    )
+    options = LoadOptions(ReadOptions(settings.pages, settings.nan_to), settings.mask_repair)
+    return examine(index, options, names=names, progress=lambda done, total: progress("Reading", done, total))
 
 
 def gather(data: Path, settings: Settings, plan: Plan | None, machine: Machine, progress: Progress) -> TrainingData:
-    """Examine, split and plan. A `plan` that is given is kept, once it is found to fit the data.
+    """Examine, split and plan. A `plan` that is given is kept, once it is found to fit data and settings.
 
     Raises DataError for faults of the data, SettingsError for settings or a plan that do not fit them.
     """
     examination = examine_for_training(data, settings, progress)
     split = choose_split(examination, settings)
-    if plan is None:
-        plan = make_plan(examination.statistics, examination.labels, settings, machine)
-    _check_fit(plan, examination)
-    return TrainingData(examination, split, plan)
+    derived = make_plan(examination.statistics, examination.labels, settings, machine)
+    if plan is not None:
+        check_plan(plan, derived, settings)
+    return TrainingData(examination, split, plan or derived)
 
 
 def choose_split(examination: Examination, settings: Settings) -> Split:
@@ -87,16 +78,3 @@ def choose_split(examination: Examination, settings: Settings) -> Split:
 
 def _classes_in(case: Case) -> frozenset[int]:
     return frozenset() if case.mask is None else frozenset(np.unique(case.mask[case.mask > 0]).tolist())
-
-
-def _check_fit(plan: Plan, examination: Examination) -> None:
-    statistics, names = examination.statistics, examination.labels.names
-    pairs = {
-        "rank": (plan.rank, statistics.rank),
-        "channels": (plan.channels, statistics.channels),
-        "class_names": (plan.class_names, names),
-        "patch_size (number of axes)": (len(plan.patch_size), statistics.rank),
-    }
-    wrong = [f"{key}: the plan says {said}, the data have {had}" for key, (said, had) in pairs.items() if said != had]
-    if wrong:
-        raise SettingsError("the plan does not fit the data; " + "; ".join(wrong))

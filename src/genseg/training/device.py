@@ -72,7 +72,7 @@ def _choose_device(name: str) -> torch.device:
 def _has_bfloat16(device: torch.device) -> bool:
     """Whether bf16 is fast there: on CPU only with AMX or AVX512-bf16; without, it is emulated and slow."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = _processor_line("flags").split()
     return device.type == "cpu" and any(flag in flags for flag in ("amx_bf16", "avx512_bf16"))
 

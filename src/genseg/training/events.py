@@ -35,7 +35,9 @@ class EventLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stream.close()
         if self._board is not None:
             self._board.close()
@@ -62,4 +64,4 @@ def _open_board(folder: Path, first_update: int) -> Any:
     except ImportError:
         return None
     purged = first_update + 1 if first_update else None
-    return SummaryWriter(str(folder), purge_step=purged)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=purged)

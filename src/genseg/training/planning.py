@@ -22,7 +22,26 @@ PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
 BATCH_PICTURES = {"cpu": 8, "cuda": 16}
 
-SIDED = re.compile(r"(?i)(?<![a-z])(left|right|l|r)(?![a-z])")
+LEAST_PATCH = 8
+"""Smallest side of a patch: less is gone after three halvings."""
+
+SIDED = re.compile(
+    r"(?<![^\W\d_])(?i:left|right)"  # "right lung", "lung_left", "LeftLung", "rightlung"
+    r"|(?<=[a-z])(?:Left|Right|[LR](?![a-z\d]))"  # "lungLeft", "kidneyL"
+    r"|(?<![^\W\d_])[LRlr](?![^\W_])"  # "L kidney", "kidney_r", but not the vertebra "L1"
+)
+"""Names of classes that have a side: mirrored, such an object would carry the other side's name."""
+
+DECIDED_BY = {
+    "segmenter": "segmenter",
+    "size": "patch_size",
+    "updates": "updates",
+    "batch_size": "batch_size",
+    "learning_rate": "learning_rate",
+    "augmentation": "augmentation",
+    "flips": "flip_axes",
+}
+"""Settings that decide a value of the plan, and which."""
 
 
 def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, machine: Machine) -> Plan:
@@ -51,16 +70,46 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     )
 
 
+def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
+    """Raise SettingsError, with all that is wrong, where a plan that was given cannot be carried out.
+
+    derived: what `make_plan` made of the same data and settings. The given plan may differ from it in everything but
+    what the data fix, and what the settings ask for by name.
+    """
+    axes = set(range(derived.rank))
+    wrong = [
+        f"{key}: the plan says {getattr(plan, key)}, the data have {getattr(derived, key)}"
+        for key in ("rank", "channels", "class_names")
+        if getattr(plan, key) != getattr(derived, key)
+    ]
+    wrong += [
+        f"{key}: {getattr(settings, name)} is asked for ({name}), the plan says {getattr(plan, key)}"
+        for name, key in DECIDED_BY.items()
+        if getattr(settings, name) != Settings.model_fields[name].default
+        and getattr(plan, key) != getattr(derived, key)
+    ]
+    if len(plan.patch_size) != derived.rank or min(plan.patch_size) < LEAST_PATCH:
+        wrong.append(f"patch_size: {plan.patch_size} found, {derived.rank} sides of {LEAST_PATCH} and more expected")
+    if not axes.issuperset(plan.flip_axes):
+        wrong.append(f"flip_axes: {plan.flip_axes} found, some of {tuple(axes)} expected")
+    if (plan.spacing is None) != (derived.rank == 2) or min(plan.spacing or (1,)) <= 0:
+        wrong.append(f"spacing: {plan.spacing} found, {'none' if derived.rank == 2 else '3 positive numbers'} expected")
+    if wrong:
+        raise SettingsError("the plan cannot be carried out; " + "; ".join(wrong))
+    segmenter_spec(plan.segmenter, plan.rank)
+
+
 def _picture_size(statistics: Statistics, settings: Settings, kind: str) -> tuple[int, ...]:
     """Rows and columns with the median picture's aspect and as many pixels as a square of the size asked for."""
     rows, columns = statistics.size_median
     side = settings.size or min(SIZE[kind], math.isqrt(rows * columns))
     aspect = min(max(rows / columns, 0.25), 4.0)
-    return tuple(_multiple(side * root) for root in (math.sqrt(aspect), math.sqrt(1 / aspect)))
-
-
-def _multiple(size: float, of: int = MULTIPLE) -> int:
-    return max(of, round(size / of) * of)
+    ideal = side * math.sqrt(aspect), side / math.sqrt(aspect)
+    size = [max(1, round(length / MULTIPLE)) for length in ideal]
+    if settings.size is None:  # enlarging pictures costs time and adds nothing
+        most = [max(1, length // MULTIPLE) for length in statistics.size_median]
+        size = [min(pair) for pair in zip(size, most, strict=True)]
+    return tuple(length * MULTIPLE for length in size)
 
 
 def _spacing(statistics: Statistics) -> tuple[float, float, float]:
@@ -97,7 +146,7 @@ def _flip_axes(settings: Settings, rank: int, names: Sequence[str]) -> tuple[int
     every = tuple(range(rank))
     if isinstance(settings.flips, tuple):
         if not set(settings.flips) <= set(every):
-            raise SettingsError(f"flips: {settings.flips} names an axis that {rank}D data do not have; choose of {every}")
+            raise SettingsError(f"flips: {settings.flips} names an axis that {rank}D data lack; choose of {every}")
         return settings.flips
     if settings.flips == "none" or (settings.flips == "auto" and any(SIDED.search(name) for name in names)):
         return ()

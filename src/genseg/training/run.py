@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from genseg.config import Plan, Settings
-from genseg.data.check import contact_sheet
 from genseg.data.prepared import prepare_all
 from genseg.progress import Progress
-from genseg.training.data import TrainingData, gather
-from genseg.training.device import choose_machine
-from genseg.training.run_folder import RunFolder
+from genseg.training.data import TrainingData, examine_for_training, gather
+from genseg.training.device import Machine, choose_machine
+from genseg.training.run_folder import RunFolder, new_run_folder
 from genseg.training.trainer import HeldOut, train
 
 
@@ -22,31 +22,39 @@ def run_training(
     A resumed run takes the settings and the plan that it began with; a finished one is left as it is. Raises as
     `genseg.fit` says.
     """
-    run = RunFolder.open(out) if resume else RunFolder.create(out)
     if resume:
-        settings, plan = run.frozen()
-        if run.is_finished:
-            return run
+        return _resume(data, RunFolder.open(out), progress)
     machine = choose_machine(settings.device, settings.precision)
-    gathered = gather(data, settings, plan, machine, progress)
-    if resume:
-        run.check_cases(gathered.examination.cases)
-    else:
-        _freeze(run, settings, gathered)
-    run.write_environment(machine)
-    training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.path / "cache" / "train")
-    segmenter = train(gathered.plan, settings.seed, training, _held_out(gathered, run), run, machine, progress)
-    run.deliver(segmenter, gathered.plan, gathered.examination.labels)
+    with new_run_folder(out) as run:
+        gathered = gather(data, settings, plan, machine, progress)
+        run.freeze(settings, gathered)
+    _train(run, gathered, settings.seed, machine, progress)
     return run
 
 
-def _freeze(run: RunFolder, settings: Settings, gathered: TrainingData) -> None:
-    contact_sheet(gathered.examination, run.path / "cases.png")
-    run.freeze(settings, gathered.plan, gathered.split, gathered.examination.labels, gathered.examination.cases)
+def _resume(data: Path, run: RunFolder, progress: Progress) -> RunFolder:
+    if run.is_finished:
+        return run
+    settings = run.settings()
+    machine = choose_machine(settings.device, settings.precision)
+    examination = examine_for_training(data, settings, progress)
+    run.check_cases(examination.cases)
+    _train(run, TrainingData(examination, run.split(), run.plan()), settings.seed, machine, progress)
+    return run
+
+
+def _train(run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress) -> None:
+    run.write_environment(machine)
+    try:
+        training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
+        segmenter = train(gathered.plan, seed, training, _held_out(gathered, run), run, machine, progress)
+    finally:
+        shutil.rmtree(run.cache, ignore_errors=True)
+    run.deliver(segmenter, gathered)
 
 
 def _held_out(gathered: TrainingData, run: RunFolder) -> list[HeldOut]:
     cases = gathered.cases(gathered.split.validation)
-    prepared = prepare_all(cases, gathered.plan, run.path / "cache" / "validation")
+    prepared = prepare_all(cases, gathered.plan, run.cache / "validation")
     pairs = zip(prepared, cases, strict=True)
     return [HeldOut(one, case.mask) for one, case in pairs if case.mask is not None]

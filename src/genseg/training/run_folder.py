@@ -12,26 +12,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from torch import nn
 
 from genseg.config import Plan, Settings
 from genseg.data.case import Case
-from genseg.data.labels import LabelMap
+from genseg.data.check import contact_sheet
 from genseg.data.split import Split
 from genseg.errors import RunError
 from genseg.files import atomic_write_bytes
 from genseg.training.checkpoint import FORMAT, write_tensors
+from genseg.training.data import TrainingData
 from genseg.training.device import Machine
 
 PACKAGES = ("genseg", "torch", "monai", "numpy", "scipy", "scikit-image", "pillow", "nibabel", "pydicom", "tifffile")
+FROZEN = ("settings.yaml", "split.json", "labels.json", "cases.json", "cases.png", "plan.yaml")
+"""What is written before the first update; plan.yaml last, for it marks a run folder."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +45,6 @@ class RunFolder:
     """Names of what lies in a run folder, and how to read and write its small files."""
 
     path: Path
-
-    @classmethod
-    def create(cls, path: Path) -> RunFolder:
-        """Make a new, empty run folder. Raises RunError where something is there already or it cannot be made."""
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            occupied = any(path.iterdir())
-        except OSError as error:
-            raise RunError(f"{path}: cannot be made a run folder ({error.strerror}); choose another -o") from error
-        if occupied:
-            raise RunError(f"{path}: not empty. Choose another -o, or go on with an interrupted run by --resume")
-        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -63,6 +57,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def cache(self) -> Path:
+        """Folder of prepared cases that do not fit into memory; there only while the run trains."""
+        return self.path / "cache"
 
     @property
     def weights(self) -> Path:
@@ -88,38 +87,97 @@ class RunFolder:
             raise RunError(f"{self.path / name}: cannot be read ({error})") from error
         return content
 
-    def freeze(self, settings: Settings, plan: Plan, split: Split, labels: LabelMap, cases: Sequence[Case]) -> None:
-        """Write down what is to be trained, before the first update; plan.yaml last, for it marks a run folder."""
+    def freeze(self, settings: Settings, gathered: TrainingData) -> None:
+        """Write down what is to be trained, before the first update; see `FROZEN`."""
         settings.to_yaml(self.path / "settings.yaml")
-        self.write_json("split.json", split.to_json())
-        self.write_json("labels.json", labels.to_json())
-        self.write_json("cases.json", {case.name: case.sha256 for case in cases})
-        plan.to_yaml(self.path / "plan.yaml")
+        self.write_json("split.json", gathered.split.to_json())
+        self.write_json("labels.json", gathered.examination.labels.to_json())
+        self.write_json("cases.json", {case.name: fingerprint(case) for case in gathered.examination.cases})
+        contact_sheet(gathered.examination, self.path / "cases.png")
+        gathered.plan.to_yaml(self.path / "plan.yaml")
 
-    def frozen(self) -> tuple[Settings, Plan]:
-        """Settings and plan that the run began with."""
-        return Settings.from_yaml(self.path / "settings.yaml"), Plan.from_yaml(self.path / "plan.yaml")
+    def settings(self) -> Settings:
+        """The settings that the run began with."""
+        return Settings.from_yaml(self.path / "settings.yaml")
 
-    def deliver(self, segmenter: nn.Module, plan: Plan, labels: LabelMap) -> None:
+    def plan(self) -> Plan:
+        """The plan that the run began with."""
+        return Plan.from_yaml(self.path / "plan.yaml")
+
+    def split(self) -> Split:
+        """The split that the run began with."""
+        return Split.from_json(self.read_json("split.json"))
+
+    def deliver(self, segmenter: nn.Module, gathered: TrainingData) -> None:
         """Write the trained weights and what is needed to use them; model.json last, for it marks a finished run."""
+        examination = gathered.examination
         self.weights.parent.mkdir(exist_ok=True)
-        sha256 = write_tensors(self.weights, segmenter.state_dict())
-        described = {"format": FORMAT, "genseg": version("genseg"), "sha256": sha256}
-        self.write_json("model/model.json", {**described, "plan": plan.model_dump(mode="json"), "labels": labels.to_json()})
+        described = {
+            "format": FORMAT,
+            "genseg": version("genseg"),
+            "sha256": write_tensors(self.weights, segmenter.state_dict()),
+            "plan": gathered.plan.model_dump(mode="json"),
+            "labels": examination.labels.to_json(),
+            "reading": asdict(examination.options),
+            "channel_files": any(len(files.images) > 1 for files in examination.cases.entries),
+        }
+        self.write_json("model/model.json", described)
 
-    def check_cases(self, cases: Sequence[Case]) -> None:
-        """Raise RunError where a case's files are not those that the run began with; all such cases at once."""
+    def check_cases(self, cases: Iterable[Case]) -> None:
+        """Raise RunError where cases are not those that the run began with; all such cases at once."""
         frozen = self.read_json("cases.json")
-        changed = sorted(case.name for case in cases if frozen.get(case.name) != case.sha256)
-        missing = sorted(set(frozen) - {case.name for case in cases})
-        if changed or missing:
-            raise RunError(
-                f"{self.path}: the data are not those that this run began with (changed: {changed or 'none'}, "
-                f"missing: {missing or 'none'}); put them back, or start a new run"
-            )
+        found = {case.name: fingerprint(case) for case in cases}
+        kinds = {
+            "changed": sorted(name for name in found.keys() & frozen.keys() if found[name] != frozen[name]),
+            "added": sorted(found.keys() - frozen.keys()),
+            "missing": sorted(frozen.keys() - found.keys()),
+        }
+        different = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
+        if different:
+            cure = "put them back, or start a new run"
+            raise RunError(f"{self.path}: the data are not those that this run began with ({different}); {cure}")
 
     def write_environment(self, machine: Machine) -> None:
         """Write down versions and machine."""
         packages = {name: version(name) for name in PACKAGES}
         described = {"python": platform.python_version(), "system": platform.system(), "machine": machine.describe()}
         self.write_json("environment.json", {**described, "packages": packages})
+
+
+@contextmanager
+def new_run_folder(path: Path) -> Iterator[RunFolder]:
+    """Make a new, empty run folder, for the body to freeze a run in. When the body fails, nothing of it stays.
+
+    Raises RunError where something is there already, or nothing can be written there.
+    """
+    made = _make_empty(path)
+    try:
+        yield RunFolder(path)
+    except BaseException:
+        for name in FROZEN:
+            (path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # someone else has put something there
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def _make_empty(path: Path) -> list[Path]:
+    """Make the folder, see that it can be written to, and return the folders that had to be made, deepest first."""
+    try:
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        occupied = any(path.iterdir())
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise RunError(f"{path}: cannot be made a run folder ({error.strerror}); choose another -o") from error
+    if occupied:
+        raise RunError(f"{path}: not empty. Choose another -o, or go on with an interrupted run by --resume")
+    return made
+
+
+def fingerprint(case: Case) -> str:
+    """Hash of a case's image file and of its mask's class indices: what training depends on."""
+    mask = b"" if case.mask is None else case.mask.tobytes()
+    return hashlib.sha256(case.sha256.encode() + mask).hexdigest()

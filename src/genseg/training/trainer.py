@@ -71,9 +71,7 @@ def train(
     return state.average.module
 
 
-def _validate(
-    state: TrainingState, held_out: Sequence[HeldOut], plan: Plan, machine: Machine, log: EventLog
-) -> None:
+def _validate(state: TrainingState, held_out: Sequence[HeldOut], plan: Plan, machine: Machine, log: EventLog) -> None:
     if not held_out:
         return
     scores = []

@@ -1,0 +1,75 @@
+"""Whether an image suits a model, and the little that is done to make it suit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genseg.config import Plan
+from genseg.data.case import Case
+from genseg.errors import DataError, Fault, FaultCode
+
+EIGHT_BIT = 255
+
+
+def fit_case(case: Case, plan: Plan) -> Case:
+    """The case itself; a grey picture as RGB where the model wants it.
+
+    Raises DataError for other dimensions, channels or, with 8-bit pictures, values than the model was trained on.
+    """
+    if len(case.spatial) != plan.rank:
+        found, expected = f"an image of {len(case.spatial)} dimensions", f"{plan.rank}, as in training"
+        cure = "Give the kind of image that the model was trained on."
+        raise DataError([Fault(FaultCode.MIXED_DIMENSIONS, case.name, found, expected, cure)])
+    channels, image = case.image.shape[0], case.image
+    if channels == 1 and plan.channels == 3 and plan.rank == 2:
+        image = np.repeat(image, 3, axis=0)
+    elif channels != plan.channels:
+        found, expected = f"{channels} channels", f"{plan.channels}, as in training"
+        cure = "Give images with the same channels, in the same order, as in training."
+        raise DataError([Fault(FaultCode.CHANNEL_MISMATCH, case.name, found, expected, cure)])
+    if plan.intensity.rule == "eight-bit" and not (image.min() >= 0 and image.max() <= EIGHT_BIT):
+        found, expected = f"values {image.min()} to {image.max()}", f"0 to {EIGHT_BIT}, as in training"
+        cure = "Give 8-bit pictures, exported as those of the training were."
+        raise DataError([Fault(FaultCode.UNSUPPORTED_PIXELS, case.name, found, expected, cure)])
+    return replace(case, image=image)
+
+
+def case_of_array(pixels: NDArray[np.generic], spacing: Sequence[float] | None, plan: Plan) -> Case:
+    """The case that an array `(channel, *spatial)` or `(*spatial)` stands for; of a volume in RAS+ voxel order.
+
+    spacing: mm along each spatial axis; the plan's where None.
+    Raises DataError, with all faults, for another number of axes, an array without pixels or with values that are no
+    finite real numbers, and a spacing that is not one positive number an axis.
+    """
+    if pixels.ndim == plan.rank:
+        pixels = pixels[None]
+    steps = tuple(float(step) for step in (plan.spacing or (1.0,) * plan.rank if spacing is None else spacing))
+    faults = [*_pixel_faults(pixels, plan.rank)]
+    if len(steps) != plan.rank or not all(np.isfinite(step) and step > 0 for step in steps):
+        expected = f"{plan.rank} positive numbers (mm)"
+        faults.append(_fault(FaultCode.BAD_SPACING, f"spacing {steps}", expected, "Give one for each spatial axis."))
+    if faults:
+        raise DataError(faults)
+    affine = np.diag([*steps, 1.0]) if plan.rank == 3 else None
+    return Case("array", pixels, None, steps, affine, "", "", "")
+
+
+def _pixel_faults(pixels: NDArray[np.generic], rank: int) -> list[Fault]:
+    if pixels.ndim != rank + 1 or 0 in pixels.shape:
+        expected = f"(channel, *spatial) with {rank} spatial axes"
+        return [_fault(FaultCode.MIXED_DIMENSIONS, f"shape {pixels.shape}", expected, "Reshape the array.")]
+    if pixels.dtype.kind not in "biuf":
+        cure = "Convert the array."
+        return [_fault(FaultCode.UNSUPPORTED_PIXELS, f"type {pixels.dtype}", "real numbers", cure)]
+    if not np.isfinite(pixels).all():
+        cure = "Replace them, for instance by the smallest finite value."
+        return [_fault(FaultCode.NOT_FINITE, "NaN or infinite values", "finite numbers", cure)]
+    return []
+
+
+def _fault(code: FaultCode, found: str, expected: str, cure: str) -> Fault:
+    return Fault(code, "array", found, expected, cure)
