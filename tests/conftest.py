@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from genseg.config import Plan
+from genseg.config import Settings
 from genseg.data.phantoms import write_phantoms
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -71,6 +75,36 @@ def plan_of() -> Callable[..., Plan]:
         return Plan.from_mapping(values | changes)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def rgb_settings() -> Settings:
+    """What `rgb_run` was trained with: the same again gives the same weights."""
+    return Settings(segmenter="unet-small", size=32, updates=4, batch_size=2, device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="session")
+def rgb_run(rgb_phantoms: Path, rgb_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run on `rgb_phantoms`. Read only."""
+    import torch
+
+    import genseg
+
+    torch.set_num_threads(1)
+    return genseg.fit(rgb_phantoms, tmp_path_factory.mktemp("runs") / "rgb", settings=rgb_settings).run
+
+
+@pytest.fixture(scope="session")
+def volume_affines() -> list[NDArray[np.float64]]:
+    """All 48 ways in which a volume's voxel axes can lie in the body, with 0.7, 1 and 2.5 mm along R, A and S."""
+    affines = []
+    for axes in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            affine = np.diag([0.0, 0.0, 0.0, 1.0])
+            affine[axes, range(3)] = np.array(signs) * np.array((0.7, 1.0, 2.5))[list(axes)]
+            affine[:3, 3] = 10.0, -20.0, 30.0
+            affines.append(affine)
+    return affines
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,73 @@
+"""Which device and which arithmetic a run gets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from genseg.errors import DeviceError
+from genseg.training import device
+from genseg.training.device import choose_machine, layout, processor_name
+
+
+@pytest.fixture
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.usefixtures("_no_gpu")
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
+def test_an_absent_device_asked_for_by_name_is_refused(name: str) -> None:
+    with pytest.raises(DeviceError, match=f"{name}.*--device auto"):
+        choose_machine(name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:first", "0", "meta"])
+def test_nonsense_is_refused(name: str) -> None:
+    with pytest.raises(DeviceError, match="device: "):
+        choose_machine(name)
+
+
+def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match="there are 1 GPUs"):
+        choose_machine("cuda:1", "float32")
+    assert choose_machine("cuda:0", "float32").device == torch.device("cuda", 0)
+
+
+@pytest.mark.usefixtures("_no_gpu")
+@pytest.mark.parametrize(
+    ("flags", "precision", "expected"),
+    [
+        ("fpu amx_bf16 sse", "auto", torch.bfloat16),
+        ("fpu avx512_bf16", "auto", torch.bfloat16),
+        ("fpu avx512f avx512_bf16x", "auto", torch.float32),
+        ("", "auto", torch.float32),
+        ("fpu amx_bf16", "float32", torch.float32),
+        ("fpu", "bfloat16", torch.bfloat16),
+    ],
+)
+def test_bfloat16_is_chosen_only_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, flags: str, precision: str, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(device, "_processor_line", lambda _: flags)
+    machine = choose_machine("auto", precision)
+    assert (machine.device.type, machine.dtype) == ("cpu", expected)
+
+
+def test_networks_and_images_are_laid_out_channels_last() -> None:
+    machine = choose_machine("cpu", "float32")
+    network = machine.place(torch.nn.Conv2d(3, 4, 3), rank=2)
+    assert network.weight.is_contiguous(memory_format=layout(2))
+    assert machine.send(torch.zeros(2, 3, 4, 5, 6)).is_contiguous(memory_format=layout(3))
+
+
+def test_a_machine_describes_itself_and_autocasts_only_to_bfloat16() -> None:
+    assert choose_machine("cpu", "bfloat16").describe().startswith(f"cpu ({processor_name()}), bfloat16, ")
+    weight = torch.ones(2, 2)
+    with choose_machine("cpu", "bfloat16").autocast():
+        assert (weight @ weight).dtype == torch.bfloat16
+    with choose_machine("cpu", "float32").autocast():
+        assert (weight @ weight).dtype == torch.float32

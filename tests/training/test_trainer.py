@@ -1,0 +1,149 @@
+"""The loop: repeatable to the bit, also when it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from torch import Tensor, equal, nn
+
+from genseg.config import Plan
+from genseg.data.preprocess import Prepared
+from genseg.errors import RunError
+from genseg.evaluate.metrics import dice_scores
+from genseg.progress import Progress, silent
+from genseg.segmenters.inference import predict_mask
+from genseg.training import trainer
+from genseg.training.device import Machine
+from genseg.training.events import read_events
+from genseg.training.run_folder import RunFolder
+from genseg.training.trainer import HeldOut, train
+
+Train = Callable[..., Mapping[str, Tensor]]
+pytestmark = pytest.mark.usefixtures("_tiny_network")
+UPDATES = 9
+EVERY = 3
+"""Updates between checkpoints."""
+
+
+@pytest.fixture
+def train_in(
+    make_plan: Callable[..., Plan], make_case: Callable[..., Prepared], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> Train:
+    """Train in a folder: `train_in(folder, seed, progress)`; returns the weights of the averaged segmenter."""
+    monkeypatch.setattr(trainer, "VALIDATIONS", UPDATES // EVERY)
+    cases = [make_case(number) for number in range(6)]
+    held_out = [HeldOut(case, case.mask) for case in cases[4:]]
+
+    def run(folder: Path, seed: int = 0, progress: Progress = silent) -> Mapping[str, Tensor]:
+        folder.mkdir(exist_ok=True)
+        plan = make_plan(updates=UPDATES)
+        return train(plan, seed, cases[:4], held_out, RunFolder(folder), machine, progress).state_dict()
+
+    return run
+
+
+def _interrupt(at: int, how: str) -> Progress:
+    """Progress that interrupts when the update `at` is done: as Ctrl-C does ("signal"), or by raising itself."""
+
+    def progress(_doing: str, done: int, _total: int) -> None:
+        if done != at:
+            return
+        if how == "raise":
+            raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT if how == "interrupt" else signal.SIGTERM)
+
+    return progress
+
+
+def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(equal(one[name], other[name]) for name in one)
+
+
+def _record(folder: Path) -> bytes:
+    return (folder / "events.jsonl").read_bytes()
+
+
+def test_the_seed_decides_the_weights(train_in: Train, tmp_path: Path) -> None:
+    first, again, other = (train_in(tmp_path / str(n), seed) for n, seed in enumerate((0, 0, 1)))
+    assert _are_equal(first, again)
+    assert not _are_equal(first, other)
+    assert _record(tmp_path / "0") == _record(tmp_path / "1")
+
+
+@pytest.mark.parametrize("how", ["interrupt", "terminate", "raise"])
+@pytest.mark.parametrize("at", [1, 5, UPDATES])
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(train_in: Train, tmp_path: Path, at: int, how: str) -> None:
+    whole = train_in(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_in(tmp_path / "stopped", progress=_interrupt(at, how))
+    assert _are_equal(train_in(tmp_path / "stopped"), whole)
+    assert _record(tmp_path / "stopped") == _record(tmp_path / "whole")
+
+
+def test_a_signal_saves_the_update_that_it_came_in(train_in: Train, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_in(tmp_path, progress=_interrupt(4, "interrupt"))
+    done = []
+    train_in(tmp_path, progress=lambda _doing, number, _total: done.append(number))
+    assert done == list(range(5, UPDATES + 1))
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_record_says_so(train_in: Train, tmp_path: Path) -> None:
+    whole = train_in(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_in(tmp_path / "stopped", progress=_interrupt(5, "interrupt"))
+    (tmp_path / "stopped" / "checkpoints" / "update-0000005.safetensors").write_bytes(b"nonsense")
+    assert _are_equal(train_in(tmp_path / "stopped"), whole)
+    events = read_events(tmp_path / "stopped")
+    said = [event for event in events if event["event"] == "checkpoint-damaged"]
+    assert [(event["step"], "update-0000005" in event["problem"]) for event in said] == [(3, True)]
+    assert [event for event in events if event not in said] == read_events(tmp_path / "whole")
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(train_in: Train, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train_in(tmp_path, progress=_interrupt(2, "interrupt"))
+    (tmp_path / "checkpoints" / "update-0000002.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match="update-0000002"):
+        train_in(tmp_path)
+
+
+def test_updates_and_validations_are_recorded(
+    train_in: Train,
+    make_plan: Callable[..., Plan],
+    make_case: Callable[..., Prepared],
+    machine: Machine,
+    tmp_path: Path,
+) -> None:
+    weights = train_in(tmp_path)
+    events = read_events(tmp_path)
+    assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, UPDATES + 1))
+    validations = [event for event in events if event["event"] == "validation"]
+    assert [event["step"] for event in validations] == [3, 6, 9]
+    plan = make_plan()
+    segmenter = trainer.begin(plan, 0, machine).segmenter
+    segmenter.load_state_dict(weights)
+    held_out = [make_case(4), make_case(5)]
+    dice = [dice_scores(one.mask, predict_mask(segmenter, one, plan, machine.device), 2)[0] for one in held_out]
+    assert validations[-1]["dice"] == pytest.approx(sum(dice) / 2)
+    assert validations[-1]["dice_by_class"] == {"object": pytest.approx(sum(dice) / 2)}
+
+
+def test_progress_is_told_and_curves_are_drawn(train_in: Train, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    train_in(tmp_path, progress=lambda *news: told.append(news))
+    assert [news[1:] for news in told] == [(number, UPDATES) for number in range(1, UPDATES + 1)]
+    assert all(doing.startswith("Training, loss ") for doing, _, _ in told)
+    assert (tmp_path / "curves.png").is_file()
+
+
+def test_without_held_out_cases_there_is_no_validation(
+    make_plan: Callable[..., Plan], make_case: Callable[..., Prepared], machine: Machine, run: RunFolder
+) -> None:
+    segmenter = train(make_plan(updates=2), 0, [make_case(0), make_case(1)], [], run, machine, silent)
+    assert isinstance(segmenter, nn.Module)
+    assert {event["event"] for event in read_events(run.path)} == {"step"}
