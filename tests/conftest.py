@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from genseg.config import Plan
-from genseg.config import Settings
+from genseg.config import Plan, Settings
 from genseg.data.phantoms import write_phantoms
 
 REPOSITORY = Path(__file__).resolve().parents[1]

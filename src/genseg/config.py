@@ -72,7 +72,7 @@ def _explain(problem: Any, record: type[BaseModel]) -> str:
 def _place(location: tuple[int | str, ...], record: type[BaseModel]) -> tuple[list[str], list[str]]:
     """A problem's key with those that it is nested in, and the keys that would be valid in its place."""
     path, known = [str(part) for part in location], list(record.model_fields)
-    field = record.model_fields.get(path[0])
+    field = record.model_fields.get(path[0]) if path else None
     if field is None:
         return path, known
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

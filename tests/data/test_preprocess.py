@@ -206,7 +206,7 @@ def test_window_clips_and_standardises() -> None:
 
 
 def test_percentiles_of_each_channel_go_to_minus_one_and_one() -> None:
-    ramp = np.random.default_rng(0).permutation(1001.0)
+    ramp = np.random.default_rng(0).permutation(1001).astype(np.float32)
     scaled = scale_intensity(np.stack([ramp, 7 - 20 * ramp])[:, None], _rule("percentile"))
     assert scaled[0, 0, np.argsort(ramp)[[0, 5, 500, 995, 1000]]] == pytest.approx([-1, -1, 0, 1, 1], abs=1e-5)
     assert scaled[1] == pytest.approx(-scaled[0], abs=1e-5)

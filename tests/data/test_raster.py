@@ -385,13 +385,17 @@ def test_truncated_uncompressed_and_compressed_tiff_stop(tmp_path: Path, faults_
         assert codes(faults_of(tmp_path / "a.tif")) == [FaultCode.UNREADABLE]
 
 
-def test_tiff_whose_last_strips_are_missing_stops(tmp_path: Path, faults_of: FaultsOf) -> None:
+def test_truncated_tiff_is_told_from_one_without_a_decoder(tmp_path: Path, faults_of: FaultsOf) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (50, 50), np.uint8)
-    tifffile.imwrite(tmp_path / "a.tif", noise, compression="zlib", rowsperstrip=5)
-    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
-        offset = tiff.pages[0].dataoffsets[-2]
-    (tmp_path / "a.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:offset])
-    assert codes(faults_of(tmp_path / "a.tif")) == [FaultCode.UNREADABLE]
+    path = save(tmp_path / "a.tif", noise, compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        place = tiff.pages[0].tags["StripByteCounts"].valueoffset
+    data[place : place + 4] = struct.pack("<I", len(data))
+    path.write_bytes(data)
+    faults = faults_of(path)
+    assert codes(faults) == [FaultCode.UNREADABLE]
+    assert "ends early" in faults[0].found
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])

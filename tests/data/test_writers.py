@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,10 @@ def test_dicom_series_gives_nifti_at_the_same_place(tmp_path: Path, out: Path, w
     folder = write_series(tmp_path / "case.1", np.moveaxis(VOLUME, -1, 0).swapaxes(1, 2), **tags)
     path = assert_written_in_place(folder, out, MASK)
     assert path == out / "case.1.nii.gz"
-    assert PATIENT.encode() not in nibabel.load(path).to_bytes()
+    written: Any = nibabel.load(path)
+    assert PATIENT.encode() not in written.to_bytes()
+    assert int(written.header["sform_code"]) == 1
+    assert written.header.get_xyzt_units()[0] == "mm"
 
 
 def test_dicom_series_of_one_slice_gives_a_png(tmp_path: Path, out: Path, write_series: Write) -> None:
@@ -236,9 +240,12 @@ def test_full_disk_leaves_the_old_mask_and_nothing_else(
     assert list(out.iterdir()) == [path]
 
 
-def test_the_same_mask_gives_the_same_bytes(tmp_path: Path, out: Path) -> None:
+def test_the_same_mask_gives_the_same_bytes_at_any_time(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     like = save_nifti(tmp_path / "a.nii.gz")
     first = write_mask(MASK, like, out).read_bytes()
+    monkeypatch.setattr(time, "time", lambda: 1e9)
     assert write_mask(MASK, like, out).read_bytes() == first
 
 

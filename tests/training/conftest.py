@@ -31,12 +31,12 @@ def run(tmp_path: Path) -> RunFolder:
 @pytest.fixture
 def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make unet-small a network of two levels and a few hundred weights."""
-    monkeypatch.setattr(unet, "SMALL", [4, 8])
+    monkeypatch.setattr(unet, "SMALL", {2: [4, 8], 3: [4, 8]})
 
 
 @pytest.fixture
 def make_plan() -> Callable[..., Plan]:
-    """A plan for RGB pictures of 16 px and two classes: `make_plan(updates=9, ...)`."""
+    """A plan for RGB pictures of 16 px (volumes of 1 mm) and two classes: `make_plan(updates=9, ...)`."""
 
     def make(**changes: Any) -> Plan:
         usual = {
@@ -44,6 +44,7 @@ def make_plan() -> Callable[..., Plan]:
             "channels": 3,
             "class_names": ("background", "object"),
             "intensity": IntensityRule(rule="eight-bit"),
+            "spacing": (1.0, 1.0, 1.0) if changes.get("rank") == 3 else None,
             "patch_size": (16, 16),
             "segmenter": "unet-small",
             "batch_size": 2,
@@ -61,7 +62,9 @@ def make_plan() -> Callable[..., Plan]:
 def make_case() -> Callable[..., Prepared]:
     """A prepared case of noise with a box of object: `make_case(3, spatial=(16, 16), box=slice(4, 12))`."""
 
-    def make(number: int, spatial: tuple[int, ...] = (16, 16), box: slice = slice(4, 12), channels: int = 3) -> Prepared:
+    def make(
+        number: int, spatial: tuple[int, ...] = (16, 16), box: slice = slice(4, 12), channels: int = 3
+    ) -> Prepared:
         noise = np.random.default_rng(number)
         mask = np.zeros(spatial, np.uint8)
         mask[(box,) * len(spatial)] = 1

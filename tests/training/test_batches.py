@@ -119,7 +119,9 @@ def test_cases_that_do_not_fit_into_memory_give_the_same_batches(
 ) -> None:
     noise = np.random.default_rng(0)
     cases = [
-        Case(f"{n}", noise.integers(0, 255, (3, 16, 16), np.uint8), np.eye(16, dtype=np.uint8), (1, 1), None, "", "", "")
+        Case(
+            f"{n}", noise.integers(0, 255, (3, 16, 16), np.uint8), np.eye(16, dtype=np.uint8), (1, 1), None, "", "", ""
+        )
         for n in range(3)
     ]
     plan = make_plan()

@@ -8,7 +8,9 @@ from genseg.training.randomness import generator_for, seed_for
 
 
 def test_seeds_differ_by_seed_purpose_and_position() -> None:
-    wheres = [(seed, purpose, position) for seed in (0, 1, 11) for purpose in ("batch", "order") for position in (0, 1, 11)]
+    wheres = [
+        (seed, purpose, position) for seed in (0, 1, 11) for purpose in ("batch", "order") for position in (0, 1, 11)
+    ]
     seeds = [seed_for(*where) for where in wheres]
     assert len(set(seeds)) == len(wheres)
     assert all(0 <= seed < 2**63 for seed in seeds)

@@ -41,7 +41,9 @@ def test_the_average_is_that_of_the_formula(make_plan: MakePlan, machine: Machin
     for update in range(4):
         make_update(state, *_batch(update), plan, 0, machine)
         weights = _weights(state)
-        expected = {n: 0.75 * expected[n] + 0.25 * w if expected else w for n, w in weights.items() if w.is_floating_point()}
+        expected = {
+            n: 0.75 * expected[n] + 0.25 * w if expected else w for n, w in weights.items() if w.is_floating_point()
+        }
     averaged = state.average.module.state_dict()
     assert "stem.0.1.running_var" in expected
     for name, value in expected.items():
@@ -68,7 +70,7 @@ def test_a_loss_that_is_not_finite_names_the_update_and_changes_no_weight(
     before = [weight.clone() for weight in (*state.segmenter.parameters(), *state.average.parameters())]
     image, mask = _batch()
     image[0, 0, 0, 0] = value
-    with pytest.raises(TrainingError, match="update 2: the loss is nan.*--learning-rate"):
+    with pytest.raises(TrainingError, match=r"update 2: the loss is nan.*--learning-rate"):
         make_update(state, image, mask, plan, 0, machine)
     after = [*state.segmenter.parameters(), *state.average.parameters()]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
@@ -78,5 +80,5 @@ def test_a_loss_that_is_not_finite_names_the_update_and_changes_no_weight(
 def test_a_batch_too_small_to_be_normalised_over_is_refused_by_name(make_plan: MakePlan, machine: Machine) -> None:
     plan = make_plan(batch_size=1, patch_size=(2, 2))
     state = begin(plan, 0, machine)
-    with pytest.raises(TrainingError, match="update 1: the batch is too small.*--batch-size"):
+    with pytest.raises(TrainingError, match=r"update 1: the batch is too small.*--batch-size"):
         make_update(state, torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2, dtype=torch.uint8), plan, 0, machine)

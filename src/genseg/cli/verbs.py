@@ -83,15 +83,20 @@ def plan(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="YAML file to write the plan to, for editing")] = None,
     **values: str | None,
 ) -> None:
-    """Derive from data and machine how training would go, and show it."""
+    """Derive from data and machine how training would go and how long it would take, and show it."""
     import genseg
+    from genseg.training.device import choose_machine
+    from genseg.training.estimate import estimate_seconds
 
     settings = settings_from(values)
     with progress_bars() as progress:
         made = genseg.plan(data, settings, progress=progress)
-    Console().print(tables.plan_table(made))
+    console = Console()
+    console.print(tables.plan_table(made))
     if out is not None:
         made.to_yaml(out)
+    machine = choose_machine(settings.device, settings.precision)
+    console.print(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe()}.")
 
 
 @app.command()
@@ -185,6 +190,11 @@ def _showing_plan(run: Path, progress: Progress) -> Progress:
         progress(doing, done, total)
 
     return show
+
+
+def _duration(seconds: float) -> str:
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _write_check(examination: Examination, folder: Path) -> None:

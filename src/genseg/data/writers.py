@@ -99,7 +99,6 @@ def _write_nifti(mask: Mask, source: Source, target: Path) -> Path:
         stored_shape = header.get_data_shape()[:3]
     _check_shape(mask, spatial_axes(stored_shape))
     header.set_data_dtype(np.uint8)
-    header.set_data_shape(stored_shape)
     header["cal_min"] = header["cal_max"] = 0  # the display window of the image
     for field in _FREE_TEXT.intersection(header.keys()):
         header[field] = b""

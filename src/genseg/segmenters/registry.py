@@ -58,7 +58,7 @@ _SPECS = (
     ),
     SegmenterSpec(
         "deeplab",
-        "DeepLabV3+ on the pretrained encoder (2D) or a residual encoder (3D), XX M parameters (4.1 M in 3D)",
+        "DeepLabV3+ on the pretrained encoder (2D) or a residual encoder (3D), 1.2 M parameters (4.1 M in 3D)",
         (2, 3),
         "genseg.segmenters.deeplab:build_deeplab",
         1e-3,

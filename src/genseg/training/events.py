@@ -20,8 +20,8 @@ class EventLog:
         self._path = folder / "events.jsonl"
         kept = [json.dumps(event) + "\n" for event in read_events(folder) if event["step"] <= first_update]
         atomic_write_bytes(self._path, "".join(kept).encode())
-        self._stream = self._path.open("a", encoding="utf-8", newline="\n")
         self._board = _open_board(folder / "tensorboard", first_update)
+        self._stream = self._path.open("a", encoding="utf-8", newline="\n")
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Record an event of an update."""

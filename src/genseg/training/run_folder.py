@@ -30,7 +30,7 @@ from genseg.data.case import Case
 from genseg.data.check import contact_sheet
 from genseg.data.split import Split
 from genseg.errors import RunError
-from genseg.files import atomic_write_bytes
+from genseg.files import atomic_write_bytes, printable
 from genseg.training.checkpoint import FORMAT, write_tensors
 from genseg.training.data import TrainingData
 from genseg.training.device import Machine
@@ -74,17 +74,19 @@ class RunFolder:
         return (self.path / "model" / "model.json").is_file()
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a small JSON file, atomically."""
+        """Write a small JSON file, atomically; in ASCII, for file names may hold bytes that are no text."""
         target = self.path / name
         target.parent.mkdir(exist_ok=True)
-        atomic_write_bytes(target, json.dumps(content, indent=1, ensure_ascii=False).encode())
+        atomic_write_bytes(target, json.dumps(content, indent=1).encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a small JSON file. Raises RunError where it is missing or broken."""
         try:
-            content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / name}: cannot be read ({error})") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{self.path / name}: damaged; expected keys and values, found {type(content).__name__}")
         return content
 
     def freeze(self, settings: Settings, gathered: TrainingData) -> None:
@@ -132,7 +134,7 @@ class RunFolder:
             "added": sorted(found.keys() - frozen.keys()),
             "missing": sorted(frozen.keys() - found.keys()),
         }
-        different = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
+        different = "; ".join(f"{kind}: {printable(', '.join(names))}" for kind, names in kinds.items() if names)
         if different:
             cure = "put them back, or start a new run"
             raise RunError(f"{self.path}: the data are not those that this run began with ({different}); {cure}")

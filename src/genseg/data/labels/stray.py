@@ -41,15 +41,19 @@ def dominant_values(total: Mapping[Any, int], limit: int | None) -> list[Any]:
     """The values that blurred masks were drawn with, most frequent first.
 
     Taken in the order of their voxels, each more than 16 grey levels from those before it: the `limit` first or, where
-    the number of classes is not known, those that hold at least 5 % of the voxels outside the most frequent value.
+    the number of classes is not known, those that hold at least 5 % of the voxels outside the most frequent value (at
+    most 32).
     """
     ranked = sorted(total, key=lambda value: (-total[value], value))
     least = _SHARE * sum(total[value] for value in ranked[1:]) if limit is None else 0
+    most = MOST_VALUES if limit is None else limit
     chosen: list[Any] = []
     for value in ranked:
-        if (total[value] >= least or not chosen) and are_apart([*chosen, value]):
+        if len(chosen) == most or (chosen and total[value] < least):
+            break
+        if all(distance(value, other) > _APART for other in chosen):
             chosen.append(value)
-    return chosen[:limit]
+    return chosen
 
 
 def are_apart(values: Collection[Any]) -> bool:

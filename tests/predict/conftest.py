@@ -1,0 +1,65 @@
+"""What the tests of prediction share: models without training, for it is not their skill that is tested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from genseg.config import IntensityRule, Plan
+from genseg.data.labels import LabelMap
+from genseg.data.load import LoadOptions
+from genseg.predict.model import Model
+from genseg.segmenters.unet import UNet
+from genseg.training.device import choose_machine
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Model]:
+    """An untrained model of two levels: `make_model(channels=1, options=..., ...)`; it finds every class somewhere."""
+
+    def make(options: LoadOptions | None = None, channel_files: bool = False, **changes: Any) -> Model:
+        rank = changes.get("rank", 2)
+        usual = {
+            "rank": rank,
+            "channels": 3,
+            "class_names": ("background", "organ", "vessel"),
+            "intensity": IntensityRule(rule="eight-bit" if rank == 2 else "z-score"),
+            "spacing": None if rank == 2 else (1.0, 1.0, 1.2),
+            "patch_size": (16,) * rank,
+            "segmenter": "unet-small",
+            "batch_size": 2,
+            "updates": 1,
+            "learning_rate": 1e-2,
+            "augmentation": "none",
+            "flip_axes": (),
+        }
+        plan = Plan(**{**usual, **changes})
+        torch.manual_seed(2)
+        segmenter = UNet(rank, plan.channels, plan.classes, [4, 8])
+        torch.nn.init.normal_(segmenter.head.weight)
+        torch.nn.init.zeros_(segmenter.head.bias)
+        labels = LabelMap(plan.class_names, {index: index for index in range(plan.classes)})
+        machine = choose_machine("cpu", "float32")
+        return Model(plan, labels, tmp_path / "run", segmenter.eval(), machine, options or LoadOptions(), channel_files)
+
+    return make
+
+
+@pytest.fixture
+def write_picture() -> Callable[..., Path]:
+    """Write a picture of noise: `write_picture(path, (24, 20), "RGB")`."""
+
+    def write(path: Path, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (*size, 3) if mode == "RGB" else size
+        pixels = np.random.default_rng(len(path.name)).integers(0, 256, shape, np.uint8)
+        Image.fromarray(pixels.astype(np.uint16) * 257 if mode == "16-bit" else pixels).save(path)
+        return path
+
+    return write

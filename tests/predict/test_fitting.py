@@ -1,0 +1,90 @@
+"""Which images suit a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genseg.errors import DataError, FaultCode
+from genseg.predict.fitting import case_of_array, fit_case
+from genseg.predict.model import Model
+
+MakeModel = Callable[..., Model]
+
+
+def _codes(refused: pytest.ExceptionInfo[DataError]) -> list[FaultCode]:
+    return [fault.code for fault in refused.value.faults]
+
+
+def test_grey_pictures_become_rgb_where_the_model_wants_it(make_model: MakeModel) -> None:
+    plan = make_model().plan
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    case = fit_case(case_of_array(grey, None, plan), plan)
+    assert np.array_equal(case.image, np.stack([grey] * 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [({"channels": 1}, (3, 8, 8)), ({}, (2, 8, 8)), ({"rank": 3, "channels": 3}, (1, 8, 8, 8))],
+)
+def test_other_channels_are_refused(make_model: MakeModel, model: dict[str, Any], shape: tuple[int, ...]) -> None:
+    plan = make_model(**model).plan
+    with pytest.raises(DataError, match=f"{shape[0]} channels; expected {plan.channels}") as refused:
+        fit_case(case_of_array(np.zeros(shape), None, plan), plan)
+    assert _codes(refused) == [FaultCode.CHANNEL_MISMATCH]
+
+
+def test_pictures_are_refused_by_a_model_for_volumes(make_model: MakeModel) -> None:
+    pictures, volumes = make_model().plan, make_model(rank=3).plan
+    with pytest.raises(DataError, match="an image of 2 dimensions; expected 3") as refused:
+        fit_case(case_of_array(np.zeros((3, 8, 8)), None, pictures), volumes)
+    assert _codes(refused) == [FaultCode.MIXED_DIMENSIONS]
+
+
+@pytest.mark.parametrize("value", [256, -1, 65535])
+def test_values_that_no_8_bit_picture_has_are_refused(make_model: MakeModel, value: int) -> None:
+    plan = make_model().plan
+    pixels = np.zeros((3, 8, 8), np.int32)
+    pixels[0, 0, 0] = value
+    with pytest.raises(DataError, match=str(value)) as refused:
+        fit_case(case_of_array(pixels, None, plan), plan)
+    assert _codes(refused) == [FaultCode.UNSUPPORTED_PIXELS]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "code"),
+    [
+        (np.zeros(8), FaultCode.MIXED_DIMENSIONS),
+        (np.zeros((1, 3, 8, 8)), FaultCode.MIXED_DIMENSIONS),
+        (np.zeros((3, 0, 8)), FaultCode.MIXED_DIMENSIONS),
+        (np.array([["a", "b"], ["c", "d"]]), FaultCode.UNSUPPORTED_PIXELS),
+        (np.zeros((3, 8, 8), np.complex64), FaultCode.UNSUPPORTED_PIXELS),
+        (np.array([[None]]), FaultCode.UNSUPPORTED_PIXELS),
+        (np.array([[0.0, np.nan]]), FaultCode.NOT_FINITE),
+        (np.array([[0.0, -np.inf]]), FaultCode.NOT_FINITE),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(make_model: MakeModel, pixels: np.ndarray, code: FaultCode) -> None:
+    with pytest.raises(DataError) as refused:
+        case_of_array(pixels, None, make_model().plan)
+    assert _codes(refused) == [code]
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.0, 1.0, 0.0), (1.0, -2.0, 1.0), (1.0, float("nan"), 1.0)])
+def test_a_spacing_that_is_none_is_refused_along_with_all_else(
+    make_model: MakeModel, spacing: tuple[float, ...]
+) -> None:
+    with pytest.raises(DataError) as refused:
+        case_of_array(np.full((4, 4, 4), np.nan), spacing, make_model(rank=3).plan)
+    assert _codes(refused) == [FaultCode.NOT_FINITE, FaultCode.BAD_SPACING]
+
+
+def test_volumes_have_the_spacing_given_or_the_plan_s(make_model: MakeModel) -> None:
+    plan, pixels = make_model(rank=3).plan, np.zeros((4, 5, 6))
+    assert case_of_array(pixels, None, plan).spacing == (1.0, 1.0, 1.2)
+    case = case_of_array(pixels, np.array([2, 3, 4]), plan)
+    assert case.spacing == (2.0, 3.0, 4.0)
+    assert np.array_equal(case.affine, np.diag([2, 3, 4, 1]))

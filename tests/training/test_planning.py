@@ -1,0 +1,230 @@
+"""From figures of the data to a plan."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from genseg.config import Plan, Settings
+from genseg.data.labels import LabelMap
+from genseg.data.statistics import Distribution, Statistics
+from genseg.errors import SettingsError
+from genseg.training.device import Machine
+from genseg.training.planning import BATCH_VOXELS, PATCH_VOXELS, SIZE, check_plan, make_plan
+
+LABELS = LabelMap(("background", "object"), {0: 0, 1: 1})
+CPU = Machine(torch.device("cpu"), torch.float32, 1)
+GPU = Machine(torch.device("cuda"), torch.bfloat16, 1)
+
+
+def _figures(size: tuple[int, ...], **changes: Any) -> Statistics:
+    rank = len(size)
+    usual: dict[str, Any] = {
+        "cases": 9,
+        "labelled": 9,
+        "empty_masks": 0,
+        "rank": rank,
+        "channels": 1,
+        "modality": "gray" if rank == 2 else "mr",
+        "dtypes": ("uint8",) if rank == 2 else ("int16",),
+        **{f"size_{kind}": size for kind in ("min", "median", "max")},
+        **{f"spacing_{kind}": (1.0, 1.0, 2.5)[:rank] for kind in ("min", "median", "max")},
+        "classes": (),
+        "foreground_fraction": 0.1,
+        "intensities": (),
+        "foreground_intensities": (),
+    }
+    return Statistics(**{**usual, **changes})
+
+
+def _plan(figures: Statistics, machine: Machine = CPU, labels: LabelMap = LABELS, **settings: Any) -> Plan:
+    return make_plan(figures, labels, Settings(**settings), machine)
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU])
+@pytest.mark.parametrize("size", [(480, 640), (640, 480), (512, 512), (1024, 300), (2000, 2000), (767, 1022)])
+def test_pictures_keep_their_aspect_within_the_budget_of_pixels(size: tuple[int, int], machine: Machine) -> None:
+    patch = _plan(_figures(size), machine).patch_size
+    assert all(side % 16 == 0 for side in patch)
+    assert math.prod(patch) == pytest.approx(SIZE[machine.device.type] ** 2, rel=0.16)
+    assert patch[0] / patch[1] == pytest.approx(size[0] / size[1], rel=0.16)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((44, 44), (32, 32)),
+        ((120, 120), (112, 112)),
+        ((100, 60), (96, 48)),
+        ((40, 400), (32, 256)),
+        ((9, 12), (16, 16)),
+    ],
+)
+def test_small_pictures_are_not_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert _plan(_figures(size)).patch_size == expected
+
+
+def test_a_size_that_is_asked_for_is_kept() -> None:
+    assert _plan(_figures((32, 32)), size=64).patch_size == (64, 64)
+    assert _plan(_figures((300, 400)), size=64).patch_size == (48, 80)
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU])
+@pytest.mark.parametrize("size", [(35, 51, 35), (512, 512, 120), (1, 512, 512), (20, 20, 20), (320, 320, 12)])
+def test_patches_of_volumes_fit_the_machine(size: tuple[int, int, int], machine: Machine) -> None:
+    plan = _plan(_figures(size), machine)
+    kind = machine.device.type
+    assert all(side % 8 == 0 and 8 <= side < own + 8 for side, own in zip(plan.patch_size, size, strict=True))
+    assert math.prod(plan.patch_size) <= PATCH_VOXELS[kind]
+    assert 2 <= plan.batch_size <= max(2, BATCH_VOXELS[kind] // math.prod(plan.patch_size))
+    assert plan.spacing == (1.0, 1.0, 2.5)
+
+
+def test_a_small_volume_is_one_patch() -> None:
+    assert _plan(_figures((35, 51, 33))).patch_size == (40, 56, 40)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "right lung",
+        "lung_left",
+        "LEFT KIDNEY",
+        "rightLung",
+        "LeftLung",
+        "lungLeft",
+        "rightlung",
+        "L kidney",
+        "kidney_r",
+    ],
+)
+def test_a_class_with_a_side_forbids_all_flips(name: str) -> None:
+    labels = LabelMap(("background", "heart", name), {0: 0, 1: 1, 2: 2})
+    assert _plan(_figures((64, 64)), labels=labels).flip_axes == ()
+    assert _plan(_figures((64, 64)), labels=labels, flips="all").flip_axes == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["lesion", "bright spot", "cleft", "label 1", "vertebra_L1", "liver", "colour #ff0000"]
+)
+def test_other_classes_may_be_flipped(name: str) -> None:
+    labels = LabelMap(("background", name), {0: 0, 1: 1})
+    assert _plan(_figures((64, 64)), labels=labels).flip_axes == (0, 1)
+    assert _plan(_figures((9, 9, 9)), labels=labels).flip_axes == (0, 1, 2)
+
+
+def test_flips_that_are_asked_for_are_kept_where_there_is_such_an_axis() -> None:
+    assert _plan(_figures((64, 64)), flips=(1,)).flip_axes == (1,)
+    assert _plan(_figures((64, 64)), flips="none").flip_axes == ()
+    for axes in [(2,), (-1,)]:
+        with pytest.raises(SettingsError, match="flips"):
+            _plan(_figures((64, 64)), flips=axes)
+
+
+@pytest.mark.parametrize(
+    ("figures", "rule"),
+    [
+        (_figures((64, 64)), "eight-bit"),
+        (_figures((64, 64), dtypes=("uint16",)), "percentile"),
+        (_figures((64, 64), dtypes=("uint16", "uint8")), "percentile"),
+        (_figures((64, 64), dtypes=("float32",)), "percentile"),
+        (_figures((9, 9, 9)), "z-score"),
+        (_figures((9, 9, 9), dtypes=("uint8",)), "z-score"),
+        (_figures((9, 9, 9), modality="ct"), "z-score"),
+    ],
+)
+def test_intensities_follow_type_and_modality(figures: Statistics, rule: str) -> None:
+    assert _plan(figures).intensity.rule == rule
+
+
+def test_ct_is_clipped_to_the_percentiles_of_its_foreground() -> None:
+    liver = Distribution(low=-17.0, median=100.0, high=201.0, mean=99.4, std=39.4)
+    rule = _plan(_figures((9, 9, 9), modality="ct", foreground_intensities=(liver,))).intensity
+    assert (rule.rule, rule.low, rule.high, rule.mean, rule.std) == ("window", -17.0, 201.0, 99.4, 39.4)
+
+
+def test_ct_whose_foreground_has_one_value_is_scaled_by_itself() -> None:
+    metal = Distribution(low=9.0, median=9.0, high=9.0, mean=9.0, std=0.0)
+    assert _plan(_figures((9, 9, 9), modality="ct", foreground_intensities=(metal,))).intensity.rule == "z-score"
+
+
+def test_what_is_asked_for_is_kept() -> None:
+    plan = _plan(
+        _figures((64, 64)),
+        segmenter="unet-small",
+        updates=7,
+        batch_size=3,
+        learning_rate=0.25,
+        augmentation="none",
+    )
+    found = (plan.segmenter, plan.updates, plan.batch_size, plan.learning_rate, plan.augmentation)
+    assert found == ("unet-small", 7, 3, 0.25, "none")
+
+
+def test_segmenters_that_do_not_exist_or_suit_are_refused() -> None:
+    with pytest.raises(SettingsError, match="none called 'unet'"):
+        _plan(_figures((64, 64)), segmenter="unet")
+    with pytest.raises(SettingsError, match="does not work on 3D"):
+        _plan(_figures((9, 9, 9)), segmenter="unet-pretrained")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rank": 3, "patch_size": (8, 8, 8), "spacing": (1.0, 1.0, 1.0)}, "rank: the plan says 3, the data have 2"),
+        ({"channels": 3}, "channels: the plan says 3, the data have 1"),
+        ({"class_names": ("background", "other")}, "class_names"),
+        ({"patch_size": (64,)}, "patch_size"),
+        ({"patch_size": (64, 4)}, "patch_size"),
+        ({"flip_axes": (2,)}, "flip_axes"),
+        ({"spacing": (1.0, 1.0, 1.0)}, "spacing"),
+        ({"segmenter": "unet-smal"}, "none called 'unet-smal'"),
+    ],
+)
+def test_a_given_plan_that_cannot_be_carried_out_is_refused(change: dict[str, Any], message: str) -> None:
+    derived = _plan(_figures((64, 64)))
+    with pytest.raises(SettingsError, match=message):
+        check_plan(derived.model_copy(update=change), derived, Settings())
+
+
+@pytest.mark.parametrize("spacing", [None, (1.0, 0.0, 1.0)])
+def test_a_plan_for_volumes_needs_a_spacing(spacing: tuple[float, float, float] | None) -> None:
+    derived = _plan(_figures((9, 9, 9)))
+    with pytest.raises(SettingsError, match="spacing"):
+        check_plan(derived.model_copy(update={"spacing": spacing}), derived, Settings())
+
+
+def test_all_that_is_wrong_with_a_plan_is_said_at_once() -> None:
+    derived = _plan(_figures((64, 64)), updates=8)
+    edited = derived.model_copy(update={"channels": 2, "patch_size": (1, 64), "updates": 9})
+    with pytest.raises(SettingsError, match=r"channels.*updates.*patch_size"):
+        check_plan(edited, derived, Settings(updates=8))
+
+
+@pytest.mark.parametrize(
+    ("asked", "key"),
+    [
+        ({"updates": 9}, "updates"),
+        ({"size": 128}, "patch_size"),
+        ({"flips": "none"}, "flip_axes"),
+        ({"batch_size": 3}, "batch_size"),
+        ({"learning_rate": 0.5}, "learning_rate"),
+        ({"augmentation": "none"}, "augmentation"),
+        ({"segmenter": "unet-small"}, "segmenter"),
+    ],
+)
+def test_a_plan_and_settings_that_contradict_each_other_are_refused(asked: dict[str, Any], key: str) -> None:
+    figures, settings = _figures((64, 64)), Settings(**asked)
+    given, derived = _plan(figures), _plan(figures, **asked)
+    with pytest.raises(SettingsError, match=f"{key}: .* is asked for"):
+        check_plan(given, derived, settings)
+    check_plan(derived, derived, settings)
+
+
+def test_an_edited_plan_is_kept_where_nothing_else_is_asked_for() -> None:
+    derived = _plan(_figures((64, 64)))
+    edited = {"updates": 9, "patch_size": (24, 40), "flip_axes": (1,), "segmenter": "deeplab", "average_decay": 0.5}
+    check_plan(derived.model_copy(update=edited), derived, Settings(seed=3, labels=9, segmenter=None))

@@ -1,0 +1,148 @@
+"""From a folder of scans to a finished run folder, in one go or in several."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from genseg.config import Plan, Settings
+from genseg.data import prepared
+from genseg.errors import DataError, DeviceError, GensegError, RunError, SettingsError, TrainingError
+from genseg.progress import Progress, silent
+from genseg.training import run_folder
+from genseg.training.run import run_training
+from genseg.training.run_folder import RunFolder
+
+
+def _train(
+    data: Path, out: Path, settings: Settings, *, resume: bool = False, progress: Progress = silent
+) -> RunFolder:
+    return run_training(data, out, settings, None, resume=resume, progress=progress)
+
+
+def _interrupt_at(doing: str, at: int, raises: bool = False) -> Progress:
+    def progress(now: str, done: int, _total: int) -> None:
+        if now.startswith(doing) and done == at:
+            if raises:
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+@pytest.fixture
+def data(rgb_phantoms: Path, tmp_path: Path) -> Path:
+    """A data set to be changed."""
+    return shutil.copytree(rgb_phantoms, tmp_path / "data")
+
+
+def test_a_run_leaves_the_files_that_it_says_and_nothing_else(rgb_run: Path) -> None:
+    lines = re.findall(r"^    (\S.*?)   +\S", run_folder.__doc__ or "", flags=re.MULTILINE)
+    named = {Path(name) for line in lines for name in line.split()}
+    named |= {Path("validation") / name for name in ("scores.json", "scores.csv")}
+    named -= {Path("scores.json"), Path("scores.csv")}
+    assert len(named) == 16
+    found = {path.relative_to(rgb_run) for path in rgb_run.rglob("*") if path.is_file()}
+    assert {name for name in named if not (rgb_run / name).exists()} == set()
+    assert {path for path in found if named.isdisjoint({path, *path.parents})} == set()
+    assert not any(part.startswith(".") for path in found for part in path.parts)
+
+
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(
+    rgb_phantoms: Path, rgb_run: Path, rgb_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        _train(rgb_phantoms, out, rgb_settings, progress=_interrupt_at("Training", 2))
+    assert not RunFolder(out).is_finished
+    _train(rgb_phantoms, out, Settings(updates=99), resume=True)
+    for name in ("events.jsonl", "model/segmenter.safetensors", "split.json", "plan.yaml", "settings.yaml"):
+        assert (out / name).read_bytes() == (rgb_run / name).read_bytes()
+
+
+def test_cases_that_do_not_fit_into_memory_make_no_difference(
+    rgb_phantoms: Path, rgb_run: Path, rgb_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "memory_budget", lambda: 0)
+    seen = []
+    run = _train(
+        rgb_phantoms, tmp_path, rgb_settings, progress=lambda *_: seen.append(RunFolder(tmp_path).cache.is_dir())
+    )
+    assert seen[-1]
+    assert not run.cache.exists()
+    assert run.weights.read_bytes() == RunFolder(rgb_run).weights.read_bytes()
+
+
+def test_masks_of_0_and_255_make_no_difference(
+    data: Path, rgb_run: Path, rgb_settings: Settings, tmp_path: Path
+) -> None:
+    for path in (data / "masks").iterdir():
+        Image.fromarray(np.array(Image.open(path)) * np.uint8(255)).save(path)
+    run = _train(data, tmp_path / "out", rgb_settings)
+    assert run.weights.read_bytes() == RunFolder(rgb_run).weights.read_bytes()
+
+
+def test_changed_data_are_refused_on_resuming_and_named(data: Path, rgb_settings: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        _train(data, out, rgb_settings, progress=_interrupt_at("Training", 1, raises=True))
+    for path in (data / "images" / "phantom_002.png", data / "masks" / "phantom_004.png"):
+        pixels = np.array(Image.open(path))
+        pixels[0, 0] = 1 - np.minimum(pixels[0, 0], 1)
+        Image.fromarray(pixels).save(path)
+    with pytest.raises(RunError, match="changed: phantom_002, phantom_004"):
+        _train(data, out, rgb_settings, resume=True)
+
+
+def test_a_finished_run_is_left_as_it_is(rgb_run: Path, rgb_settings: Settings, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in rgb_run.rglob("*")}
+    assert _train(tmp_path / "no-data", rgb_run, rgb_settings, resume=True).path == rgb_run
+    assert {path: path.stat().st_mtime_ns for path in rgb_run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_read(
+    tmp_path: Path, rgb_settings: Settings, resume: bool
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(RunError):
+        _train(tmp_path / "no-data", tmp_path / "out", rgb_settings, resume=resume)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [({}, DataError), ({"labels": 3, "fold": 9}, SettingsError), ({"device": "gpu"}, DeviceError)],
+)
+def test_a_refused_run_leaves_no_folder(
+    data: Path, rgb_settings: Settings, tmp_path: Path, change: dict[str, object], error: type[GensegError]
+) -> None:
+    (data / "images" / "phantom_004.png").write_bytes(b"")
+    with pytest.raises(error):
+        _train(data, tmp_path / "runs" / "out", rgb_settings.model_copy(update=change))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_an_interrupt_while_reading_leaves_no_folder(data: Path, rgb_settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _train(data, tmp_path / "out", rgb_settings, progress=_interrupt_at("Reading", 2, raises=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_diverges_delivers_nothing(
+    rgb_phantoms: Path, rgb_run: Path, rgb_settings: Settings, tmp_path: Path
+) -> None:
+    plan = Plan.from_yaml(rgb_run / "plan.yaml").model_copy(update={"learning_rate": 1e38})
+    with pytest.raises(TrainingError, match=r"update \d: the loss is nan.*--learning-rate"):
+        run_training(rgb_phantoms, tmp_path, rgb_settings, plan, resume=False, progress=silent)
+    assert not RunFolder(tmp_path).is_finished
+    assert not (tmp_path / "model").exists()
+    assert not RunFolder(tmp_path).cache.exists()
