@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import genseg
 import torch
 from locations import RESULTS, data_root
+
+import genseg
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def labels_of(data: Path) -> int:
 
 def run(task: str, arm: str, seed: int, data: Path) -> dict[str, Any]:
     """Train and score one arm; the record that is kept."""
+    threads = torch.get_num_threads()
     settings = genseg.Settings(
         segmenter=ARMS[arm].segmenter,
         size=SIZE if TASKS[task] == 2 else None,
@@ -88,7 +90,7 @@ def run(task: str, arm: str, seed: int, data: Path) -> dict[str, Any]:
         "device": environment["machine"],
         "validation_dice": validation["dice"],
         **{key: scores[key] for key in ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")},
-        "command": f"benchmarks/foundation.py --tasks {task} --arms {arm} --seeds {seed} --threads {torch.get_num_threads()}",
+        "command": f"benchmarks/foundation.py --tasks {task} --arms {arm} --seeds {seed} --threads {threads}",
     }
 
 

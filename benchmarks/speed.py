@@ -26,7 +26,9 @@ SETTINGS = [(2, (128, 128), 8), (2, (256, 256), 8), (3, (32, 32, 32), 8), (3, (6
 WARM_UP = 2
 
 
-def measure(segmenter: str, size: tuple[int, ...], batch: int, precision: str, steps: int, threads: int) -> dict[str, Any]:
+def measure(
+    segmenter: str, size: tuple[int, ...], batch: int, precision: str, steps: int, threads: int
+) -> dict[str, Any]:
     """Median seconds of a training step, from a batch on the device to changed weights, and peak memory in MiB."""
     import torch
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from locations import RESULTS
 
 from genseg.evaluate import paired_bootstrap
-from locations import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -53,7 +53,7 @@ def mean(arms: dict[str, dict[int, dict[str, Any]]], arm: str) -> str:
     """Mean Dice over the seeds and what a run cost."""
     records = list(arms.get(arm, {}).values())
     if not records:
-        return "–"
+        return "not run"
     minutes = np.mean([record["seconds"] for record in records]) / 60
     dice = np.mean([record["dice"] for record in records])
     return f"{dice:.3f} ({records[0]['updates']} updates, {minutes:.1f} min)"
@@ -63,7 +63,7 @@ def gain(arms: dict[str, dict[int, dict[str, Any]]]) -> str:
     """Difference of the arms in Dice points, paired by case."""
     shared = sorted(set(arms.get(BASELINE, {})) & set(arms.get(PRETRAINED, {})))
     if not shared:
-        return "–"
+        return "not run"
     first, second = (average_by_case([arms[arm][seed] for seed in shared]) for arm in (PRETRAINED, BASELINE))
     found = paired_bootstrap([first[name] for name in first], [second[name] for name in first])
     return f"{100 * found.difference:+.1f} ({100 * (found.low or 0):+.1f} to {100 * (found.high or 0):+.1f})"

@@ -232,8 +232,12 @@ def _axes(image: Tensor) -> tuple[int, ...]:
 
 
 def _spread(image: Tensor) -> Tensor:
-    """Standard deviation of each image, so that a change has the same strength on [-1, 1] and z-scored data."""
-    return image.std(dim=_axes(image), correction=0, keepdim=True)
+    """Standard deviation of each image, so that a change has the same strength on [-1, 1] and z-scored data.
+
+    In two passes of means, which are several times as fast on CPU as `Tensor.std` over several axes.
+    """
+    axes = _axes(image)
+    return (image - image.mean(dim=axes, keepdim=True)).square().mean(dim=axes, keepdim=True).sqrt()
 
 
 def _brightness(image: Tensor, factors: Tensor) -> Tensor:

@@ -66,7 +66,9 @@ def finite(pixels: Pixels, name: str, options: ReadOptions) -> tuple[Pixels, tup
         name,
         f"{count} of {pixels.size} voxels are NaN or infinite",
         "finite numbers",
-        "They became the smallest finite value." if replace else "Mend the file, or take the smallest finite value there: --nan-to min.",
+        "They became the smallest finite value."
+        if replace
+        else "Mend the file, or use the smallest value: --nan-to min.",
         stops=not replace,
     )
     if not replace:
