@@ -381,6 +381,7 @@ def test_channel_jitter_leaves_grey_images() -> None:
 @pytest.mark.parametrize("spatial", SIZES)
 @pytest.mark.parametrize("value", [0.0, -1.0, 300.0])
 def test_constant_images_stay_finite_and_constant(spatial: tuple[int, ...], value: float) -> None:
-    image = torch.full((2, 3, *spatial), value)
+    image = torch.full((2, 3, *spatial), value).requires_grad_()
     changed, _ = augment(image, _no_mask(image), _seeded(), flip_axes=(0,), ranges=EVERYTHING)
+    assert torch.isfinite(torch.autograd.grad(changed.sum(), image)[0]).all()
     assert torch.allclose(changed, image, rtol=1e-4, atol=1e-4)

@@ -237,7 +237,9 @@ def _spread(image: Tensor) -> Tensor:
     In two passes of means, which are several times as fast on CPU as `Tensor.std` over several axes.
     """
     axes = _axes(image)
-    return (image - image.mean(dim=axes, keepdim=True)).square().mean(dim=axes, keepdim=True).sqrt()
+    variance = (image - image.mean(dim=axes, keepdim=True)).square().mean(dim=axes, keepdim=True)
+    # The root has no derivative at 0, where constant images are.
+    return variance.clamp(min=1e-12).sqrt()
 
 
 def _brightness(image: Tensor, factors: Tensor) -> Tensor:
