@@ -1,7 +1,7 @@
 """Random changes of training images and masks, a whole batch at a time on its device, 2D and 3D by one code path.
 
 Kinds and ranges are those of nnU-Net (Isensee et al., Nature Methods 2021, supplementary note 4), to which shear,
-translation, elastic deformation and channel jitter are added; each happens about 2.5 times as often, for tens of cases
+translation, elastic deformation and channel jitter are added; each happens about 1.5 times as often, for tens of cases
 instead of hundreds. Image and mask get one spatial draw; what falls outside of the image becomes `IGNORE` in the mask.
 Changes of intensity never touch the mask.
 
@@ -34,33 +34,33 @@ class Range:
 class Ranges:
     """How often and how strongly each change happens."""
 
-    rotation: Range = Range(0.5, -math.pi, math.pi)
+    rotation: Range = Range(0.3, -math.pi, math.pi)
     """Pictures: radians."""
-    rotation_3d: Range = Range(0.3, -math.pi / 6, math.pi / 6)
+    rotation_3d: Range = Range(0.2, -math.pi / 6, math.pi / 6)
     """Volumes: radians about each axis, each drawn by itself."""
-    scale: Range = Range(0.5, 0.7, 1.4)
+    scale: Range = Range(0.3, 0.7, 1.4)
     """Factor by which objects grow."""
-    shear: Range = Range(0.5, -0.2, 0.2)
+    shear: Range = Range(0.3, -0.2, 0.2)
     """Millimetres sideways per millimetre, for each pair of axes."""
-    translation: Range = Range(0.5, -0.1, 0.1)
+    translation: Range = Range(0.3, -0.1, 0.1)
     """Share of the size, along each axis."""
-    elastic: Range = Range(0.5, 0.0, 0.05)
+    elastic: Range = Range(0.3, 0.0, 0.05)
     """Standard deviation of the displacement, in half sizes."""
-    noise_variance: Range = Range(0.25, 0.0, 0.1)
+    noise_variance: Range = Range(0.15, 0.0, 0.1)
     """Share of the image's own variance."""
-    blur_sigma: Range = Range(0.5, 0.5, 1.0)
+    blur_sigma: Range = Range(0.3, 0.5, 1.0)
     """Pixels."""
-    brightness: Range = Range(0.4, 0.75, 1.25)
+    brightness: Range = Range(0.25, 0.75, 1.25)
     """Factor."""
-    contrast: Range = Range(0.4, 0.75, 1.25)
+    contrast: Range = Range(0.25, 0.75, 1.25)
     """Factor."""
-    low_resolution: Range = Range(0.6, 0.5, 1.0)
+    low_resolution: Range = Range(0.4, 0.5, 1.0)
     """Share of the pixels kept along each axis."""
-    gamma: Range = Range(0.75, 0.7, 1.5)
+    gamma: Range = Range(0.45, 0.7, 1.5)
     """Exponent."""
-    inverted_gamma: Range = Range(0.25, 0.7, 1.5)
+    inverted_gamma: Range = Range(0.15, 0.7, 1.5)
     """Exponent, applied to the negative."""
-    channel_jitter: Range = Range(0.75, 0.8, 1.2)
+    channel_jitter: Range = Range(0.45, 0.8, 1.2)
     """Factor that bounds those of the channels."""
 
 

@@ -21,8 +21,7 @@ class SegmenterSpec:
     """What is known of a segmenter before it is built.
 
     ranks: spatial ranks it can work in. builder: "module:function", called with
-    `(rank, channels, classes)`. learning_rate: AdamW's peak rate that suits it. pretrained: whether its encoder
-    starts from ImageNet weights.
+    `(rank, channels, classes)`. learning_rate: AdamW's peak rate that suits it.
     """
 
     name: str
@@ -30,7 +29,6 @@ class SegmenterSpec:
     ranks: tuple[int, ...]
     builder: str
     learning_rate: float
-    pretrained: bool = False
 
 
 _SPECS = (
@@ -40,7 +38,6 @@ _SPECS = (
         (2,),
         "genseg.segmenters.pretrained:build_pretrained_unet",
         1e-3,
-        pretrained=True,
     ),
     SegmenterSpec(
         "unet-small",

@@ -17,9 +17,7 @@ MULTIPLE = 16
 """Sizes of pictures are multiples of it: four halvings without remainder."""
 
 SIZE = {"cpu": 128, "cuda": 256}
-UPDATES = {"cpu": 600, "cuda": 3000}
-SLOWER = {2: 2.0, 3: 0.5}
-"""How many times as many updates a segmenter from random weights gets, by rank: a step of volumes takes long."""
+UPDATES = {2: {"cpu": 750, "cuda": 3000}, 3: {"cpu": 300, "cuda": 3000}}
 PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
 BATCH_PICTURES = {"cpu": 8, "cuda": 16}
@@ -65,7 +63,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         patch_size=patch_size,
         segmenter=name,
         batch_size=settings.batch_size or _batch_size(patch_size, kind),
-        updates=settings.updates or round(UPDATES[kind] * (1 if spec.pretrained else SLOWER[rank])),
+        updates=settings.updates or UPDATES[rank][kind],
         learning_rate=settings.learning_rate or spec.learning_rate,
         augmentation=settings.augmentation,
         flip_axes=_flip_axes(settings, rank, labels.names),
