@@ -88,6 +88,7 @@ def test_a_plan_is_shown_in_words_with_the_meaning_of_each_value() -> None:
         channels=1,
         class_names=("background", "head"),
         intensity=IntensityRule(rule="window", low=-100, mean=40.25),
+        spacing=(1.0, 1.0, 2.5),
         patch_size=(32, 40, 32),
         segmenter="unet-small",
         batch_size=2,
@@ -102,5 +103,5 @@ def test_a_plan_is_shown_in_words_with_the_meaning_of_each_value() -> None:
     assert set(rows) == set(Plan.model_fields)
     assert rows["class_names"] == "background, head"
     assert rows["intensity"] == "rule window, low -100, mean 40.25"
-    assert (rows["patch_size"], rows["flip_axes"], rows["spacing"]) == ("32, 40, 32", "none", "none")
+    assert (rows["patch_size"], rows["flip_axes"], rows["spacing"]) == ("32, 40, 32", "none", "1, 1, 2.5")
     assert "AdamW's peak learning rate" in printed
