@@ -20,7 +20,7 @@ SIZE = {"cpu": 128, "cuda": 256}
 UPDATES = {2: {"cpu": 750, "cuda": 3000}, 3: {"cpu": 300, "cuda": 3000}}
 PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
-BATCH_PICTURES = {"cpu": 8, "cuda": 16}
+BATCH_PICTURES = 16
 
 LEAST_PATCH = 8
 """Smallest side of a patch: less is gone after three halvings."""
@@ -123,7 +123,7 @@ def _volume_patch(statistics: Statistics, kind: str) -> tuple[int, ...]:
 
 def _batch_size(patch_size: Sequence[int], kind: str) -> int:
     if len(patch_size) == 2:
-        return BATCH_PICTURES[kind]
+        return BATCH_PICTURES
     return min(8, max(2, BATCH_VOXELS[kind] // math.prod(patch_size)))
 
 
