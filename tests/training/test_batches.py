@@ -51,6 +51,14 @@ def test_an_update_has_the_same_batch_whatever_came_before(
     assert not torch.equal(image, earlier[4][0])
 
 
+def test_a_case_is_changed_anew_each_time_it_is_seen(
+    make_plan: MakePlan, make_case: MakeCase, machine: Machine
+) -> None:
+    batches = Batches([make_case(0)], make_plan(batch_size=1), 0, machine)
+    seen = {batches[update][0].numpy().tobytes() for update in range(12)}
+    assert len(seen) > 6
+
+
 def test_without_augmentation_a_batch_holds_the_cases_as_they_are(
     make_plan: MakePlan, make_case: MakeCase, machine: Machine
 ) -> None:

@@ -29,11 +29,13 @@ def test_events_of_updates_made_again_are_dropped(tmp_path: Path) -> None:
     assert [event["step"] for event in read_events(tmp_path / "resumed")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
+def test_a_line_cut_short_by_a_crash_and_what_follows_is_left_out(tmp_path: Path) -> None:
     _write(tmp_path, 0, range(1, 4))
     path = tmp_path / "events.jsonl"
-    path.write_bytes(path.read_bytes()[:-9])
-    assert [event["step"] for event in read_events(tmp_path)] == [1, 2]
+    whole = path.read_bytes()
+    for rest in (b"", b"\n" + whole):
+        path.write_bytes(whole[:-9] + rest)
+        assert [event["step"] for event in read_events(tmp_path)] == [1, 2]
 
 
 def test_a_crash_while_the_record_is_opened_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
