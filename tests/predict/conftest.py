@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from genseg.config import IntensityRule, Plan
+from genseg.config import Plan
 from genseg.data.labels import LabelMap
 from genseg.data.load import LoadOptions
 from genseg.predict.model import Model
@@ -20,7 +20,7 @@ from genseg.training.device import choose_machine
 
 
 @pytest.fixture
-def make_model(tmp_path: Path) -> Callable[..., Model]:
+def make_model(tmp_path: Path, plan_of: Callable[..., Plan]) -> Callable[..., Model]:
     """An untrained model of two levels: `make_model(channels=1, options=..., ...)`; it finds every class somewhere."""
 
     def make(options: LoadOptions | None = None, channel_files: bool = False, **changes: Any) -> Model:
@@ -29,17 +29,10 @@ def make_model(tmp_path: Path) -> Callable[..., Model]:
             "rank": rank,
             "channels": 3,
             "class_names": ("background", "organ", "vessel"),
-            "intensity": IntensityRule(rule="eight-bit" if rank == 2 else "z-score"),
+            "intensity": {"rule": "eight-bit" if rank == 2 else "z-score"},
             "spacing": None if rank == 2 else (1.0, 1.0, 1.2),
-            "patch_size": (16,) * rank,
-            "segmenter": "unet-small",
-            "batch_size": 2,
-            "updates": 1,
-            "learning_rate": 1e-2,
-            "augmentation": "none",
-            "flip_axes": (),
         }
-        plan = Plan(**{**usual, **changes})
+        plan = plan_of(**{**usual, **changes})
         torch.manual_seed(2)
         segmenter = UNet(rank, plan.channels, plan.classes, [4, 8])
         torch.nn.init.normal_(segmenter.head.weight)
