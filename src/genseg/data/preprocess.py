@@ -108,8 +108,13 @@ def _orient(
     orientation = io_orientation(case.affine)
     image = np.stack([apply_orientation(channel, orientation) for channel in case.image])
     mask = None if case.mask is None else apply_orientation(case.mask, orientation)
-    spacing = tuple(case.spacing[int(np.flatnonzero(orientation[:, 0] == axis)[0])] for axis in range(3))
+    spacing = tuple(case.spacing[axis] for axis in axis_order(orientation))
     return image, mask, spacing, orientation
+
+
+def axis_order(orientation: NDArray[np.float64]) -> list[int]:
+    """Which of a file's voxel axes comes first, second and third in RAS+; `orientation` as nibabel gives it."""
+    return [int(axis) for axis in np.argsort(orientation[:, 0])]
 
 
 def _worked_size(spatial: Sequence[int], spacing: Sequence[float], plan: Plan) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from genseg.data.case import Scan
 from genseg.data.labels import LabelMap, MaskValue, count_labels, repair_mask
 from genseg.data.load import RawCase
+from genseg.data.preprocess import axis_order
 
 Modality = Literal["rgb", "gray", "ct", "mr"]
 
@@ -202,7 +203,7 @@ def _working_order(scan: Scan) -> list[int]:
         return list(range(len(scan.spatial)))
     from nibabel.orientations import io_orientation
 
-    return [int(axis) for axis in np.argsort(io_orientation(scan.affine)[:, 0])]
+    return axis_order(io_orientation(scan.affine))
 
 
 def _sample_values(
