@@ -33,8 +33,8 @@ def measure(
     import torch
 
     from genseg.config import IntensityRule, Plan
-    from genseg.training.device import choose_machine
-    from genseg.training.state import begin, make_update
+    from genseg.device import choose_machine
+    from genseg.segmenters.learner import begin, make_update
 
     torch.set_num_threads(threads)
     rank = len(size)

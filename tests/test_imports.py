@@ -20,17 +20,20 @@ API_PAGE = SOURCE.parents[1] / "docs" / "reference" / "api.md"
 # Lowest first: a module may import from its own row and from rows above it in this table, never from below.
 LAYERS = (
     {"errors"},
-    {"files", "config", "progress"},
+    {"files", "config", "progress", "randomness", "device", "layers"},
     {"data"},
+    {"masks"},
+    {"generators"},
     {"segmenters"},
     {"evaluate"},
+    {"joint"},
     {"training"},
     {"predict"},
     {"api"},
     {"__init__"},
     {"cli"},
 )
-DATA_MODULES_WITH_TORCH = {"genseg.data.augment"}
+DATA_MODULES_WITH_TORCH = {"genseg.data.augment", "genseg.data.batches"}
 
 
 def _modules() -> dict[str, Path]:

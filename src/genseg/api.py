@@ -42,8 +42,8 @@ def plan(data: Path | str, settings: Settings | None = None, *, progress: Progre
 
     Returns a plan that can be written by `to_yaml`, edited, and given to `fit`. Raises DataError, SettingsError.
     """
+    from genseg.device import choose_machine
     from genseg.training.data import gather
-    from genseg.training.device import choose_machine
 
     settings = settings or Settings()
     machine = choose_machine(settings.device, settings.precision)

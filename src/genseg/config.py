@@ -81,6 +81,10 @@ def _place(location: tuple[int | str, ...], record: type[BaseModel]) -> tuple[li
     return path[:1], known
 
 
+Arm = Literal["plain", "strong-augmentation", "separate", "joint-cut", "joint"]
+"""Ways of training that can be compared: all make the same number of updates on as many images each."""
+
+
 class Settings(_Checked):
     """What a user can ask of `genseg train`; every field has a default that works."""
 
@@ -89,9 +93,15 @@ class Settings(_Checked):
         None, ge=32, le=2048, description="pictures: train on as many pixels as a square of this side has; aspect kept"
     )
     updates: int | None = Field(None, ge=1, description="optimiser updates in all")
+    pretraining: int | None = Field(None, ge=1, description="updates of the generator before the segmenter's first")
     batch_size: int | None = Field(None, ge=1, description="images (patches of volumes) per update")
     learning_rate: float | None = Field(None, gt=0, lt=1, description="AdamW's peak learning rate")
-    augmentation: Literal["strong", "none"] = Field("strong", description="random changes of the training images")
+    arm: Arm = Field(
+        "strong-augmentation",
+        description="what is trained on: plain and strong-augmentation, real pairs without and with random changes; "
+        "separate, joint-cut and joint, generated pairs too, by a generator that is frozen, goes on, or is steered by "
+        "the error on held-out cases",
+    )
     flips: Literal["auto", "all", "none"] | tuple[int, ...] = Field(
         "auto",
         description="spatial axes that may be flipped (0 = rows or i); auto: all, none where a class name has a side",
@@ -140,6 +150,31 @@ class IntensityRule(_Checked):
 Positive = Annotated[float, Field(gt=0)]
 
 
+class GenerationPlan(_Checked):
+    """How synthetic pairs are made, and how the error on held-out cases steers that."""
+
+    arm: Literal["separate", "joint-cut", "joint"] = Field(
+        "joint", description="generator frozen once pretrained; trained on beside the segmenter; steered by it as well"
+    )
+    generator: str = Field("small", description="generator by name")
+    adversarial: Literal["vanilla", "least-squares", "hinge"] = Field("least-squares", description="adversarial loss")
+    pretraining: int = Field(ge=1, description="stage I: updates of the generator before the segmenter's first")
+    batch_size: int = Field(8, ge=1, description="stage I: real pairs per update")
+    learning_rate: float = Field(1e-3, gt=0, lt=1, description="stage I: AdamW's rate")
+    clip_norm: float = Field(10.0, gt=0, description="stage I: largest norm of the gradient")
+    share: float = Field(0.5, gt=0, lt=1, description="share of synthetic pairs among an update's images")
+    every: int = Field(4, ge=1, description="updates of the segmenter from one stage I and III to the next")
+    folds: int = Field(4, ge=2, description="parts of the training cases that take turns in being held out")
+    turn: int = Field(25, ge=1, description="updates until the next part's turn")
+    method: Literal["exact", "double-backward", "central-difference"] = Field(
+        "exact", description="how the mixed products of the hypergradient are computed"
+    )
+    knob_rate: float = Field(0.02, gt=0, lt=1, description="stage III: Adam's rate for architecture and knobs")
+    radius: float = Field(
+        1e-3, ge=0, lt=1, description="stage III: how far the generator's weights may be moved, as a share of their length"
+    )
+
+
 class Plan(_Checked):
     """Everything that training and prediction use for one data set; editable as YAML."""
 
@@ -166,6 +201,7 @@ class Plan(_Checked):
     augmentation: Literal["strong", "none"] = Field(description="random changes of the training images")
     flip_axes: tuple[int, ...] = Field(description="spatial axes that may be flipped")
     foreground_share: float = Field(0.5, ge=0, le=1, description="volumes: share of patches centred on foreground")
+    generation: GenerationPlan | None = Field(None, description="synthetic pairs; none where left out")
 
     @field_validator("spacing")
     @classmethod
@@ -193,6 +229,13 @@ class Plan(_Checked):
         if not set(flip_axes) <= set(axes) or len(set(flip_axes)) < len(flip_axes):
             raise ValueError(f"takes axes of {list(axes)}, each at most once")
         return flip_axes
+
+    @property
+    def arm(self) -> Arm:
+        """The way of training that this plan is for."""
+        if self.generation is not None:
+            return self.generation.arm
+        return "plain" if self.augmentation == "none" else "strong-augmentation"
 
     @property
     def classes(self) -> int:

@@ -7,6 +7,9 @@
     ├── SettingsError           an option or a YAML file with an impossible value
     ├── RunError                a run folder or checkpoint that is missing, broken or of another version
     ├── TrainingError           training that cannot go on (diverged, nothing to learn)
+    │   ├── NotFiniteError      a loss or gradient that is not finite
+    │   ├── CutLinkError        a link of the joint loop that carries no gradient
+    │   └── GeneratorError      a generator that diverged or collapsed
     ├── DeviceError             a device or precision that this machine does not have
     └── MissingExtraError       a feature whose optional package is not installed
 
@@ -112,6 +115,18 @@ class RunError(GensegError):
 
 class TrainingError(GensegError):
     """Training that cannot go on; the message says at which update and what to try."""
+
+
+class NotFiniteError(TrainingError):
+    """A loss or gradient that is not finite."""
+
+
+class CutLinkError(TrainingError):
+    """A link between the segmenter's held-out error and the generator carries no gradient; the message names it."""
+
+
+class GeneratorError(TrainingError):
+    """A generator that has diverged or collapsed. Training goes on without it."""
 
 
 class DeviceError(GensegError):

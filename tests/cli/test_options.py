@@ -54,5 +54,5 @@ def test_text_becomes_the_value_of_the_field(name: str, text: str, value: object
 
 
 def test_every_bad_option_is_named_at_once() -> None:
-    with pytest.raises(SettingsError, match=r"(?s)size.*updates.*augmentation"):
-        settings_from({"size": "3", "updates": "many", "augmentation": "weak"})
+    with pytest.raises(SettingsError, match=r"(?s)size.*updates.*arm"):
+        settings_from({"size": "3", "updates": "many", "arm": "weak"})

@@ -14,9 +14,9 @@ from PIL import Image
 from genseg.config import Plan
 from genseg.data.labels import LabelMap
 from genseg.data.load import LoadOptions
+from genseg.device import choose_machine
 from genseg.predict.model import Model
 from genseg.segmenters.unet import UNet
-from genseg.training.device import choose_machine
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genseg.segmenters.blocks import ConvNormAct, crop, resize
+from genseg.segmenters.blocks import ConvNormAct, resize
 
 
 @pytest.mark.parametrize("rank", [2, 3])
@@ -26,9 +26,3 @@ def test_resizing_keeps_the_place_of_pixels(spatial: tuple[int, ...]) -> None:
     assert resized.shape == (1, 2, *spatial)
     assert torch.allclose(resized[..., 1:-1], expected[1:-1].expand(*resized.shape[:-1], -1), atol=1e-6)
     assert resize(image, image.shape[2:]) is image
-
-
-def test_cropping_undoes_padding_at_the_ends() -> None:
-    image = torch.randn(2, 3, 4, 5, 6)
-    padded = torch.nn.functional.pad(image, (0, 3, 0, 0, 0, 1))
-    assert torch.equal(crop(padded, (4, 5, 6)), image)

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from genseg.config import Plan
+from genseg.device import Machine
 from genseg.errors import RunError
 from genseg.segmenters import unet
+from genseg.segmenters.learner import make_update
 from genseg.training.checkpoint import load_checkpoint, read_tensors, save_checkpoint, write_tensors
-from genseg.training.device import Machine
-from genseg.training.state import TrainingState, begin, make_update
+from genseg.training.state import TrainingState, begin_training
 
 MakePlan = Callable[..., Plan]
 pytestmark = pytest.mark.usefixtures("_tiny_network")
@@ -25,26 +26,30 @@ pytestmark = pytest.mark.usefixtures("_tiny_network")
 def _advance(state: TrainingState, plan: Plan, machine: Machine, updates: int) -> None:
     for _ in range(updates):
         image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(state.update))
-        make_update(state, machine.send(image), (image[:, 0] > 0).to(torch.uint8), plan, 0, machine)
+        make_update(state.learner, machine.send(image), (image[:, 0] > 0).to(torch.uint8), plan, 0, machine)
 
 
 def _all_tensors(state: TrainingState) -> dict[object, torch.Tensor]:
-    moments = state.optimiser.state_dict()["state"]
-    named = {(number, name): moment for number, one in moments.items() for name, moment in one.items()}
-    return {**state.segmenter.state_dict(), **state.average.state_dict(prefix="average."), **named}
+    found: dict[object, torch.Tensor] = {}
+    for part, module in state.modules().items():
+        found |= {(part, name): tensor for name, tensor in module.state_dict().items()}
+    for part, optimiser in state.optimisers().items():
+        moments = optimiser.state_dict()["state"]
+        found |= {(part, number, name): moment for number, one in moments.items() for name, moment in one.items()}
+    return found
 
 
 def _are_equal(one: TrainingState, other: TrainingState) -> bool:
     tensors, others = _all_tensors(one), _all_tensors(other)
     same = tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
-    return same and one.update == other.update
+    return same and one.counters() == other.counters()
 
 
 def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(
     make_plan: MakePlan, machine: Machine, tmp_path: Path
 ) -> None:
     plan = make_plan()
-    whole, resumed = begin(plan, 0, machine), begin(plan, 1, machine)
+    whole, resumed = begin_training(plan, 4, 0, machine), begin_training(plan, 4, 1, machine)
     _advance(whole, plan, machine, 3)
     save_checkpoint(tmp_path, whole)
     assert load_checkpoint(tmp_path, resumed) == []
@@ -58,14 +63,14 @@ def test_the_two_newest_checkpoints_stay_and_nothing_temporary(
     make_plan: MakePlan, machine: Machine, tmp_path: Path
 ) -> None:
     plan = make_plan()
-    state = begin(plan, 0, machine)
+    state = begin_training(plan, 4, 0, machine)
     tmp_path.joinpath(".genseg-left-by-a-killed-process").touch()
     for _ in range(4):
         _advance(state, plan, machine, 1)
         save_checkpoint(tmp_path, state)
     names = ["manifest.json", "update-0000003.safetensors", "update-0000004.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
-    again = begin(plan, 0, machine)
+    again = begin_training(plan, 4, 0, machine)
     load_checkpoint(tmp_path, again)
     assert again.update == 4
 
@@ -74,7 +79,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_forgotten(
     make_plan: MakePlan, machine: Machine, tmp_path: Path
 ) -> None:
     plan = make_plan()
-    state = begin(plan, 0, machine)
+    state = begin_training(plan, 4, 0, machine)
     for _ in range(2):
         _advance(state, plan, machine, 2)
         save_checkpoint(tmp_path, state)
@@ -95,7 +100,7 @@ def test_without_any_whole_checkpoint_every_damaged_one_is_named(
     make_plan: MakePlan, machine: Machine, tmp_path: Path
 ) -> None:
     plan = make_plan()
-    state = begin(plan, 0, machine)
+    state = begin_training(plan, 4, 0, machine)
     for _ in range(2):
         _advance(state, plan, machine, 1)
         save_checkpoint(tmp_path, state)
@@ -110,12 +115,12 @@ def test_the_checkpoint_of_another_network_is_refused(
     make_plan: MakePlan, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan()
-    state = begin(plan, 0, machine)
+    state = begin_training(plan, 4, 0, machine)
     _advance(state, plan, machine, 1)
     save_checkpoint(tmp_path, state)
     monkeypatch.setattr(unet, "SMALL", {2: [4, 6]})
     with pytest.raises(RunError, match="another network"):
-        load_checkpoint(tmp_path, begin(plan, 0, machine))
+        load_checkpoint(tmp_path, begin_training(plan, 4, 0, machine))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +137,7 @@ def test_a_broken_manifest_is_refused(
 ) -> None:
     (tmp_path / "manifest.json").write_text(manifest)
     with pytest.raises(RunError, match=message):
-        load_checkpoint(tmp_path, begin(make_plan(), 0, machine))
+        load_checkpoint(tmp_path, begin_training(make_plan(), 4, 0, machine))
 
 
 class _Payload:

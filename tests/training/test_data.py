@@ -14,10 +14,10 @@ from PIL import Image
 from genseg.config import Settings
 from genseg.data.check import Examination
 from genseg.data.split import Split
+from genseg.device import Machine
 from genseg.errors import DataError, SettingsError
 from genseg.progress import silent
 from genseg.training.data import choose_split, examine_for_training, gather
-from genseg.training.device import Machine
 
 NAMES = [f"phantom_{number:03d}" for number in range(10)]
 TRAIN, VALIDATION, TEST = NAMES[:5], NAMES[5:7], NAMES[7:]

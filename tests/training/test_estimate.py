@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 
 from genseg.config import Plan
+from genseg.device import choose_machine
 from genseg.training import estimate
-from genseg.training.device import choose_machine
 
 
 @pytest.mark.parametrize("rank", [2, 3])

@@ -11,8 +11,8 @@ import torch
 from genseg.config import Plan, Settings
 from genseg.data.labels import LabelMap
 from genseg.data.statistics import Distribution, Statistics
+from genseg.device import Machine
 from genseg.errors import SettingsError
-from genseg.training.device import Machine
 from genseg.training.planning import BATCH_VOXELS, PATCH_VOXELS, SIZE, check_plan, make_plan
 
 LABELS = LabelMap(("background", "object"), {0: 0, 1: 1})
@@ -158,7 +158,7 @@ def test_what_is_asked_for_is_kept() -> None:
         updates=7,
         batch_size=3,
         learning_rate=0.25,
-        augmentation="none",
+        arm="plain",
     )
     found = (plan.segmenter, plan.updates, plan.batch_size, plan.learning_rate, plan.augmentation)
     assert found == ("unet-small", 7, 3, 0.25, "none")
@@ -212,7 +212,7 @@ def test_all_that_is_wrong_with_a_plan_is_said_at_once() -> None:
         ({"flips": "none"}, "flip_axes"),
         ({"batch_size": 3}, "batch_size"),
         ({"learning_rate": 0.5}, "learning_rate"),
-        ({"augmentation": "none"}, "augmentation"),
+        ({"arm": "plain"}, "arm"),
         ({"segmenter": "unet-small"}, "segmenter"),
     ],
 )

@@ -8,16 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from torch import Tensor, equal, nn
+from torch import Tensor, equal
 
-from genseg.config import Plan
+from genseg.config import GenerationPlan, Plan
 from genseg.data.preprocess import Prepared
+from genseg.device import Machine
 from genseg.errors import RunError
 from genseg.evaluate.metrics import dice_scores
+from genseg.generators import registry
+from genseg.joint import guards
 from genseg.progress import Progress, silent
 from genseg.segmenters.inference import predict_mask
+from genseg.segmenters.learner import begin
 from genseg.training import trainer
-from genseg.training.device import Machine
+from genseg.training.advance import Course
 from genseg.training.events import read_events
 from genseg.training.run_folder import RunFolder
 from genseg.training.trainer import HeldOut, train
@@ -29,14 +33,29 @@ EVERY = 3
 """Updates between checkpoints."""
 
 
+JOINT = {"pretraining": 3, "batch_size": 2, "folds": 2, "turn": 2, "every": 2}
+
+
+@pytest.fixture(params=["strong-augmentation", "joint"])
+def arm(request: pytest.FixtureRequest) -> str:
+    """The way of training; `joint` makes three of the updates by itself, to learn to generate."""
+    return str(request.param)
+
+
 @pytest.fixture
 def train_in(
     make_plan: Callable[..., Plan],
     make_case: Callable[..., Prepared],
     machine: Machine,
     monkeypatch: pytest.MonkeyPatch,
+    arm: str,
 ) -> Train:
     """Train in a folder: `train_in(folder, seed, progress)`; returns the weights of the averaged segmenter."""
+    monkeypatch.setitem(registry.GENERATORS, "small", registry.GeneratorSpec("small", "tiny", {2: (3, 4)}))
+    monkeypatch.setattr(guards, "check_health", lambda *_: None)  # after three updates it is of no use yet
+    changes = {"updates": UPDATES}
+    if arm == "joint":
+        changes = {"updates": UPDATES - 3, "batch_size": 4, "generation": GenerationPlan(**JOINT)}
     monkeypatch.setattr(trainer, "VALIDATIONS", UPDATES // EVERY)
     monkeypatch.setattr(trainer, "draw_curves", lambda *_: None)  # the picture takes longer than the training
     cases = [make_case(number) for number in range(6)]
@@ -44,8 +63,8 @@ def train_in(
 
     def run(folder: Path, seed: int = 0, progress: Progress = silent) -> Mapping[str, Tensor]:
         folder.mkdir(exist_ok=True)
-        plan = make_plan(updates=UPDATES)
-        return train(plan, seed, cases[:4], held_out, RunFolder(folder), machine, progress).state_dict()
+        course = Course(make_plan(**changes), seed, cases[:4], ["a", "b", "c", "d"], machine)
+        return train(course, held_out, RunFolder(folder), progress).learner.average.module.state_dict()
 
     return run
 
@@ -123,14 +142,20 @@ def test_updates_and_validations_are_recorded(
     make_case: Callable[..., Prepared],
     machine: Machine,
     tmp_path: Path,
+    arm: str,
 ) -> None:
     weights = train_in(tmp_path)
     events = read_events(tmp_path)
-    assert [event["step"] for event in events if event["event"] == "step"] == list(range(1, UPDATES + 1))
+    updates = [(event["event"], event["step"]) for event in events if event["event"] in ("step", "pretraining")]
+    kinds = ["pretraining"] * 3 + ["step"] * 6 if arm == "joint" else ["step"] * 9
+    assert updates == list(zip(kinds, range(1, UPDATES + 1), strict=True))
+    feedbacks = [event for event in events if event["event"] == "feedback"]
+    assert [event["step"] for event in feedbacks] == ([4, 6, 8] if arm == "joint" else [])
+    assert all(event["direct_norm"] > 0 and event["indirect_norm"] > 0 for event in feedbacks)
     validations = [event for event in events if event["event"] == "validation"]
     assert [event["step"] for event in validations] == [3, 6, 9]
     plan = make_plan()
-    segmenter = trainer.begin(plan, 0, machine).segmenter
+    segmenter = begin(plan, 0, machine).segmenter
     segmenter.load_state_dict(weights)
     held_out = [make_case(4), make_case(5)]
     dice = [dice_scores(one.mask, predict_mask(segmenter, one, plan, machine.device), 2)[0] for one in held_out]
@@ -142,12 +167,12 @@ def test_progress_is_told_after_each_update(train_in: Train, tmp_path: Path) -> 
     told: list[tuple[str, int, int]] = []
     train_in(tmp_path, progress=lambda *news: told.append(news))
     assert [news[1:] for news in told] == [(number, UPDATES) for number in range(1, UPDATES + 1)]
-    assert all(doing.startswith("Training, loss ") for doing, _, _ in told)
+    assert all(doing.startswith(("Training, loss ", "Learning to generate, L1 ")) for doing, _, _ in told)
 
 
 def test_without_held_out_cases_there_is_no_validation(
     make_plan: Callable[..., Plan], make_case: Callable[..., Prepared], machine: Machine, run: RunFolder
 ) -> None:
-    segmenter = train(make_plan(updates=2), 0, [make_case(0), make_case(1)], [], run, machine, silent)
-    assert isinstance(segmenter, nn.Module)
+    course = Course(make_plan(updates=2), 0, [make_case(0), make_case(1)], ["a", "b"], machine)
+    train(course, [], run, silent)
     assert {event["event"] for event in read_events(run.path)} == {"step"}

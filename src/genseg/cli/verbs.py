@@ -85,7 +85,7 @@ def plan(
 ) -> None:
     """Derive from data and machine how training would go and how long it would take, and show it."""
     import genseg
-    from genseg.training.device import choose_machine
+    from genseg.device import choose_machine
     from genseg.training.estimate import estimate_seconds
 
     settings = settings_from(values)

@@ -83,14 +83,32 @@ def augment(
     flip_axes: spatial axes that may be flipped. spacing: mm per voxel, so that rotation is rigid; equal where None.
     Returns a changed image and mask of the same shapes.
     """
+    image, mask = augment_space(image, mask, generator, flip_axes=flip_axes, spacing=spacing, ranges=ranges)
+    return augment_intensity(image, generator, ranges=ranges), mask
+
+
+def augment_space(
+    image: Tensor,
+    mask: Tensor,
+    generator: Generator,
+    *,
+    flip_axes: Sequence[int],
+    spacing: Sequence[float] | None = None,
+    ranges: Ranges = Ranges(),
+) -> tuple[Tensor, Tensor]:
+    """The changes of `augment` that move image and mask together, alone."""
     image, mask = _flip(image, mask, flip_axes, generator)
-    image, mask = _deform(image, mask, spacing or [1.0] * (image.ndim - 2), ranges, generator)
+    return _deform(image, mask, spacing or [1.0] * (image.ndim - 2), ranges, generator)
+
+
+def augment_intensity(image: Tensor, generator: Generator, *, ranges: Ranges = Ranges()) -> Tensor:
+    """The changes of `augment` that leave the mask alone; differentiable in the image `(batch, channel, *spatial)`."""
     for change, operation in _intensity_operations(ranges, generator):
         chosen, numbers = _draw(len(image), change, generator)
         if len(chosen):
             image = image.clone()
             image[chosen] = operation(image[chosen], numbers.to(image))
-    return image, mask
+    return image
 
 
 def _uniform(shape: Sequence[int], low: float, high: float, generator: Generator) -> Tensor:

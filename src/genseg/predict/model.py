@@ -20,6 +20,7 @@ from genseg.data.load import LoadOptions, read_raw_case, to_case
 from genseg.data.preprocess import prepare
 from genseg.data.readers import ReadOptions
 from genseg.data.writers import write_mask
+from genseg.device import Machine, choose_machine
 from genseg.errors import DataError, Fault, FaultCode, RunError, SettingsError
 from genseg.evaluate.metrics import CaseScores, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
@@ -31,7 +32,6 @@ from genseg.progress import Progress, silent
 from genseg.segmenters.inference import predict_mask
 from genseg.segmenters.registry import build_segmenter
 from genseg.training.checkpoint import FORMAT, read_tensors
-from genseg.training.device import Machine, choose_machine
 from genseg.training.run_folder import RunFolder
 
 

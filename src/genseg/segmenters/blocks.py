@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+from genseg.layers import CONVOLUTION
+
 BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
 
@@ -32,23 +31,11 @@ class ConvNormAct(nn.Sequential):
         )
 
 
-def at_least_float32(values: Tensor) -> Tensor:
-    """Half precisions raised to float32; float32 and float64 stay as they are."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
 def resize(features: Tensor, spatial: torch.Size) -> Tensor:
     """Linear interpolation of `(batch, channel, *any)` to `(batch, channel, *spatial)`."""
     if features.shape[2:] == spatial:
         return features
     return functional.interpolate(features, size=spatial, mode=LINEAR_MODE[len(spatial)], align_corners=False)
-
-
-def crop(features: Tensor, spatial: Sequence[int]) -> Tensor:
-    """Undo padding at the ends: the first part, of size `spatial`, of `(batch, channel, *larger)`."""
-    for axis, size in enumerate(spatial, 2):
-        features = features.narrow(axis, 0, size)
-    return features
 
 
 class Decoder(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genseg.segmenters.blocks import at_least_float32
+from genseg.layers import at_least_float32
 
 # (kernel, stride, expansion, output channels, repeats) of each stage: EfficientNet paper, table 1.
 STAGES = [

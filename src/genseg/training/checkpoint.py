@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,7 +21,7 @@ from genseg.errors import RunError
 from genseg.files import TEMPORARY, atomic_write_bytes
 from genseg.training.state import TrainingState
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before it in case the newest is damaged."""
 
@@ -53,9 +54,10 @@ def save_checkpoint(folder: Path, state: TrainingState) -> None:
     """
     folder.mkdir(exist_ok=True)
     name = f"update-{state.update:07d}.safetensors"
-    entry: dict[str, str | int] = {
+    entry: dict[str, Any] = {
         "file": name,
         "update": state.update,
+        "counters": state.counters(),
         "sha256": write_tensors(folder / name, _flatten(state)),
     }
     kept = [entry, *(old for old in _read_manifest(folder) if int(old["update"]) < state.update)][:KEPT]
@@ -79,12 +81,12 @@ def load_checkpoint(folder: Path, state: TrainingState) -> list[str]:
             problems.append(str(error))
             continue
         _restore(state, tensors)
-        state.update = int(entry["update"])
+        state.restore_counters(entry["counters"])
         return problems
     raise RunError(f"{folder}: no usable checkpoint to resume from; start a new run. " + "; ".join(problems))
 
 
-def _read_manifest(folder: Path) -> list[dict[str, str | int]]:
+def _read_manifest(folder: Path) -> list[dict[str, Any]]:
     path = folder / "manifest.json"
     if not path.exists():
         return []
@@ -101,27 +103,29 @@ def _read_manifest(folder: Path) -> list[dict[str, str | int]]:
 
 
 def _flatten(state: TrainingState) -> dict[str, Tensor]:
-    tensors = {f"segmenter.{name}": tensor for name, tensor in state.segmenter.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in state.average.state_dict().items()}
-    for number, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in moments.items()}
+    tensors: dict[str, Tensor] = {}
+    for part, module in state.modules().items():
+        tensors |= {f"{part}.{name}": tensor for name, tensor in module.state_dict().items()}
+    for part, optimiser in state.optimisers().items():
+        for number, moments in optimiser.state_dict()["state"].items():
+            tensors |= {f"{part}.{number}.{name}": tensor for name, tensor in moments.items()}
     return tensors
 
 
 def _restore(state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    def part(name: str) -> dict[str, Tensor]:
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
 
     try:
-        state.segmenter.load_state_dict(part("segmenter."))
-        state.average.load_state_dict(part("average."))
+        for name, module in state.modules().items():
+            module.load_state_dict(part(name))
     except RuntimeError as error:
         raise RunError(f"the checkpoint belongs to another network than the plan's: {error}") from error
-    groups = state.optimiser.state_dict()["param_groups"]
-    moments = _moments(
-        part("optimiser."), [weight for group in state.optimiser.param_groups for weight in group["params"]]
-    )
-    state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    for name, optimiser in state.optimisers().items():
+        groups = optimiser.state_dict()["param_groups"]
+        moments = _moments(part(name), [weight for group in optimiser.param_groups for weight in group["params"]])
+        optimiser.load_state_dict({"state": moments, "param_groups": groups})
 
 
 def _moments(tensors: Mapping[str, Tensor], weights: Sequence[Tensor]) -> dict[int, dict[str, Tensor]]:

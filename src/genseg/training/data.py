@@ -16,9 +16,9 @@ from genseg.data.index import index_dataset
 from genseg.data.load import LoadOptions
 from genseg.data.readers import ReadOptions
 from genseg.data.split import Split, declared_split, labelled_subset, make_folds
+from genseg.device import Machine
 from genseg.errors import SettingsError
 from genseg.progress import Progress
-from genseg.training.device import Machine
 from genseg.training.planning import check_plan, make_plan
 
 
@@ -33,6 +33,11 @@ class TrainingData:
     def cases(self, names: tuple[str, ...]) -> Sequence[Case]:
         """The cases of these names; those that are not kept in memory are read on access."""
         return self.examination.cases.select(names)
+
+    def groups(self) -> list[str]:
+        """What must stay on one side of every split, for each training case: its patient and near-duplicates."""
+        groups = group_cases(self.examination.cases.entries, self.examination.duplicates)
+        return [groups[name] for name in self.split.train]
 
 
 def examine_for_training(data: Path, settings: Settings, progress: Progress) -> Examination:

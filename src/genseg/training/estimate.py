@@ -7,8 +7,8 @@ import time
 import torch
 
 from genseg.config import Plan
-from genseg.training.device import Machine
-from genseg.training.state import begin, make_update
+from genseg.device import Machine
+from genseg.segmenters.learner import begin, make_update
 
 MEASURED = 2
 """Updates that are timed, after one that warms up."""

@@ -6,18 +6,19 @@ import math
 import re
 from collections.abc import Sequence
 
-from genseg.config import IntensityRule, Plan, Settings
+from genseg.config import GenerationPlan, IntensityRule, Plan, Settings
 from genseg.data.labels import LabelMap
 from genseg.data.statistics import Statistics
+from genseg.device import Machine
 from genseg.errors import SettingsError
 from genseg.segmenters.registry import default_segmenter, segmenter_spec
-from genseg.training.device import Machine
 
 MULTIPLE = 16
 """Sizes of pictures are multiples of it: four halvings without remainder."""
 
 SIZE = {"cpu": 128, "cuda": 256}
-UPDATES = {2: {"cpu": 750, "cuda": 3000}, 3: {"cpu": 300, "cuda": 3000}}
+UPDATES = {2: {"cpu": 600, "cuda": 3000}, 3: {"cpu": 300, "cuda": 3000}}
+PRETRAINING = {2: {"cpu": 400, "cuda": 3000}, 3: {"cpu": 200, "cuda": 2000}}
 PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
 BATCH_PICTURES = 16
@@ -38,7 +39,7 @@ DECIDED_BY = {
     "updates": "updates",
     "batch_size": "batch_size",
     "learning_rate": "learning_rate",
-    "augmentation": "augmentation",
+    "arm": "arm",
     "flips": "flip_axes",
 }
 """Settings that decide a value of the plan, and which."""
@@ -65,8 +66,9 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         batch_size=settings.batch_size or _batch_size(patch_size, kind),
         updates=settings.updates or UPDATES[rank][kind],
         learning_rate=settings.learning_rate or spec.learning_rate,
-        augmentation=settings.augmentation,
+        augmentation="none" if settings.arm == "plain" else "strong",
         flip_axes=_flip_axes(settings, rank, labels.names),
+        generation=_generation(settings, rank, kind),
     )
 
 
@@ -135,6 +137,12 @@ def _intensity(statistics: Statistics) -> IntensityRule:
         if window.low < window.high:
             return IntensityRule(rule="window", low=window.low, high=window.high, mean=window.mean, std=window.std)
     return IntensityRule(rule="percentile" if statistics.rank == 2 else "z-score")
+
+
+def _generation(settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
+    if settings.arm == "plain" or settings.arm == "strong-augmentation":
+        return None
+    return GenerationPlan(arm=settings.arm, pretraining=settings.pretraining or PRETRAINING[rank][kind])
 
 
 def _flip_axes(settings: Settings, rank: int, names: Sequence[str]) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from genseg.config import Plan, Settings
 from genseg.data.prepared import prepare_all
+from genseg.device import Machine, choose_machine
 from genseg.progress import Progress
+from genseg.training.advance import Course
 from genseg.training.data import TrainingData, examine_for_training, gather
-from genseg.training.device import Machine, choose_machine
 from genseg.training.run_folder import RunFolder, new_run_folder
 from genseg.training.trainer import HeldOut, train
 
@@ -47,10 +48,11 @@ def _train(run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, 
     run.write_environment(machine)
     try:
         training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
-        segmenter = train(gathered.plan, seed, training, _held_out(gathered, run), run, machine, progress)
+        course = Course(gathered.plan, seed, training, gathered.groups(), machine)
+        state = train(course, _held_out(gathered, run), run, progress)
     finally:
         shutil.rmtree(run.cache, ignore_errors=True)
-    run.deliver(segmenter, gathered)
+    run.deliver(state, gathered)
 
 
 def _held_out(gathered: TrainingData, run: RunFolder) -> list[HeldOut]:

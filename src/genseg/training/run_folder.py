@@ -6,6 +6,7 @@
     environment.json                                                      versions and machine
     events.jsonl curves.png tensorboard/                                  every update and validation, and its picture
     checkpoints/                                                          to resume from
+    pairs/                                                                pictures of real and generated pairs
     model/segmenter.safetensors model/model.json                          the result, for prediction
     validation/report.html scores.json scores.csv                         how good it is on the held-out cases
 """
@@ -23,17 +24,16 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from torch import nn
-
 from genseg.config import Plan, Settings
 from genseg.data.case import Case
 from genseg.data.check import contact_sheet
 from genseg.data.split import Split
+from genseg.device import Machine
 from genseg.errors import RunError
 from genseg.files import atomic_write_bytes, printable
 from genseg.training.checkpoint import FORMAT, write_tensors
 from genseg.training.data import TrainingData
-from genseg.training.device import Machine
+from genseg.training.state import TrainingState
 
 PACKAGES = ("genseg", "torch", "monai", "numpy", "scipy", "scikit-image", "pillow", "nibabel", "pydicom", "tifffile")
 FROZEN = ("settings.yaml", "split.json", "labels.json", "cases.json", "cases.png", "plan.yaml")
@@ -62,6 +62,11 @@ class RunFolder:
     def cache(self) -> Path:
         """Folder of prepared cases that do not fit into memory; there only while the run trains."""
         return self.path / "cache"
+
+    @property
+    def pairs(self) -> Path:
+        """Folder of pictures of real and synthetic pairs."""
+        return self.path / "pairs"
 
     @property
     def weights(self) -> Path:
@@ -110,17 +115,19 @@ class RunFolder:
         """The split that the run began with."""
         return Split.from_json(self.read_json("split.json"))
 
-    def deliver(self, segmenter: nn.Module, gathered: TrainingData) -> None:
+    def deliver(self, state: TrainingState, gathered: TrainingData) -> None:
         """Write the trained weights and what is needed to use them; model.json last, for it marks a finished run."""
+        generation = state.generation
         examination = gathered.examination
         self.weights.parent.mkdir(exist_ok=True)
         described = {
             "format": FORMAT,
             "genseg": version("genseg"),
-            "sha256": write_tensors(self.weights, segmenter.state_dict()),
+            "sha256": write_tensors(self.weights, state.learner.average.module.state_dict()),
             "plan": gathered.plan.model_dump(mode="json"),
             "labels": examination.labels.to_json(),
             "reading": asdict(examination.options),
+            "generator_off": "" if generation is None else generation.off,
             "channel_files": any(len(files.images) > 1 for files in examination.cases.entries),
         }
         self.write_json("model/model.json", described)

@@ -1,72 +1,73 @@
-"""What training changes from update to update, and one update of it."""
+"""Everything that training changes, and that a checkpoint therefore holds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 
 from genseg.config import Plan
-from genseg.errors import TrainingError
-from genseg.segmenters.loss import segmentation_loss
-from genseg.segmenters.registry import build_segmenter
-from genseg.training.device import Machine
-from genseg.training.optimiser import learning_rate, make_optimiser, set_learning_rate
-from genseg.training.randomness import seed_for
+from genseg.device import Machine
+from genseg.joint.generation import Generation, begin_generation
+from genseg.segmenters.learner import Learner, begin
 
 
 @dataclass
 class TrainingState:
-    """Segmenter, its moving average (the one that is delivered), optimiser, and how many updates were made."""
+    """The segmenter in training, and the generator side where the plan has one."""
 
-    segmenter: nn.Module
-    average: AveragedModel
-    optimiser: torch.optim.AdamW
-    update: int = 0
+    learner: Learner
+    generation: Generation | None = None
 
+    @property
+    def update(self) -> int:
+        """How many updates were made in all: of the generator before the segmenter's first, and of the segmenter."""
+        return self.learner.update + (0 if self.generation is None else self.generation.pretrained)
 
-def begin(plan: Plan, seed: int, machine: Machine) -> TrainingState:
-    """A segmenter as it is before the first update; random weights depend on `seed` alone."""
-    torch.manual_seed(seed_for(seed, "weights", 0))
-    segmenter = build_segmenter(plan.segmenter, plan.rank, plan.channels, plan.classes)
-    segmenter = machine.place(segmenter, plan.rank)
-    average = AveragedModel(segmenter, multi_avg_fn=get_ema_multi_avg_fn(plan.average_decay), use_buffers=True)
-    return TrainingState(segmenter, average, make_optimiser(segmenter, plan))
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything that has weights, by name."""
+        found: dict[str, nn.Module] = {"segmenter": self.learner.segmenter, "average": self.learner.average}
+        if self.generation is not None:
+            found |= {name: getattr(self.generation, name) for name in ("translator", "discriminator", "knobs")}
+        return found
 
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimiser, by name."""
+        found: dict[str, torch.optim.Optimizer] = {"optimiser": self.learner.optimiser}
+        if self.generation is not None:
+            names = ("translator_optimiser", "discriminator_optimiser", "knob_optimiser")
+            found |= {name: getattr(self.generation, name) for name in names}
+        return found
 
-def make_update(
-    state: TrainingState, image: Tensor, mask: Tensor, plan: Plan, seed: int, machine: Machine
-) -> dict[str, float]:
-    """One optimiser update on one batch; returns loss, gradient norm and learning rate.
+    def counters(self) -> dict[str, Any]:
+        """All that is no tensor, as JSON values."""
+        counted: dict[str, Any] = {"updates": self.learner.update, "rate_factor": self.learner.rate_factor}
+        if self.generation is not None:
+            counted |= {f"generation_{name}": getattr(self.generation, name) for name in GENERATION_COUNTERS}
+        return counted
 
-    Raises TrainingError when the loss is not finite, or the batch is too small to be normalised over.
-    """
-    torch.manual_seed(seed_for(seed, "dropout", state.update))
-    rate = learning_rate(state.update, plan)
-    set_learning_rate(state.optimiser, rate)
-    state.segmenter.train()
-    loss = segmentation_loss(_forward(state, image, machine), mask)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.segmenter.parameters(), plan.clip_norm)
-    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-        raise TrainingError(
-            f"update {state.update + 1}: the loss is {loss.item()} (gradient norm {norm.item()}); "
-            "try a lower --learning-rate or --precision float32"
-        )
-    state.optimiser.step()
-    state.average.update_parameters(state.segmenter)
-    state.update += 1
-    return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
+    def restore_counters(self, counted: Mapping[str, Any]) -> None:
+        """Take over what `counters` gave."""
+        self.learner.update, self.learner.rate_factor = counted["updates"], counted["rate_factor"]
+        if self.generation is not None:
+            for name in GENERATION_COUNTERS:
+                setattr(self.generation, name, counted[f"generation_{name}"])
 
 
-def _forward(state: TrainingState, image: Tensor, machine: Machine) -> Tensor:
-    try:
-        with machine.autocast():
-            logits: Tensor = state.segmenter(image)
-    except ValueError as error:  # batch normalisation over a single value
-        cure = "try a larger --batch-size or --size"
-        raise TrainingError(f"update {state.update + 1}: the batch is too small ({error}); {cure}") from error
-    return logits
+GENERATION_COUNTERS = ("updates", "pretrained", "feedbacks", "l1", "off")
+
+
+def begin_training(plan: Plan, cases: int, seed: int, machine: Machine) -> TrainingState:
+    """The state before the first update; random weights depend on `seed` alone. cases: training cases."""
+    learner = begin(plan, seed, machine)
+    if plan.generation is None:
+        return TrainingState(learner)
+    return TrainingState(learner, begin_generation(plan, plan.generation, cases, seed, machine))
+
+
+def total_updates(plan: Plan) -> int:
+    """How many updates a run makes in all."""
+    return plan.updates + (0 if plan.generation is None else plan.generation.pretraining)

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from genseg.config import Plan
-from genseg.training.optimiser import learning_rate, make_optimiser, set_learning_rate
+from genseg.segmenters.optimiser import learning_rate, make_optimiser, set_learning_rate
 
 
 @pytest.mark.parametrize(

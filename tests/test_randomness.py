@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from genseg.training.randomness import generator_for, seed_for
+from genseg.randomness import generator_for, seed_for
 
 
 def test_seeds_differ_by_seed_purpose_and_position() -> None:

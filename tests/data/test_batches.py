@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from genseg.config import Plan
+from genseg.data.batches import Batches, cut_patch
 from genseg.data.case import IGNORE, Case
 from genseg.data.prepared import prepare_all
 from genseg.data.preprocess import Prepared
-from genseg.training.batches import Batches, cut_patch
-from genseg.training.device import Machine
-from genseg.training.randomness import generator_for
+from genseg.device import Machine
+from genseg.randomness import generator_for
 
 MakePlan = Callable[..., Plan]
 MakeCase = Callable[..., Prepared]

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from genseg.config import Plan
+from genseg.device import Machine
 from genseg.errors import TrainingError
-from genseg.training.device import Machine
-from genseg.training.state import TrainingState, begin, make_update
+from genseg.segmenters.learner import Learner, begin, make_update
 
 MakePlan = Callable[..., Plan]
 pytestmark = pytest.mark.usefixtures("_tiny_network")
@@ -22,7 +22,7 @@ def _batch(update: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return image, (image[:, 0] > 0).to(torch.uint8)
 
 
-def _weights(state: TrainingState) -> dict[str, torch.Tensor]:
+def _weights(state: Learner) -> dict[str, torch.Tensor]:
     return {name: weight.clone() for name, weight in state.segmenter.state_dict().items()}
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from genseg import device
+from genseg.device import choose_machine, layout, processor_name
 from genseg.errors import DeviceError
-from genseg.training import device
-from genseg.training.device import choose_machine, layout, processor_name
 
 
 @pytest.fixture

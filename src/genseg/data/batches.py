@@ -3,49 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from genseg.config import Plan
-from genseg.data.augment import augment
+from genseg.data.augment import augment, augment_space
 from genseg.data.preprocess import Prepared
-from genseg.training.device import Machine
-from genseg.training.randomness import generator_for
+from genseg.device import Machine
+from genseg.randomness import generator_for
 
 
 class Batches:
     """Training batches by update number; the same number gives the same batch, whatever came before.
 
     Every case is seen once before any is seen again. Cases are decoded and resized once, before; patches are cut and
-    changed on the way to the network.
+    changed on the way to the network: as the plan says, or, with `changes="space"`, moved but not recoloured.
+
+    purpose: keeps the draws of one use of the cases apart from those of another.
     """
 
-    def __init__(self, cases: Sequence[Prepared], plan: Plan, seed: int, machine: Machine) -> None:
+    def __init__(
+        self,
+        cases: Sequence[Prepared],
+        plan: Plan,
+        seed: int,
+        machine: Machine,
+        *,
+        batch_size: int | None = None,
+        purpose: str = "batch",
+        changes: Literal["plan", "space"] = "plan",
+    ) -> None:
         self._cases = list(cases)
         self._plan = plan
         self._seed = seed
         self._machine = machine
+        self._batch_size = batch_size or plan.batch_size
+        self._purpose = purpose
+        self._changes = changes
 
     def __getitem__(self, update: int) -> tuple[Tensor, Tensor]:
         """Images `(batch, channel, *patch)` float32 and masks `(batch, *patch)` uint8 on the machine's device."""
-        generator = generator_for(self._seed, "batch", update)
+        generator = generator_for(self._seed, self._purpose, update)
         pairs = [cut_patch(self._cases[index], self._plan, generator) for index in self.indices(update)]
         image = self._machine.send(torch.stack([image for image, _ in pairs]))
         mask = torch.stack([mask for _, mask in pairs]).to(self._machine.device)
-        if self._plan.augmentation == "none":
+        if self._plan.augmentation == "none" and self._changes == "plan":
             return image, mask
-        image, mask = augment(image, mask, generator, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing)
+        change = augment if self._changes == "plan" else augment_space
+        image, mask = change(image, mask, generator, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing)
         return self._machine.send(image), mask
 
     def indices(self, update: int) -> list[int]:
         """Numbers of the cases in the batch of an update."""
-        count, size = len(self._cases), self._plan.batch_size
+        count, size = len(self._cases), self._batch_size
         positions = range(update * size, (update + 1) * size)
         rounds = {position // count for position in positions}
         orders = {
-            number: torch.randperm(count, generator=generator_for(self._seed, "order", number)).tolist()
+            number: torch.randperm(count, generator=generator_for(self._seed, f"{self._purpose} order", number)).tolist()
             for number in rounds
         }
         return [orders[position // count][position % count] for position in positions]

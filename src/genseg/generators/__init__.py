@@ -1,0 +1,1 @@
+"""Mask-to-image generators, their styles, critics and losses; presets in `registry`."""

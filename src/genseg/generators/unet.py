@@ -1,0 +1,154 @@
+"""The mask-to-image generator: a U-Net of searchable cells, coloured by a style.
+
+Sources: Isola et al., pix2pix, CVPR 2017 (the shape, the skips); Perez et al., FiLM, AAAI 2018 (the style's way in);
+Wu and He, Group Normalization, ECCV 2018 (an image must not depend on the others of its batch).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from genseg.errors import RunError
+from genseg.generators.cells import STRIDE, MixedConvolution
+from genseg.layers import CONVOLUTION, GroupNorm, at_least_float32, crop
+
+SLOPE = 0.2
+GROUPS = 4
+
+
+class Modulation(nn.Module):
+    """Normalise, then scale and shift every channel by what the style says: FiLM, equation 2."""
+
+    def __init__(self, width: int, style_size: int) -> None:
+        super().__init__()
+        self.norm = GroupNorm(math.gcd(GROUPS, width), width, affine=False)
+        self.from_style = nn.Linear(style_size, 2 * width)
+
+    def forward(self, features: Tensor, style: Tensor) -> Tensor:
+        """`(batch, width, *spatial)` and `(batch, style_size)` to `(batch, width, *spatial)`."""
+        scale, shift = self.from_style(style).unflatten(1, (2, -1, *(1,) * (features.ndim - 2))).unbind(1)
+        modulated: Tensor = self.norm(features) * (1 + scale) + shift
+        return modulated
+
+
+class Halve(nn.Sequential):
+    """Encoder level: searchable cell, group normalisation, leaky ReLU.
+
+    The first level is not normalised, as in pix2pix: a mask of one class would have no variance to divide by.
+    """
+
+    def __init__(self, rank: int, inputs: int, outputs: int, *, first: bool) -> None:
+        norm = nn.Identity() if first else GroupNorm(math.gcd(GROUPS, outputs), outputs)
+        super().__init__(MixedConvolution(rank, inputs, outputs), norm, nn.LeakyReLU(SLOPE))
+
+
+class Double(nn.Module):
+    """Decoder level: searchable transposed cell, style modulation, leaky ReLU."""
+
+    def __init__(self, rank: int, inputs: int, outputs: int, style_size: int) -> None:
+        super().__init__()
+        self.cell = MixedConvolution(rank, inputs, outputs, transposed=True)
+        self.modulation = Modulation(outputs, style_size)
+
+    def forward(self, features: Tensor, style: Tensor) -> Tensor:
+        """`(batch, inputs, *spatial)` and `(batch, style_size)` to `(batch, outputs, *doubled)`."""
+        return functional.leaky_relu(self.modulation(self.cell(features), style), SLOPE)
+
+
+class MaskToImage(nn.Module):
+    """U-Net from a soft mask and a style to an image.
+
+    widths: channels of the encoder's levels, finest (half the size) first; each level halves the size. The decoder
+    mirrors them and ends at full size with half of `widths[0]`. bounded: True puts the image into [-1, 1] by tanh, for
+    eight-bit pictures; False leaves it free, for z-scored ones. The mask also goes straight into the last convolution,
+    which keeps the edges of objects where the mask has them.
+    """
+
+    def __init__(
+        self, rank: int, classes: int, channels: int, widths: Sequence[int], *, style_size: int, bounded: bool
+    ) -> None:
+        super().__init__()
+        self.rank, self.classes, self.channels = rank, classes, channels
+        self.widths, self.style_size, self.bounded = list(widths), style_size, bounded
+        self.encoder = nn.ModuleList(
+            Halve(rank, above, width, first=level == 0)
+            for level, (above, width) in enumerate(pairwise([classes, *widths]))
+        )
+        finest = max(widths[0] // 2, 1)
+        deeper = [widths[-1], *(2 * width for width in reversed(widths[:-1]))]
+        self.decoder = nn.ModuleList(
+            Double(rank, below, width, style_size)
+            for below, width in zip(deeper, [*reversed(widths[:-1]), finest], strict=True)
+        )
+        self.head = CONVOLUTION[rank](finest + classes, channels, 3, padding=1)
+
+    def forward(self, mask: Tensor, style: Tensor) -> Tensor:
+        """Soft mask `(batch, class, *spatial)` and style `(batch, style_size)` to `(batch, channel, *spatial)`.
+
+        Any spatial size. The image is float32 (float64 from float64) under autocast too.
+        """
+        padded = _pad_to_multiple(mask, STRIDE ** len(self.widths))
+        skips = [padded]
+        for halve in self.encoder:
+            skips.append(halve(skips[-1]))
+        deep = skips.pop()
+        for double in self.decoder:
+            deep = torch.cat([double(deep, style), skips.pop()], 1)
+        with torch.autocast(mask.device.type, enabled=False):
+            # Eight bits of mantissa would put steps into the image.
+            image = self.head(at_least_float32(deep))
+        return crop(image.tanh() if self.bounded else image, mask.shape[2:])
+
+    def cells(self) -> list[MixedConvolution]:
+        """All searchable cells, encoder first, in the order in which data meet them."""
+        return [module for module in self.modules() if isinstance(module, MixedConvolution)]
+
+    def architecture(self) -> list[nn.Parameter]:
+        """The logits of the cells; empty after `discretise`."""
+        return [cell.logits for cell in self.cells() if cell.logits is not None]
+
+    def weights(self) -> list[nn.Parameter]:
+        """All parameters that are not architecture."""
+        logits = {id(parameter) for parameter in self.architecture()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in logits]
+
+    def architecture_entropy(self) -> Tensor:
+        """Mean entropy of the cells, 1 = undecided, 0 = decided. A differentiable scalar."""
+        return torch.stack([cell.entropy() for cell in self.cells()]).mean()
+
+    def discretise(self) -> None:
+        """Keep the strongest candidate of every cell, in place. Optimisers must be made anew afterwards."""
+        for cell in self.cells():
+            cell.discretise()
+
+    def describe(self) -> dict[str, Any]:
+        """What `from_description` builds this generator from, as JSON values; the weights are in `state_dict`."""
+        names = ("rank", "classes", "channels", "widths", "style_size", "bounded")
+        return {name: getattr(self, name) for name in names} | {"kernels": [cell.kernels for cell in self.cells()]}
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> MaskToImage:
+        """A generator of random weights, built as the one that was described; raises RunError where it cannot be."""
+        try:
+            settings = dict(description)
+            kernels = settings.pop("kernels")
+            generator = cls(**settings)
+            for cell, kept in zip(generator.cells(), kernels, strict=True):
+                cell.keep(kept)
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise RunError(f"generator: cannot be built from its description {dict(description)}: {error}") from error
+        return generator
+
+
+def _pad_to_multiple(mask: Tensor, divisor: int) -> Tensor:
+    """Repeat the last pixels of `(batch, class, *spatial)` up to a multiple of `divisor` on every axis."""
+    missing = [-size % divisor for size in mask.shape[2:]]
+    padding = [side for extra in reversed(missing) for side in (0, extra)]
+    return functional.pad(mask, padding, mode="replicate") if any(missing) else mask

@@ -1,0 +1,85 @@
+"""What the joint loop trains beside the segmenter, and what it knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from genseg.config import GenerationPlan, Plan
+from genseg.device import Machine
+from genseg.generators.discriminator import PatchDiscriminator
+from genseg.generators.registry import STYLE_SIZE, build_generator
+from genseg.generators.style import StyleDistribution, StyleEncoder
+from genseg.joint.knobs import Knobs
+from genseg.joint.stages import Translator
+from genseg.joint.steps import Tensors
+from genseg.masks.ranges import UPRIGHT, MaskRanges
+from genseg.randomness import seed_for
+
+BETAS = (0.5, 0.999)
+"""Source: Radford et al., DCGAN, ICLR 2016."""
+
+
+@dataclass
+class Generation:
+    """Generator, style encoder, discriminator, knobs, and their optimisers.
+
+    updates: of stage I. pretrained: those of them before the segmenter's first. feedbacks: of stage III. l1: how
+    far the latest generated images were from the real ones. off: why the
+    generator was switched off; empty while it is on.
+    """
+
+    translator: Translator
+    discriminator: PatchDiscriminator
+    knobs: Knobs
+    translator_optimiser: torch.optim.AdamW
+    discriminator_optimiser: torch.optim.AdamW
+    knob_optimiser: torch.optim.AdamW
+    updates: int = 0
+    pretrained: int = 0
+    feedbacks: int = 0
+    l1: float = 0.0
+    off: str = ""
+
+    def architecture(self) -> Tensors:
+        """The generator's architecture logits by name."""
+        logits = self.translator.generator.architecture()
+        return {f"architecture.{number}": one for number, one in enumerate(logits)}
+
+    def variables(self) -> Tensors:
+        """Everything that feedback steers by its optimiser, by name."""
+        return {**self.architecture(), **dict(self.knobs.named_parameters())}
+
+    def weights(self) -> Tensors:
+        """What stage I trains, by the names it has in the translator."""
+        logits = {id(one) for one in self.architecture().values()}
+        return {name: one for name, one in self.translator.named_parameters() if id(one) not in logits}
+
+
+def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: int, machine: Machine) -> Generation:
+    """Generation as it is before the first update; random weights depend on `seed` alone. cases: training cases."""
+    torch.manual_seed(seed_for(seed, "generation", 0))
+    bounded = plan.intensity.rule in ("eight-bit", "percentile")
+    generator = build_generator(generation.generator, plan.rank, plan.classes, plan.channels, bounded)
+    translator = Translator(generator, StyleEncoder(plan.rank, plan.channels, STYLE_SIZE))
+    discriminator = PatchDiscriminator(plan.rank, plan.classes, plan.channels)
+    upright = plan.rank == 2 and not plan.flip_axes
+    knobs = Knobs(MaskRanges(plan.rank, UPRIGHT if upright else None), StyleDistribution(cases, STYLE_SIZE), cases)
+    for module in (translator, discriminator, knobs):
+        machine.place(module, plan.rank)
+    logits = {id(one) for one in generator.architecture()}
+    weights = [one for one in translator.parameters() if id(one) not in logits]
+    return Generation(
+        translator,
+        discriminator,
+        knobs,
+        _adamw(weights, generation.learning_rate),
+        _adamw(list(discriminator.parameters()), generation.learning_rate),
+        _adamw([*generator.architecture(), *knobs.parameters()], generation.knob_rate),
+    )
+
+
+def _adamw(weights: list[Tensor] | list[torch.nn.Parameter], rate: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(weights, lr=rate, betas=BETAS, weight_decay=0.0, fused=True)

@@ -1,0 +1,172 @@
+"""The three stages, one update of each.
+
+Source: Zhang et al., Nature Communications 2025, doi 10.1038/s41467-025-61754-6: stage I trains the generator's weights
+W, stage II the segmenter's weights S on real and synthetic pairs, stage III whatever the generator's weights and the
+pairs were made with, by the segmenter's error on held-out pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import functional_call
+
+from genseg.config import GenerationPlan, Plan
+from genseg.device import Machine
+from genseg.errors import GeneratorError
+from genseg.generators.discriminator import PatchDiscriminator
+from genseg.generators.losses import discriminator_loss, translation_loss
+from genseg.generators.style import StyleEncoder, sample_style, style_divergence
+from genseg.generators.unet import MaskToImage
+from genseg.joint.hypergradient import Unrolled
+from genseg.joint.steps import Tensors, record_step
+from genseg.joint.synthesis import Pairs
+from genseg.segmenters.learner import Learner
+from genseg.segmenters.loss import one_hot, segmentation_loss
+
+
+class Translator(nn.Module):
+    """What stage I trains: the generator, and the encoder that tells it the style of a real image."""
+
+    def __init__(self, generator: MaskToImage, encoder: StyleEncoder) -> None:
+        super().__init__()
+        self.generator = generator
+        self.encoder = encoder
+
+    def forward(self, mask: Tensor, image: Tensor, draws: Generator) -> tuple[Tensor, Tensor]:
+        """The image of `mask` in the style of `image`, and the cost of that style, a scalar."""
+        mean, log_variance = self.encoder(image)
+        generated = self.generator(mask, sample_style(mean, log_variance, draws))
+        return generated, style_divergence(mean, log_variance)
+
+
+@dataclass(frozen=True)
+class StageOne:
+    """Stage I on one batch of real pairs, as a function of the translator's weights.
+
+    image: `(batch, channel, *spatial)`. mask: `(batch, class, *spatial)`, 0 in all classes where nothing is known:
+    there the real image takes the place of the generated one, and nothing is asked of the generator. seed: of the
+    styles drawn.
+    """
+
+    translator: Translator
+    discriminator: PatchDiscriminator
+    image: Tensor
+    mask: Tensor
+    plan: GenerationPlan
+    seed: int
+
+    def generate(self, weights: Tensors | None = None) -> tuple[Tensor, Tensor]:
+        """Generated images, and the cost of their styles."""
+        draws = torch.Generator().manual_seed(self.seed)
+        called = (self.mask, self.image, draws)
+        generated, divergence = (
+            self.translator(*called) if weights is None else functional_call(self.translator, weights, called)
+        )
+        known = self.mask.sum(1, keepdim=True)
+        return generated * known + self.image * (1 - known), divergence
+
+    def loss(self, weights: Tensors | None = None, critic: Tensors | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The translator's loss and its parts; critic: weights of the discriminator, its present ones where None."""
+        generated, divergence = self.generate(weights)
+        logits = functional_call(self.discriminator, critic or {}, (self.mask, generated))
+        return translation_loss(self.plan.adversarial, logits, generated, self.image, divergence)
+
+
+def train_translator(
+    stage: StageOne, optimiser: torch.optim.AdamW, machine: Machine, architecture: Tensors | None
+) -> tuple[dict[str, float], Unrolled | None]:
+    """One update of W. With `architecture`, logits by name, the step is recorded to be differentiated in them.
+
+    Raises GeneratorError when the loss is not finite.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    with machine.autocast():
+        loss, parts = stage.loss()
+    loss.backward()
+    measured = {name: part.item() for name, part in parts.items()}
+    if not bool(torch.isfinite(loss)):
+        raise GeneratorError(f"the generator's loss is {loss.item()} ({measured})")
+    unrolled = None
+    if architecture is not None:
+        critic = {name: weight.detach().clone() for name, weight in stage.discriminator.named_parameters()}
+        step = record_step(stage.translator, optimiser, stage.plan.clip_norm)
+        unrolled = Unrolled(step, lambda weights: stage.loss(weights, critic)[0], architecture)
+    nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], stage.plan.clip_norm)
+    optimiser.step()
+    return measured, unrolled
+
+
+def train_discriminator(stage: StageOne, optimiser: torch.optim.AdamW, machine: Machine) -> dict[str, float]:
+    """One update of the discriminator on the batch's real images and on generated ones, which it does not change."""
+    optimiser.zero_grad(set_to_none=True)
+    with torch.no_grad(), machine.autocast():
+        generated, _ = stage.generate()
+    with machine.autocast():
+        real_logits = stage.discriminator(stage.mask, stage.image)
+        fake_logits = stage.discriminator(stage.mask, generated)
+        loss = discriminator_loss(stage.plan.adversarial, real_logits, fake_logits)
+    loss.backward()
+    optimiser.step()
+    judged = {"real_logit": real_logits.mean().item(), "fake_logit": fake_logits.mean().item()}
+    return {"discriminator": loss.item(), **judged}
+
+
+def synthetic_loss(
+    segmenter: nn.Module, seed: int, weights: Tensors, image: Tensor, mask: Tensor, weight: Tensor, gamma: Tensor
+) -> Tensor:
+    """Stage II's loss on synthetic pairs, gamma included, as a function of everything that it depends on.
+
+    The pairs are normalised by their own statistics and leave none behind: the running statistics, which prediction
+    uses, are those of real images. seed: of the dropout.
+    """
+    torch.manual_seed(seed)
+    buffers = {name: buffer.clone() for name, buffer in segmenter.named_buffers()}
+    logits = functional_call(segmenter, {**weights, **buffers}, (image,))
+    return gamma * segmentation_loss(logits, mask, weight)
+
+
+def more_loss(learner: Learner, pairs: Pairs, seed: int, machine: Machine) -> Callable[[], Tensor]:
+    """What synthetic pairs add to the loss of an update of the segmenter; it has no gradient beyond the segmenter."""
+
+    def loss() -> Tensor:
+        given = {name: tensor.detach() for name, tensor in pairs.made().items()}
+        with machine.autocast():
+            return synthetic_loss(learner.segmenter, seed, dict(learner.segmenter.named_parameters()), **given)
+
+    return loss
+
+
+def record_segmenter(learner: Learner, pairs: Pairs, seed: int, plan: Plan) -> Unrolled:
+    """Record the step that the segmenter is about to take, to be differentiated in what the pairs consist of."""
+    leaves = pairs.leaves()
+    step = record_step(learner.segmenter, learner.optimiser, plan.clip_norm)
+    training = learner.segmenter
+
+    def loss(weights: Tensors) -> Tensor:
+        training.train()
+        return synthetic_loss(training, seed, weights, **leaves)
+
+    return Unrolled(step, loss, leaves)
+
+
+def held_out_gradient(learner: Learner, image: Tensor, mask: Tensor, machine: Machine) -> tuple[Tensors, float]:
+    """Gradient and value of the error on held-out pairs at the segmenter's present weights.
+
+    The segmenter works as in prediction: running statistics, no dropout.
+    """
+    learner.segmenter.eval()
+    weights = {name: weight for name, weight in learner.segmenter.named_parameters() if weight.requires_grad}
+    with machine.autocast():
+        loss = segmentation_loss(learner.segmenter(image), mask)
+    gradient = torch.autograd.grad(loss, list(weights.values()))
+    learner.segmenter.train()
+    return dict(zip(weights, gradient, strict=True)), loss.item()
+
+
+def real_pairs(image: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """Masks `(batch, *spatial)` as `(batch, class, *spatial)` in the type of the images; 0 in all where `IGNORE`."""
+    return one_hot(mask, image.new_empty(0, classes))

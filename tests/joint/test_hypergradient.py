@@ -1,0 +1,150 @@
+"""The gradient that must be alive: against finite differences of the held-out error through the steps really taken,
+and against an independent computation that keeps the graph of the unrolled steps.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+from unittest.mock import patch
+
+import pytest
+import torch
+from joint_problem import Problem, make_problem, perturb, unrolled_by_autograd
+from torch import Tensor
+from torch.func import functional_call
+
+from genseg.device import choose_machine
+from genseg.joint.hypergradient import Hypergradient, Method, mixed_product
+from genseg.joint.stages import held_out_gradient
+from genseg.segmenters.loss import segmentation_loss
+from genseg.segmenters.registry import SEGMENTERS, build_segmenter
+
+STEP = 1e-5
+Where = Literal["everywhere", "stage I", "pairs"]
+
+
+def _found(problem: Problem, method: Method = "exact") -> Hypergradient:
+    """The hypergradient of the next update, on copies, so that the problem stays as it is."""
+    learner, generation = copy.deepcopy((problem.learner, problem.generation))
+    loop = problem.loop_by(method)
+    _, unrolled = loop.unroll(learner, generation, record=True)
+    assert unrolled is not None
+    return loop.feedback(learner, generation, unrolled, problem.learner.update)[0]
+
+
+def _held_out_error(problem: Problem, name: str, direction: Tensor, where: Where) -> float:
+    """The error on held-out cases after stages I and II, with one variable moved in both, or in one of them."""
+    learner, generation = copy.deepcopy((problem.learner, problem.generation))
+    variable, loop = generation.variables()[name], problem.loop
+    make_pairs = loop._pairs
+
+    def pairs(*given: Any) -> Any:
+        perturb(variable, direction, {"everywhere": 0, "stage I": -1, "pairs": 1}[where])
+        return make_pairs(*given)
+
+    perturb(variable, direction, 0 if where == "pairs" else 1)
+    update = learner.update
+    with patch.object(loop, "_pairs", pairs):
+        loop.unroll(learner, generation, record=False)
+    return held_out_gradient(learner, *loop.held_out(update), choose_machine("cpu", "float32"))[1]
+
+
+def _slopes(problem: Problem, name: str, where: Where = "everywhere") -> Tensor:
+    """Finite differences of `_held_out_error` in every element of a variable."""
+    variable = problem.generation.variables()[name]
+    slopes = torch.zeros_like(variable)
+    for place in range(variable.numel()):
+        direction = torch.zeros_like(variable)
+        direction.view(-1)[place] = STEP
+        above, below = (_held_out_error(problem, name, sign * direction, where) for sign in (1, -1))
+        slopes.view(-1)[place] = (above - below) / (2 * STEP)
+    return slopes
+
+
+def _assert_agreement(found: Tensor | None, expected: Tensor, name: str) -> None:
+    assert found is not None, name
+    assert expected.any(), name
+    assert torch.cosine_similarity(found.flatten(), expected.flatten(), 0) >= 0.999, name
+    assert (found - expected).norm() <= 1e-3 * expected.norm(), name
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_the_total_agrees_with_finite_differences(rank: int, optimiser: str) -> None:
+    problem = make_problem(rank, optimiser)
+    found = _found(problem)
+    for name in problem.generation.variables():
+        _assert_agreement(found.total(name), _slopes(problem, name), name)
+
+
+@pytest.mark.parametrize("where", ["stage I", "pairs"])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_each_term_agrees_with_finite_differences_of_its_path(rank: int, where: Where) -> None:
+    problem = make_problem(rank)
+    found = _found(problem)
+    terms = {"stage I": found.indirect, "pairs": found.direct}[where]
+    for name in problem.generation.architecture():
+        _assert_agreement(terms[name], _slopes(problem, name, where), name)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+@pytest.mark.parametrize("rank", [2, 3])
+def test_it_agrees_with_automatic_differentiation_of_the_unrolled_steps(rank: int, optimiser: str) -> None:
+    problem = make_problem(rank, optimiser)
+    found, expected = _found(problem), unrolled_by_autograd(problem)
+    assert expected.keys() == problem.generation.variables().keys()
+    for name, gradient in expected.items():
+        total = found.total(name)
+        assert total is not None
+        assert torch.allclose(total, gradient, rtol=1e-6, atol=1e-12), name
+
+
+def test_the_methods_agree() -> None:
+    problem = make_problem()
+    exact, twice, cheap = (_found(problem, method) for method in ("exact", "double-backward", "central-difference"))
+    for name in problem.generation.variables():
+        one, other, third = (found.total(name) for found in (exact, twice, cheap))
+        assert one is not None
+        assert other is not None
+        assert third is not None
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-13)
+        assert torch.cosine_similarity(one.flatten(), third.flatten(), 0) >= 0.99, name
+    assert exact.weights.keys() == twice.weights.keys()
+
+
+def test_without_stage_one_there_is_no_indirect_term() -> None:
+    problem = make_problem(every=2)
+    assert problem.learner.update % 2 == 1
+    found = _found(problem)
+    assert found.indirect == {}
+    name = "architecture.0"
+    _assert_agreement(found.total(name), _slopes(problem, name), name)
+
+
+SHAPES = {2: (2, 3, 32, 32), 3: (2, 1, 32, 32, 32)}
+
+
+@pytest.mark.parametrize(
+    ("name", "rank"), [(name, rank) for name, spec in SEGMENTERS.items() for rank in spec.ranks if rank == 2]
+)
+def test_every_segmenter_can_be_differentiated_through(name: str, rank: int) -> None:
+    torch.manual_seed(0)
+    shape = SHAPES[rank]
+    segmenter = build_segmenter(name, rank, shape[1], 2).double().train()
+    image = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    mask = torch.rand(shape[0], *shape[2:]) > 0.7
+    weights = {name: weight.detach() for name, weight in segmenter.named_parameters()}
+    direction = {name: 1e-3 * torch.randn_like(weight) for name, weight in weights.items()}
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        torch.manual_seed(1)
+        buffers = {name: buffer.clone() for name, buffer in segmenter.named_buffers()}
+        return segmentation_loss(functional_call(segmenter, {**weights, **buffers}, (image,)), mask)
+
+    (exact,) = mixed_product(loss, weights, direction, [image], "exact")
+    (twice,) = mixed_product(loss, weights, direction, [image], "double-backward")
+    assert exact is not None
+    assert twice is not None
+    assert exact.any()
+    torch.testing.assert_close(exact, twice, rtol=1e-6, atol=1e-9 * exact.abs().max().item())

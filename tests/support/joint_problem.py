@@ -1,0 +1,206 @@
+"""A problem small enough for finite differences: a segmenter with every kind of trap, a generator, a few cases."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from genseg.config import GenerationPlan, IntensityRule, Plan
+from genseg.data.preprocess import Geometry, Prepared
+from genseg.device import choose_machine
+from genseg.generators import registry
+from genseg.joint.generation import Generation, begin_generation
+from genseg.joint.loop import JointLoop
+from genseg.joint.stages import synthetic_loss
+from genseg.randomness import seed_for
+from genseg.segmenters import learner as learner_module
+from genseg.segmenters.learner import Learner, begin
+from genseg.segmenters.loss import segmentation_loss
+from genseg.segmenters.optimiser import learning_rate, set_learning_rate
+
+CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
+NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
+
+
+def tiny_segmenter(rank: int, channels: int, classes: int) -> nn.Module:
+    """Batch normalisation and dropout, and smooth, so that differences converge.
+
+    No bias where normalisation takes it away again: its gradient would be rounding noise, which Adam blows up.
+    """
+    return nn.Sequential(
+        CONVOLUTION[rank](channels, 4, 3, padding=1, bias=False),
+        NORM[rank](4),
+        nn.Tanh(),
+        DROPOUT[rank](0.3),
+        CONVOLUTION[rank](4, 4, 3, padding=1, bias=False),
+        NORM[rank](4),
+        nn.Softplus(),
+        CONVOLUTION[rank](4, classes, 1),
+    )
+
+
+@dataclass
+class Problem:
+    """A loop, and the two things that it trains."""
+
+    loop: JointLoop
+    learner: Learner
+    generation: Generation
+    plan: Plan
+    cases: list[Prepared]
+
+    def loop_by(self, method: str) -> JointLoop:
+        """The loop, with another way to compute hypergradients."""
+        settings = GenerationPlan(**{**dict(self.plan.generation or {}), "method": method})
+        groups = [case.name for case in self.cases]
+        return JointLoop(self.cases, groups, self.plan, settings, 0, choose_machine("cpu", "float32"))
+
+
+SIZE = {2: 16, 3: 8}
+
+
+def blob_cases(rank: int, count: int = 4) -> list[Prepared]:
+    """Bright blobs of various sizes on noise, one channel, float64."""
+    size = SIZE[rank]
+    cases = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        axes = np.meshgrid(*[np.arange(size) - size / 2 - random.uniform(-0.1, 0.1) * size for _ in range(rank)])
+        distance = np.sqrt(sum(axis**2 for axis in axes))
+        mask = (distance < random.uniform(0.2, 0.3) * size).astype(np.uint8)
+        image = (0.6 * mask - 0.3 + 0.1 * random.normal(size=mask.shape))[None]
+        geometry = Geometry(None, mask.shape, mask.shape)
+        cases.append(Prepared(f"case{number}", image, mask, geometry, np.flatnonzero(mask)))
+    return cases
+
+
+WARM_UP = 3
+"""Updates before a problem is looked at: Adam's very first step depends on the gradient's signs alone."""
+
+
+def make_problem(
+    rank: int = 2, optimiser: str = "adamw", cases: list[Prepared] | None = None, **changes: Any
+) -> Problem:
+    """In float64, after stage I's pretraining and a few updates. changes: of the generation plan."""
+    settings = GenerationPlan(**{"pretraining": 3, "batch_size": 3, "folds": 2, "turn": 8, "every": 1, **changes})
+    plan = Plan(
+        rank=2 if rank == 2 else 3,
+        channels=1,
+        class_names=("background", "blob"),
+        intensity=IntensityRule(rule="z-score" if rank == 3 else "eight-bit"),
+        spacing=(1.0, 1.0, 1.0) if rank == 3 else None,
+        patch_size=(SIZE[rank],) * rank,
+        segmenter="tiny",
+        batch_size=4,
+        updates=12,
+        learning_rate=1e-2,
+        augmentation="strong",
+        flip_axes=(0,),
+        generation=settings,
+    )
+    cases = cases or blob_cases(rank)
+    machine = choose_machine("cpu", "float32")
+    with tiny_networks():
+        loop = JointLoop(cases, [case.name for case in cases], plan, settings, 0, machine)
+        learner, generation = begin(plan, 0, machine), begin_generation(plan, settings, len(cases), 0, machine)
+    for module in (learner.segmenter, learner.average, generation.translator, generation.discriminator):
+        module.double()
+    generation.knobs.double()
+    if optimiser == "sgd":
+        learner.optimiser = torch.optim.SGD(learner.segmenter.parameters(), lr=0.05)  # type: ignore[assignment]
+    for _ in range(settings.pretraining):
+        loop.pretrain(generation)
+    for _ in range(WARM_UP):
+        loop.unroll(learner, generation, record=False)
+    return Problem(loop, learner, generation, plan, cases)
+
+
+@contextmanager
+def tiny_networks() -> Iterator[None]:
+    """Make every segmenter `tiny_segmenter`, and the small generator one of a few hundred weights."""
+    spec = registry.GeneratorSpec("small", "tiny", {2: (3, 4), 3: (2, 3)})
+    with (
+        patch.dict(registry.GENERATORS, {"small": spec}),
+        patch.object(learner_module, "build_segmenter", lambda _, *shape: tiny_segmenter(*shape)),
+    ):
+        yield
+
+
+def perturb(variable: Tensor, direction: Tensor, size: float) -> None:
+    """Move a variable in place."""
+    with torch.no_grad():
+        variable += size * direction
+
+
+def unrolled_by_autograd(problem: Problem) -> dict[str, Tensor]:
+    """The gradient of the held-out error in every variable, by plain automatic differentiation.
+
+    Nothing of `hypergradient` or `steps` is used: both steps are written out and their graph is kept.
+    """
+    loop, plan = problem.loop, problem.plan
+    learner, generation = copy.deepcopy((problem.learner, problem.generation))
+    update, cases = learner.update, loop._training(learner.update)
+    stage = loop._stage(generation, cases, f"turn {loop._folds.turn(update)}")
+    gradient = _gradient(stage.loss()[0], generation.weights())
+    moved = _stepped(generation.weights(), gradient, generation.translator_optimiser, loop._settings.clip_norm)
+
+    generator = generation.translator.generator
+    prefix = "generator."
+    weights = {name.removeprefix(prefix): one for name, one in moved.items() if name.startswith(prefix)}
+
+    def moved_generator(mask: Tensor, style: Tensor) -> Tensor:
+        return functional_call(generator, weights, (mask, style))
+
+    with patch.object(generation, "translator", SimpleNamespace(generator=moved_generator)):
+        pairs = loop._pairs(generation, cases, update)
+    segmenter = learner.segmenter.train()
+    seed = seed_for(0, "synthetic dropout", update)
+    parameters = dict(segmenter.named_parameters())
+    torch.manual_seed(seed_for(0, "dropout", update))
+    image, mask = loop._real(cases, update)
+    real = segmentation_loss(segmenter(image), mask)
+    loss = real + synthetic_loss(segmenter, seed, parameters, **pairs.made())
+    set_learning_rate(learner.optimiser, learning_rate(update, plan))
+    after = _stepped(parameters, _gradient(loss, parameters), learner.optimiser, plan.clip_norm)
+    image, mask = loop.held_out(update)
+    error = segmentation_loss(functional_call(segmenter.eval(), after, (image,)), mask)
+    return _gradient(error, generation.variables(), create_graph=False)
+
+
+def _gradient(loss: Tensor, weights: dict[str, Tensor], create_graph: bool = True) -> dict[str, Tensor]:
+    gradient = torch.autograd.grad(loss, list(weights.values()), create_graph=create_graph)
+    return dict(zip(weights, gradient, strict=True))
+
+
+def _stepped(
+    weights: dict[str, Tensor], gradient: dict[str, Tensor], optimiser: torch.optim.Optimizer, largest: float
+) -> dict[str, Tensor]:
+    """SGD's or AdamW's step after clipping, as the papers have it, in operations that keep the graph."""
+    length = torch.cat([one.flatten() for one in gradient.values()]).norm()
+    factor = torch.clamp(largest / (length + 1e-6), max=1)
+    after = {}
+    for group in optimiser.param_groups:
+        for name, weight in weights.items():
+            if not any(weight is one for one in group["params"]):
+                continue
+            g, state, rate = factor * gradient[name], optimiser.state[weight], group["lr"]
+            if isinstance(optimiser, torch.optim.SGD):
+                after[name] = weight - rate * g
+                continue
+            (b1, b2), count = group["betas"], state["step"].item() + 1
+            m = (b1 * state["exp_avg"] + (1 - b1) * g) / (1 - b1**count)
+            v = (b2 * state["exp_avg_sq"] + (1 - b2) * g**2) / (1 - b2**count)
+            spread = v.clamp(min=1e-30) ** 0.5 + group["eps"]  # the root of 0 has no derivative
+            after[name] = weight - rate * group["weight_decay"] * weight - rate * m / spread
+    return after
