@@ -171,7 +171,7 @@ class GenerationPlan(_Checked):
     )
     knob_rate: float = Field(0.02, gt=0, lt=1, description="stage III: Adam's rate for architecture and knobs")
     radius: float = Field(
-        1e-3, ge=0, lt=1, description="stage III: how far the generator's weights may be moved, as a share of their length"
+        1e-3, ge=0, lt=1, description="stage III: how far the generator's weights are moved, as a share of their length"
     )
 
 

@@ -31,6 +31,7 @@ def test_a_style_tells_light_but_not_place(rank: int) -> None:
     here[(..., *(slice(16, 20),) * rank)] = 1
     there[(..., *(slice(24, 28),) * rank)] = 1
     torch.testing.assert_close(encoder(here), encoder(there))
+    assert (encoder(here)[0] - encoder(0 * here)[0]).abs().max() > 1e-6
     assert (encoder(here)[0] - encoder(here + 0.5)[0]).abs().max() > 1e-3
 
 

@@ -62,7 +62,9 @@ class Batches:
         positions = range(update * size, (update + 1) * size)
         rounds = {position // count for position in positions}
         orders = {
-            number: torch.randperm(count, generator=generator_for(self._seed, f"{self._purpose} order", number)).tolist()
+            number: torch.randperm(
+                count, generator=generator_for(self._seed, f"{self._purpose} order", number)
+            ).tolist()
             for number in rounds
         }
         return [orders[position // count][position % count] for position in positions]

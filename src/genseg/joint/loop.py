@@ -103,7 +103,10 @@ class JointLoop:
     def unroll(
         self, learner: Learner, generation: Generation, *, record: bool
     ) -> tuple[Measured, UnrolledStages | None]:
-        """Stage I where it is due, and stage II; with `record`, what is needed to differentiate through both."""
+        """Stage I where it is due, and stage II; with `record`, what is needed to differentiate through both.
+
+        Raises CutLinkError where the first recorded pairs have no way back to the generator.
+        """
         update, cases = learner.update, self._training(learner.update)
         measured: Measured = {}
         first: Unrolled | None = None
@@ -116,6 +119,8 @@ class JointLoop:
             self._judge(generation)
         with torch.set_grad_enabled(record):
             pairs = self._pairs(generation, cases, update)
+        if record and generation.feedbacks == 0:
+            guards.check_pairs(pairs, generation.translator.generator)
         seed = seed_for(self._seed, "synthetic dropout", update)
         second: list[Unrolled] = []
         measured |= make_update(
@@ -185,7 +190,6 @@ class JointLoop:
         """Steer the generator, and all that pairs are made with, by the error on the cases held out now."""
         is_first = generation.feedbacks == 0
         if is_first:
-            guards.check_pairs(unrolled.pairs, generation.translator.generator)
             guards.check_variables(generation.variables(), generation.knob_optimiser)
         found, error = self.feedback(learner, generation, unrolled, update)
         if is_first:

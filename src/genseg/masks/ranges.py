@@ -32,12 +32,12 @@ REACHES: dict[int, dict[str, Reach]] = {
     },
     3: {
         "rotation": Reach(math.pi / 8, math.pi / 2),
-        "scale": Reach(0.15, 0.6),
+        "scale": Reach(0.1, 0.6),
         "shear": Reach(0.1, 0.5),
         "translation": Reach(0.1, 0.3),
-        "elastic": Reach(0.06, 0.15),
-        "growth": Reach(0.15, 0.6),
-        "contour": Reach(0.1, 0.5),
+        "elastic": Reach(0.04, 0.15),
+        "growth": Reach(0.1, 0.6),
+        "contour": Reach(0.08, 0.5),
     },
 }
 """By spatial rank. The limit of `elastic` keeps the deformation free of folds; see `spatial`."""

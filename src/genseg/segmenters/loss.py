@@ -5,8 +5,8 @@ taken image by image, as it is in the scores, so that an image with a small obje
 object.
 
 Empty classes: each Dice is smoothed by one pixel, `(2 overlap + 1) / (sizes + 1)`. A class that an image does not hold
-is perfect where it is not predicted either, and costs up to 1 where it is; a class that is predicted nowhere in an image
-that holds it costs nearly 1.
+is perfect where it is not predicted either, and costs up to 1 where it is; a class that is predicted nowhere in an
+image that holds it costs nearly 1.
 """
 
 from __future__ import annotations
@@ -51,6 +51,6 @@ def soft_dice_losses(probabilities: Tensor, truth: Tensor) -> Tensor:
 
 
 def one_hot(mask: Tensor, like: Tensor) -> Tensor:
-    """Class indices `(batch, *spatial)` as `(batch, class, *spatial)` in the type of `like`; 0 in all where `IGNORE`."""
+    """Class indices `(batch, *spatial)` as `(batch, class, *spatial)`, typed as `like`; 0 in all where `IGNORE`."""
     classes = torch.arange(like.shape[1], device=mask.device).view(-1, *[1] * (mask.ndim - 1))
     return (mask.unsqueeze(1) == classes).to(like)

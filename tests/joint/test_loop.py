@@ -1,0 +1,229 @@
+"""The loop: what it moves, what it never sees, and how a cut link stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from joint_problem import Problem, blob_cases, make_problem
+from torch import Tensor, nn
+
+from genseg.errors import CutLinkError, GeneratorError
+from genseg.joint import guards
+from genseg.joint import loop as loop_module
+from genseg.joint.loop import JointLoop
+from genseg.joint.synthesis import Pairs
+
+POISON = 1e3
+"""A value that no image has."""
+
+
+@pytest.fixture(autouse=True)
+def _no_judgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator of three updates is of no use yet."""
+    monkeypatch.setattr(guards, "check_health", lambda *_: None)
+
+
+def _values(problem: Problem) -> dict[str, Tensor]:
+    return {name: one.detach().clone() for name, one in problem.generation.variables().items()}
+
+
+def test_feedback_moves_every_variable_and_the_generator() -> None:
+    problem = make_problem()
+    before = _values(problem)
+    weights = {name: one.detach().clone() for name, one in problem.generation.weights().items()}
+    with patch.object(loop_module, "train_translator", lambda *_: ({"l1": 0.0}, None)):
+        _, feedback = problem.loop.advance(problem.learner, problem.generation)
+    assert feedback["held_out_loss"] > 0
+    assert all(not torch.equal(before[name], one) for name, one in problem.generation.variables().items())
+    moved = {name: one.detach() - weights[name] for name, one in problem.generation.weights().items()}
+    reached = {name: one for name, one in weights.items() if name.startswith("generator.")}
+    length = torch.cat([moved[name].flatten() for name in reached]).norm()
+    whole = torch.cat([one.flatten() for one in reached.values()]).norm()
+    assert length.item() == pytest.approx(1e-3 * whole.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("arm", ["separate", "joint-cut"])
+def test_without_feedback_no_variable_moves(arm: str) -> None:
+    problem = make_problem(arm=arm)
+    before = _values(problem)
+    weights = {name: one.detach().clone() for name, one in problem.generation.weights().items()}
+    _, feedback = problem.loop.advance(problem.learner, problem.generation)
+    assert feedback == {}
+    assert all(torch.equal(before[name], one) for name, one in problem.generation.variables().items())
+    are_frozen = all(torch.equal(weights[name], one) for name, one in problem.generation.weights().items())
+    assert are_frozen == (arm == "separate")
+
+
+@pytest.mark.parametrize("arm", ["separate", "joint-cut", "joint"])
+def test_every_arm_makes_updates_on_as_many_images(arm: str) -> None:
+    problem = make_problem(arm=arm)
+    with _seen_by(problem.learner.segmenter) as seen:
+        problem.loop.unroll(problem.learner, problem.generation, record=False)
+    assert sum(len(images) for images in seen) == problem.plan.batch_size
+
+
+@contextmanager
+def _seen_by(*modules: nn.Module) -> Iterator[list[Tensor]]:
+    """Every image tensor that goes into these modules."""
+    seen: list[Tensor] = []
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda _, given: seen.extend(one.detach() for one in given if isinstance(one, Tensor))
+        )
+        for module in modules
+    ]
+    yield seen
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("update", range(3, 11))
+def test_held_out_images_and_masks_reach_no_update(update: int) -> None:
+    problem = make_problem(turn=4)
+    folds = problem.loop._folds
+    held_out = set(folds.held_out(update))
+    poisoned = blob_cases(2)
+    for case in held_out:
+        poisoned[case].image[:] = POISON
+    groups = [case.name for case in poisoned]
+    settings = problem.plan.generation
+    assert settings is not None
+    spoiled = JointLoop(poisoned, groups, problem.plan, settings, 0, problem.loop._machine)
+    problem.learner.update = update
+    masks = [spoiled._patches[case][1] for case in held_out]
+    translator, segmenter = problem.generation.translator, problem.learner.segmenter
+    with (
+        _seen_by(segmenter, translator, translator.encoder, problem.generation.discriminator) as seen,
+        patch.object(loop_module, "synthesise", _checked_pool(masks)),
+    ):
+        spoiled.unroll(problem.learner, problem.generation, record=True)
+    assert len(seen) > 4
+    assert all(one.abs().max() < POISON / 10 for one in seen)
+    image, _ = spoiled.held_out(update)
+    assert image.abs().max() > POISON / 10
+
+
+def _checked_pool(forbidden: list[np.ndarray]) -> Callable[..., Pairs]:
+    make = loop_module.synthesise
+
+    def synthesise(generator: Any, knobs: Any, pool: Any, *others: Any) -> Pairs:
+        used = [pool.masks[case] for case in pool.cases]
+        assert not any(np.array_equal(one, other) for one in used for other in forbidden)
+        return make(generator, knobs, pool, *others)
+
+    return synthesise
+
+
+def test_every_case_is_held_out_in_turn() -> None:
+    problem = make_problem(turn=4)
+    held_out = [tuple(problem.loop._folds.held_out(update)) for update in range(8)]
+    assert held_out[:4] == held_out[:1] * 4
+    assert held_out[4:] == held_out[4:5] * 4
+    assert sorted({case for fold in held_out for case in fold}) == list(range(len(problem.cases)))
+
+
+def _detached(pairs: Pairs) -> Pairs:
+    return Pairs(pairs.image.detach(), pairs.plain, pairs.mask, pairs.weight, pairs.gamma)
+
+
+def _bytes(pairs: Pairs) -> Pairs:
+    return Pairs((255 * pairs.image).to(torch.uint8), pairs.plain, pairs.mask, pairs.weight, pairs.gamma)
+
+
+def _rounded(pairs: Pairs) -> Pairs:
+    whole = pairs.image + (pairs.image.round() - pairs.image).detach()
+    return Pairs(whole, pairs.plain, pairs.mask, pairs.weight, pairs.gamma)
+
+
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [(_detached, "detached"), (_bytes, "uint8: whole numbers"), (_rounded, "rounded")],
+    ids=["detach", "uint8", "round"],
+)
+def test_an_image_without_a_way_back_stops_the_program(cut: Callable[[Pairs], Pairs], message: str) -> None:
+    problem = make_problem()
+    make = loop_module.synthesise
+    with (
+        patch.object(loop_module, "synthesise", lambda *given: cut(make(*given))),
+        pytest.raises(CutLinkError, match=message),
+    ):
+        problem.loop.advance(problem.learner, problem.generation)
+
+
+def test_a_generator_without_gradient_stops_the_program() -> None:
+    problem = make_problem()
+    forward = problem.generation.translator.generator.forward
+    problem.generation.translator.generator.forward = torch.no_grad()(forward)  # type: ignore[method-assign]
+    with pytest.raises(CutLinkError, match="the generator ran without gradient"):
+        problem.loop.advance(problem.learner, problem.generation)
+
+
+def test_logits_that_the_optimiser_does_not_hold_stop_the_program() -> None:
+    problem = make_problem()
+    problem.generation.knob_optimiser = torch.optim.AdamW(problem.generation.knobs.parameters())
+    with pytest.raises(CutLinkError, match=r"architecture\.0 is not held by stage III's optimiser"):
+        problem.loop.advance(problem.learner, problem.generation)
+
+
+def test_logits_that_are_no_parameters_stop_the_program() -> None:
+    problem = make_problem()
+    problem.generation.translator.generator.cells()[0].logits.requires_grad_(False)  # type: ignore[union-attr]
+    with pytest.raises(CutLinkError, match=r"architecture\.0 is a leaf that requires no gradient"):
+        problem.loop.advance(problem.learner, problem.generation)
+
+
+def test_a_knob_that_nothing_depends_on_stops_the_program() -> None:
+    problem = make_problem()
+    ones = torch.ones(2, dtype=torch.float64)
+    with (
+        patch.object(type(problem.generation.knobs), "pair_weights", lambda *_: ones),
+        pytest.raises(CutLinkError, match="pair_logits has no gradient"),
+    ):
+        problem.loop.advance(problem.learner, problem.generation)
+
+
+def test_an_indirect_term_that_is_missing_stops_the_program() -> None:
+    problem = make_problem()
+    make = loop_module.hypergradient
+
+    def without(*given: Any) -> Any:
+        found = make(*given)
+        found.indirect["architecture.1"].zero_()
+        return found
+
+    with (
+        patch.object(loop_module, "hypergradient", without),
+        pytest.raises(CutLinkError, match=r"architecture\.1 has no indirect gradient"),
+    ):
+        problem.loop.advance(problem.learner, problem.generation)
+
+
+def test_examples_are_pairs_of_the_patch_s_size() -> None:
+    problem = make_problem()
+    examples = problem.loop.examples(problem.generation)
+    assert len(examples) == len(problem.cases)
+    for example in examples:
+        assert example.image.shape == example.rebuilt.shape == example.new_image.shape == (1, 16, 16)
+        assert example.new_mask.shape == (16, 16)
+        assert np.isfinite(example.new_image).all()
+
+
+@pytest.mark.parametrize("update", [0, 8])
+def test_a_generator_of_no_use_is_reported(monkeypatch: pytest.MonkeyPatch, update: int) -> None:
+    problem = make_problem()
+    monkeypatch.undo()
+    with torch.no_grad():
+        for weight in problem.generation.translator.generator.parameters():
+            weight.zero_()
+    problem.learner.update = update
+    with (
+        patch.object(loop_module, "train_translator", lambda *_: ({"l1": 0.0}, None)),
+        pytest.raises(GeneratorError, match="collapsed"),
+    ):
+        problem.loop.advance(problem.learner, problem.generation)
