@@ -72,14 +72,14 @@ def move(
     spatial = distances.shape[1:]
     factor = (values["scale"] * draw.scale[0]).exp()
     source = _sources(draw, values, centre, step, spatial)
-    half = distances.new_tensor([size * unit / 2 for size, unit in zip(spatial, step, strict=True)])
+    half = _column(distances, [size * unit / 2 for size, unit in zip(spatial, step, strict=True)])
     # Centres of the outermost pixels: beyond them nothing is known.
-    border = half - distances.new_tensor(tuple(step)) / 2
+    border = half - _column(distances, step) / 2
     inner = source.clamp(-border, border)
-    beyond = torch.linalg.vector_norm(source - inner, dim=-1)
+    beyond = torch.linalg.vector_norm(source - inner, dim=0)
     # grid_sample's axes run last spatial axis first, from -1 to 1.
     sampled = functional.grid_sample(
-        distances[None], (inner / half).flip(-1)[None], padding_mode="border", align_corners=False
+        distances[None], (inner / half).flip(0).movedim(0, -1)[None], padding_mode="border", align_corners=False
     )[0]
     # Distances measured in the old image become distances in the new one.
     return torch.cat([sampled[:1] + beyond, sampled[1:] - beyond]) * factor
@@ -92,18 +92,18 @@ def _sources(
     step: Sequence[float],
     spatial: Sequence[int],
 ) -> Tensor:
-    """Where in the old mask each pixel of the new one comes from, `(*spatial, rank)`."""
+    """Where in the old mask each pixel of the new one comes from, `(rank, *spatial)`."""
     rank = len(spatial)
     like = values["elastic"]
-    extent = like.new_tensor([size * unit for size, unit in zip(spatial, step, strict=True)])
+    extent = _column(like, [size * unit for size, unit in zip(spatial, step, strict=True)])
     points = like.new_tensor(draw.elastic).view(rank, *[ELASTIC_POINTS[rank]] * rank)
-    bend = (like * smooth_field(points, spatial)).movedim(0, -1) * extent / 2
-    shift = values["translation"] * like.new_tensor(draw.translation) * extent
+    bend = smooth_field(points, spatial) * (like * extent / 2)
+    shift = values["translation"] * _column(like, draw.translation) * extent
     # Flips mirror the whole image; everything else happens about the objects' own centre, where flips put it.
-    mirror = like.new_tensor([-1.0 if flipped else 1.0 for flipped in draw.flips])
-    pivot = mirror * like.new_tensor(tuple(centre))
-    offset = _positions(tuple(spatial), tuple(step)).to(like) + bend - pivot - shift
-    return mirror * (offset @ _linear(draw, values, rank).T + pivot)
+    mirror = _column(like, [-1.0 if flipped else 1.0 for flipped in draw.flips])
+    pivot = mirror * _column(like, centre)
+    offset = _positions(tuple(spatial), tuple(step)).to(like) + bend - (pivot + shift)
+    return mirror * (torch.tensordot(_linear(draw, values, rank), offset, dims=1) + pivot)
 
 
 def _linear(draw: SpatialDraw, values: Mapping[str, Tensor], rank: int) -> Tensor:
@@ -128,12 +128,17 @@ def _turn(angle: Tensor, one: int, other: int, rank: int) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _positions(spatial: tuple[int, ...], step: tuple[float, ...]) -> Tensor:
-    """Centre of each pixel, `(*spatial, rank)` float64."""
+    """Centre of each pixel, `(rank, *spatial)` float64."""
     axes = [
         (torch.arange(size, dtype=torch.float64) - (size - 1) / 2) * unit
         for size, unit in zip(spatial, step, strict=True)
     ]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+def _column(like: Tensor, numbers: Sequence[float]) -> Tensor:
+    """One number for each axis, shaped to go with `(rank, *spatial)`."""
+    return like.new_tensor(tuple(numbers)).view(-1, *[1] * len(numbers))
 
 
 def _counts(rank: int) -> list[int]:

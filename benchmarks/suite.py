@@ -1,0 +1,129 @@
+"""What the suites share: train with few labels through the public API, score the test cases, keep one JSON a run.
+
+Runs whose result is there already are passed over, so that an interrupted suite goes on where it stopped. Test cases
+are scored once, at the end, and decide nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from locations import RESULTS, data_root
+
+import genseg
+from genseg.config import Arm as Way
+
+LABELS = 40
+SIZE = 128
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way of training. ranks: spatial ranks that it is for."""
+
+    segmenter: str
+    ranks: tuple[int, ...]
+    way: Way = "strong-augmentation"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set. rank: its spatial rank. labels: how many labelled cases may be used."""
+
+    rank: int
+    labels: int = LABELS
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Arms times tasks times seeds. name: of the script, and of the folder of results."""
+
+    name: str
+    arms: Mapping[str, Arm]
+    tasks: Mapping[str, Task]
+
+
+def labels_of(data: Path, most: int) -> int:
+    """`most`, or as many as the data set's train and val lists hold."""
+    splits = json.loads((data / "dataset.json").read_text(encoding="utf-8"))["splits"]
+    return min(most, len(splits["train"]) + len(splits["val"]))
+
+
+def run(suite: Suite, task: str, arm: str, seed: int, data: Path) -> dict[str, Any]:
+    """Train and score one arm; the record that is kept."""
+    threads = torch.get_num_threads()
+    settings = genseg.Settings(
+        segmenter=suite.arms[arm].segmenter,
+        arm=suite.arms[arm].way,
+        size=SIZE if suite.tasks[task].rank == 2 else None,
+        labels=labels_of(data, suite.tasks[task].labels),
+        seed=seed,
+        device="cpu",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        model = genseg.fit(data, Path(folder) / "run", settings=settings)
+        seconds = time.monotonic() - started
+        split = json.loads((model.run / "split.json").read_text(encoding="utf-8"))
+        environment = json.loads((model.run / "environment.json").read_text(encoding="utf-8"))
+        test = model.evaluate(data)
+        validation = json.loads((model.run / "validation" / "scores.json").read_text(encoding="utf-8"))
+    scores = test.to_json()
+    return {
+        "dataset": task,
+        "labels": settings.labels,
+        "trained_on": len(split["train"]),
+        "held_out": len(split["validation"]),
+        "arm": arm,
+        "segmenter": model.plan.segmenter,
+        "seed": seed,
+        "size": list(model.plan.patch_size),
+        "updates": model.plan.updates,
+        "images_per_update": model.plan.batch_size,
+        "generation": None if model.plan.generation is None else model.plan.generation.model_dump(mode="json"),
+        "seconds": round(seconds, 1),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "device": environment["machine"],
+        "validation_dice": validation["dice"],
+        **{key: scores[key] for key in ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")},
+        "command": f"benchmarks/{suite.name}.py --tasks {task} --arms {arm} --seeds {seed} --threads {threads}",
+    }
+
+
+def main(suite: Suite, description: str) -> None:
+    """Run what is missing, one process at a time."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=data_root())
+    parser.add_argument("--tasks", nargs="+", choices=suite.tasks, default=list(suite.tasks))
+    parser.add_argument("--arms", nargs="+", choices=suite.arms, default=list(suite.arms))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    for seed in asked.seeds:
+        for task in asked.tasks:
+            for arm in asked.arms:
+                if suite.tasks[task].rank in suite.arms[arm].ranks:
+                    keep(suite, task, arm, seed, asked.data / task)
+
+
+def keep(suite: Suite, task: str, arm: str, seed: int, data: Path) -> None:
+    """Make one run and write its record, unless it is there."""
+    target = RESULTS / suite.name / f"{task}-{arm}-seed{seed}.json"
+    if target.exists():
+        return
+    record = run(suite, task, arm, seed, data)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{task} {arm} seed {seed}: Dice {record['dice']:.4f}, {record['seconds']} s\n")
+    sys.stdout.flush()
