@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Seconds per training step and peak memory of the segmenters, float32 against the default precision, in one run.
+"""Seconds per training step and peak memory, in one run: of the segmenters, float32 against the default precision; and
+of the joint loop, as a ratio to a plain update on as many images, with stage III at every update and at every fourth,
+with exact and with cheap hypergradients.
 
-    benchmarks/speed.py [--steps 8] [--segmenters unet-small ...] [--threads 2]
+    benchmarks/speed.py [--steps 8] [--segmenters unet-small ...] [--threads 2] [--only segmenters|joint]
 
-Each setting runs in a process of its own, so that peak memory is its own. The median step is reported, after two steps
-of warming up. Writes benchmarks/results/speed.json and prints a table.
+Each setting runs in a process of its own, so that peak memory is its own. Of plain steps the median is reported, after
+two of warming up; of joint steps the mean, for they come in kinds. Writes benchmarks/results/speed.json, or
+speed-joint.json, and prints a table.
 """
 
 from __future__ import annotations
@@ -15,15 +18,32 @@ import multiprocessing
 import resource
 import statistics
 import sys
+import tempfile
 import time
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from locations import RESULTS
+
+if TYPE_CHECKING:
+    from genseg.config import Plan
+    from genseg.data.preprocess import Prepared
 
 SETTINGS = [(2, (128, 128), 8), (2, (256, 256), 8), (3, (32, 32, 32), 8), (3, (64, 64, 64), 2)]
 """Spatial rank, patch size, images per update."""
 
 WARM_UP = 2
+
+
+JOINT = [("strong-augmentation", 4, "exact")] + [
+    ("joint", every, method) for every in (4, 1) for method in ("exact", "central-difference")
+]
+"""Way of training, updates from one stage III to the next, how hypergradients are computed."""
+
+JOINT_SIZE, JOINT_BATCH, JOINT_CASES = (128, 128), 16, 32
 
 
 def measure(
@@ -32,27 +52,12 @@ def measure(
     """Median seconds of a training step, from a batch on the device to changed weights, and peak memory in MiB."""
     import torch
 
-    from genseg.config import IntensityRule, Plan
     from genseg.device import choose_machine
     from genseg.segmenters.learner import begin, make_update
 
     torch.set_num_threads(threads)
-    rank = len(size)
     machine = choose_machine("auto", precision)
-    plan = Plan(
-        rank=2 if rank == 2 else 3,
-        channels=3 if rank == 2 else 1,
-        class_names=("background", "object"),
-        intensity=IntensityRule(rule="z-score"),
-        spacing=None if rank == 2 else (1.0, 1.0, 1.0),
-        patch_size=size,
-        segmenter=segmenter,
-        batch_size=batch,
-        updates=steps + WARM_UP,
-        learning_rate=1e-4,
-        augmentation="none",
-        flip_axes=(),
-    )
+    plan = plan_of(segmenter, size, batch, steps + WARM_UP)
     state = begin(plan, 0, machine)
     image = machine.send(torch.randn(batch, plan.channels, *size))
     mask = torch.randint(0, 2, (batch, *size), dtype=torch.uint8, device=machine.device)
@@ -61,8 +66,6 @@ def measure(
         started = time.perf_counter()
         make_update(state, image, mask, plan, 0, machine)
         seconds.append(time.perf_counter() - started)
-    on_gpu = machine.device.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "segmenter": segmenter,
         "parameters": sum(weight.numel() for weight in state.segmenter.parameters()),
@@ -70,27 +73,113 @@ def measure(
         "images_per_update": batch,
         "precision": str(machine.dtype).removeprefix("torch."),
         "seconds_per_step": round(statistics.median(seconds[WARM_UP:]), 4),
-        "peak_memory_mib": peak // 2**20,
+        "peak_memory_mib": peak_mib(machine.device.type),
         "device": machine.describe(),
     }
 
 
-def main() -> None:
-    """Measure every setting in both precisions; write and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--segmenters", nargs="+", default=["unet-small", "unet-large", "unet-pretrained"])
-    asked = parser.parse_args()
+def measure_joint(segmenter: str, way: str, every: int, method: str, steps: int, threads: int) -> dict[str, Any]:
+    """Mean seconds of an update on as many images, real and synthetic, and peak memory in MiB; batches included."""
+    import torch
+
+    from genseg.config import GenerationPlan
+    from genseg.device import choose_machine
+    from genseg.training.advance import Advance, Course
+    from genseg.training.events import EventLog
+    from genseg.training.state import begin_training
+
+    torch.set_num_threads(threads)
+    machine = choose_machine()
+    plan = plan_of(segmenter, JOINT_SIZE, JOINT_BATCH, steps + every, "strong")
+    if way == "joint":
+        plan = plan.model_copy(
+            update={"generation": GenerationPlan(arm="joint", pretraining=1, every=every, method=method)}
+        )
+    cases = disks(JOINT_CASES, JOINT_SIZE)
+    advance = Advance(Course(plan, 0, cases, [case.name for case in cases], machine))
+    state = begin_training(plan, len(cases), 0, machine)
+    if state.generation is not None:
+        state.generation.pretrained = 1
+    with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder), 0) as log, unjudged():
+        for _ in range(every):
+            advance(state, log)
+        started = time.perf_counter()
+        for _ in range(steps):
+            advance(state, log)
+        seconds = (time.perf_counter() - started) / steps
+    return {
+        "segmenter": segmenter,
+        "way": way,
+        "every": every,
+        "method": method,
+        "images_per_update": JOINT_BATCH,
+        "seconds_per_step": round(seconds, 4),
+        "peak_memory_mib": peak_mib(machine.device.type),
+        "device": machine.describe(),
+    }
+
+
+def unjudged() -> AbstractContextManager[object]:
+    """Let a generator that has learned nothing stay on."""
+    return patch("genseg.joint.guards.check_health", lambda *_: None)
+
+
+def plan_of(segmenter: str, size: tuple[int, ...], batch: int, updates: int, augmentation: str = "none") -> Plan:
+    """A plan for two classes, RGB pictures or volumes of one channel."""
+    from genseg.config import IntensityRule, Plan
+
+    rank = len(size)
+    return Plan(
+        rank=2 if rank == 2 else 3,
+        channels=3 if rank == 2 else 1,
+        class_names=("background", "object"),
+        intensity=IntensityRule(rule="z-score"),
+        spacing=None if rank == 2 else (1.0, 1.0, 1.0),
+        patch_size=size,
+        segmenter=segmenter,
+        batch_size=batch,
+        updates=updates,
+        learning_rate=1e-4,
+        augmentation="strong" if augmentation == "strong" else "none",
+        flip_axes=(),
+    )
+
+
+def disks(count: int, size: tuple[int, ...]) -> list[Prepared]:
+    """Noise with a disk of object, three channels."""
+    import numpy as np
+
+    from genseg.data.preprocess import Geometry, Prepared
+
+    cases = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        rows, columns = np.ogrid[: size[0], : size[1]]
+        centre, radius = random.uniform(50, 78, 2), random.uniform(15, 30)
+        mask = ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2).astype(np.uint8)
+        image = (random.normal(size=(3, *size)) + mask).astype(np.float32)
+        cases.append(Prepared(f"case{number}", image, mask, Geometry(None, size, size), np.flatnonzero(mask)))
+    return cases
+
+
+def peak_mib(device: str) -> int:
+    """Most memory that was in use: of the GPU where there is one, else of this process."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def measure_segmenters(asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every setting of every segmenter in both precisions."""
     rows = []
-    context = multiprocessing.get_context("spawn")
     for segmenter in asked.segmenters:
         for rank, size, batch in SETTINGS:
             if rank == 3 and segmenter == "unet-pretrained":
                 continue
             for precision in ("float32", "auto"):
-                with context.Pool(1) as pool:
-                    row = pool.apply(measure, (segmenter, size, batch, precision, asked.steps, asked.threads))
+                row = alone(measure, segmenter, size, batch, precision, asked.steps, asked.threads)
                 rows.append(row)
                 shape = " x ".join(map(str, size))
                 sys.stdout.write(
@@ -98,9 +187,47 @@ def main() -> None:
                     f"{row['seconds_per_step']:7.3f} s  {row['peak_memory_mib']:6} MiB\n"
                 )
                 sys.stdout.flush()
+    return rows
+
+
+def measure_loops(asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """The joint loop with each segmenter, against a plain update."""
+    rows = []
+    for segmenter in sorted(set(asked.segmenters) & {"unet-small", "unet-pretrained"}):
+        plain = 0.0
+        for way, every, method in JOINT:
+            row = alone(measure_joint, segmenter, way, every, method, asked.steps, asked.threads)
+            plain = plain or row["seconds_per_step"]
+            row["ratio"] = round(row["seconds_per_step"] / plain, 2)
+            rows.append(row)
+            sys.stdout.write(
+                f"{segmenter:16} {way:20} every {every}  {method:18} {row['seconds_per_step']:7.3f} s  "
+                f"x {row['ratio']:.2f}  {row['peak_memory_mib']:6} MiB\n"
+            )
+            sys.stdout.flush()
+    return rows
+
+
+def alone(function: Callable[..., dict[str, Any]], *given: object) -> dict[str, Any]:
+    """Call a function in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, given)
+
+
+def main() -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--segmenters", nargs="+", default=["unet-small", "unet-large", "unet-pretrained"])
+    parser.add_argument("--only", choices=("segmenters", "joint"))
+    asked = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    record = {"command": f"benchmarks/speed.py --steps {asked.steps} --threads {asked.threads}", "rows": rows}
-    (RESULTS / "speed.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    command = f"benchmarks/speed.py --steps {asked.steps} --threads {asked.threads}"
+    for part, measured, name in (("segmenters", measure_segmenters, "speed"), ("joint", measure_loops, "speed-joint")):
+        if asked.only in (None, part):
+            record = {"command": command, "rows": measured(asked)}
+            (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
