@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.nn import functional
 
 CONVOLUTION: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -38,6 +40,13 @@ class GroupNorm(nn.GroupNorm):
         means = values.mean(tuple(range(2, values.ndim)), keepdim=True)
         grouped: Tensor = means.unflatten(1, (self.num_groups, -1))
         return grouped.mean(2, keepdim=True).expand_as(grouped).flatten(1, 2)
+
+
+def resize(features: Tensor, spatial: torch.Size) -> Tensor:
+    """Linear interpolation of `(batch, channel, *any)` to `(batch, channel, *spatial)`."""
+    if features.shape[2:] == spatial:
+        return features
+    return functional.interpolate(features, size=spatial, mode=LINEAR_MODE[len(spatial)], align_corners=False)
 
 
 def crop(features: Tensor, spatial: Sequence[int]) -> Tensor:

@@ -42,7 +42,7 @@ def test_a_few_dozen_updates_bring_generated_images_near_the_real_ones(rank: int
         [],
     )
     for _ in range(UPDATES):
-        mean, log_variance = encoder(image)
+        mean, log_variance = encoder(image, mask)
         generated = generator(mask, sample_style(mean, log_variance, draws))
         judged = discriminator_loss("least-squares", critic(mask, image), critic(mask, generated.detach()))
         judges.zero_grad()

@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, jvp
 from torch.nn import functional
 
 from genseg.errors import RunError
+from genseg.generators.style import codes_of
 from genseg.generators.unet import MaskToImage
 
 SPATIAL = {2: (13, 18), 3: (7, 9, 8)}
@@ -34,8 +35,8 @@ def _mask(rank: int, batch: int = 2, spatial: tuple[int, ...] | None = None) -> 
     return torch.randn(batch, 2, *(spatial or SPATIAL[rank]), generator=draws).softmax(1)
 
 
-def _style(batch: int = 2) -> Tensor:
-    return torch.randn(batch, STYLE, generator=torch.Generator().manual_seed(2))
+def _style(rank: int) -> Tensor:
+    return torch.randn(2, STYLE, codes_of(rank, 2), generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -43,7 +44,7 @@ def _style(batch: int = 2) -> Tensor:
     ("rank", "spatial"), [(2, (13, 18)), (2, (1, 5)), (2, (16, 12)), (3, (7, 9, 8)), (3, (1, 2, 3))]
 )
 def test_images_have_the_size_of_the_mask(rank: int, spatial: tuple[int, ...], channels: int) -> None:
-    image = _generator(rank, channels)(_mask(rank, spatial=spatial), _style())
+    image = _generator(rank, channels)(_mask(rank, spatial=spatial), _style(rank))
     assert image.shape == (2, channels, *spatial)
     assert image.abs().max() <= 1
 
@@ -53,20 +54,20 @@ def test_unbounded_images_are_the_same_before_the_tanh(rank: int) -> None:
     bounded, free = _generator(rank), _generator(rank, bounded=False)
     for generator in (bounded, free):
         torch.nn.init.constant_(generator.head.bias, 1.5)
-    image = free(_mask(rank), _style())
+    image = free(_mask(rank), _style(rank))
     assert image.max() > 1
-    torch.testing.assert_close(image.tanh(), bounded(_mask(rank), _style()))
+    torch.testing.assert_close(image.tanh(), bounded(_mask(rank), _style(rank)))
 
 
 def test_odd_sizes_are_continued_by_their_last_pixels() -> None:
     generator, mask = _generator(2), _mask(2)
     continued = functional.pad(mask, (0, 2, 0, 3), mode="replicate")
-    torch.testing.assert_close(generator(mask, _style()), generator(continued, _style())[..., :13, :18])
+    torch.testing.assert_close(generator(mask, _style(2)), generator(continued, _style(2))[..., :13, :18])
 
 
 @pytest.mark.parametrize("rank", [2, 3])
 def test_an_image_depends_on_its_own_mask_and_style_alone(rank: int) -> None:
-    generator, mask, style = _generator(rank), _mask(rank), _style()
+    generator, mask, style = _generator(rank), _mask(rank), _style(rank)
     both, first = generator(mask, style), generator(mask[:1], style[:1])
     torch.testing.assert_close(both[:1], first)
     assert (generator(mask, style.flip(0))[0] - both[0]).abs().max() > 1e-3
@@ -92,7 +93,7 @@ def test_architecture_and_weights_are_all_parameters(rank: int) -> None:
 @pytest.mark.parametrize("rank", [2, 3])
 def test_gradients_reach_mask_style_and_every_parameter(rank: int) -> None:
     generator = _generator(rank)
-    inputs = {"mask": _mask(rank).requires_grad_(), "style": _style().requires_grad_()}
+    inputs = {"mask": _mask(rank).requires_grad_(), "style": _style(rank).requires_grad_()}
     generator(*inputs.values()).square().mean().backward()
     gradients = {name: own.grad for name, own in (*inputs.items(), *generator.named_parameters())}
     assert [name for name, gradient in gradients.items() if gradient is None or not gradient.any()] == []
@@ -101,7 +102,7 @@ def test_gradients_reach_mask_style_and_every_parameter(rank: int) -> None:
 def test_a_mask_of_one_class_gives_finite_gradients() -> None:
     generator = _generator(2)
     mask = torch.stack([torch.ones(2, 16, 16), torch.zeros(2, 16, 16)], 1).requires_grad_()
-    generator(mask, _style()).square().mean().backward()
+    generator(mask, _style(2)).square().mean().backward()
     gradients = [mask.grad, *(parameter.grad for parameter in generator.parameters())]
     assert all(torch.isfinite(gradient).all() and gradient.abs().max() < 1e3 for gradient in gradients)
 
@@ -114,7 +115,7 @@ def test_description_and_weights_give_the_same_generator_back(rank: int, decided
         generator.discretise()
     again = MaskToImage.from_description(json.loads(json.dumps(generator.describe())))
     again.load_state_dict(generator.state_dict())
-    assert torch.equal(again(_mask(rank), _style()), generator(_mask(rank), _style()))
+    assert torch.equal(again(_mask(rank), _style(rank)), generator(_mask(rank), _style(rank)))
     assert again.describe() == generator.describe()
     assert len(again.architecture()) == (0 if decided else 4)
 
@@ -135,11 +136,11 @@ def test_discretising_keeps_the_image_of_a_decided_generator(rank: int) -> None:
     with torch.no_grad():
         for logits in generator.architecture():
             logits[logits.argmax()] += 50
-    before = generator(_mask(rank), _style())
+    before = generator(_mask(rank), _style(rank))
     assert generator.architecture_entropy() < 1e-6
     generator.discretise()
     assert [cell.kernels for cell in generator.cells()] == [[(4, 6, 8)[best]] for best in strongest]
-    torch.testing.assert_close(generator(_mask(rank), _style()), before)
+    torch.testing.assert_close(generator(_mask(rank), _style(rank)), before)
     assert generator.architecture() == []
     assert generator.architecture_entropy() == 0
     assert len(generator.weights()) == len(list(generator.parameters()))
@@ -157,7 +158,7 @@ def test_architecture_entropy_is_the_mean_over_cells() -> None:
 def _loss_of_parameters(rank: int, dtype: torch.dtype, layout: torch.memory_format) -> tuple[Any, Any, Any]:
     """A loss as a function of all parameters, their values, and a direction."""
     generator = _generator(rank).to(dtype).to(memory_format=layout)
-    mask, style = _mask(rank).to(dtype).contiguous(memory_format=layout), _style().to(dtype)
+    mask, style = _mask(rank).to(dtype).contiguous(memory_format=layout), _style(rank).to(dtype)
     values = {name: own.detach() for name, own in generator.named_parameters()}
     draws = torch.Generator().manual_seed(3)
     direction = {name: torch.randn(own.shape, generator=draws).to(dtype) for name, own in values.items()}
@@ -219,7 +220,7 @@ def _wide() -> MaskToImage:
 
 
 def test_half_precision_stays_inside() -> None:
-    mask, style = _mask(2, spatial=(32, 32)), _style()
+    mask, style = _mask(2, spatial=(32, 32)), _style(2)
     with torch.autocast("cpu", torch.bfloat16):
         image = _wide()(mask, style)
     assert image.dtype == torch.float32

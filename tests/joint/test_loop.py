@@ -14,19 +14,12 @@ from joint_problem import Problem, blob_cases, make_problem
 from torch import Tensor, nn
 
 from genseg.errors import CutLinkError, GeneratorError
-from genseg.joint import guards
 from genseg.joint import loop as loop_module
 from genseg.joint.loop import JointLoop
 from genseg.joint.synthesis import Pairs
 
 POISON = 1e3
 """A value that no image has."""
-
-
-@pytest.fixture(autouse=True)
-def _no_judgement(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A generator of three updates is of no use yet."""
-    monkeypatch.setattr(guards, "check_health", lambda *_: None)
 
 
 def _values(problem: Problem) -> dict[str, Tensor]:
@@ -227,3 +220,15 @@ def test_a_generator_of_no_use_is_reported(monkeypatch: pytest.MonkeyPatch, upda
         pytest.raises(GeneratorError, match="collapsed"),
     ):
         problem.loop.advance(problem.learner, problem.generation)
+
+
+def test_the_search_ends_and_the_rest_goes_on() -> None:
+    problem = make_problem(search=0.25)
+    generation = problem.generation
+    strongest = [[cell.kernels[int(cell.logits.argmax())]] for cell in generation.translator.generator.cells()]  # type: ignore[union-attr]
+    assert problem.learner.update == 3 == 0.25 * problem.plan.updates
+    _, feedback = problem.loop.advance(problem.learner, generation)
+    assert generation.kernels() == strongest
+    assert generation.architecture() == {}
+    assert feedback["architecture_entropy"] == 0
+    assert feedback["weights_norm"] > 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genseg.segmenters.blocks import ConvNormAct, resize
+from genseg.layers import resize
+from genseg.segmenters.blocks import ConvNormAct
 
 
 @pytest.mark.parametrize("rank", [2, 3])

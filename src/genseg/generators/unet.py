@@ -17,23 +17,24 @@ from torch.nn import functional
 
 from genseg.errors import RunError
 from genseg.generators.cells import STRIDE, MixedConvolution
-from genseg.layers import CONVOLUTION, GroupNorm, at_least_float32, crop
+from genseg.generators.style import lay_out
+from genseg.layers import CONVOLUTION, GroupNorm, at_least_float32, crop, resize
 
 SLOPE = 0.2
 GROUPS = 4
 
 
 class Modulation(nn.Module):
-    """Normalise, then scale and shift every channel by what the style says: FiLM, equation 2."""
+    """Normalise, then scale and shift every channel by what the style says there: FiLM, equation 2, place by place."""
 
-    def __init__(self, width: int, style_size: int) -> None:
+    def __init__(self, rank: int, width: int, style_size: int) -> None:
         super().__init__()
         self.norm = GroupNorm(math.gcd(GROUPS, width), width, affine=False)
-        self.from_style = nn.Linear(style_size, 2 * width)
+        self.from_style = CONVOLUTION[rank](style_size, 2 * width, 1)
 
     def forward(self, features: Tensor, style: Tensor) -> Tensor:
-        """`(batch, width, *spatial)` and `(batch, style_size)` to `(batch, width, *spatial)`."""
-        scale, shift = self.from_style(style).unflatten(1, (2, -1, *(1,) * (features.ndim - 2))).unbind(1)
+        """`(batch, width, *spatial)` and `(batch, style_size, *cells)` to `(batch, width, *spatial)`."""
+        scale, shift = resize(self.from_style(style), features.shape[2:]).chunk(2, 1)
         modulated: Tensor = self.norm(features) * (1 + scale) + shift
         return modulated
 
@@ -55,10 +56,10 @@ class Double(nn.Module):
     def __init__(self, rank: int, inputs: int, outputs: int, style_size: int) -> None:
         super().__init__()
         self.cell = MixedConvolution(rank, inputs, outputs, transposed=True)
-        self.modulation = Modulation(outputs, style_size)
+        self.modulation = Modulation(rank, outputs, style_size)
 
     def forward(self, features: Tensor, style: Tensor) -> Tensor:
-        """`(batch, inputs, *spatial)` and `(batch, style_size)` to `(batch, outputs, *doubled)`."""
+        """`(batch, inputs, *spatial)` and `(batch, style_size, *cells)` to `(batch, outputs, *doubled)`."""
         return functional.leaky_relu(self.modulation(self.cell(features), style), SLOPE)
 
 
@@ -90,7 +91,7 @@ class MaskToImage(nn.Module):
         self.head = CONVOLUTION[rank](finest + classes, channels, 3, padding=1)
 
     def forward(self, mask: Tensor, style: Tensor) -> Tensor:
-        """Soft mask `(batch, class, *spatial)` and style `(batch, style_size)` to `(batch, channel, *spatial)`.
+        """Soft mask `(batch, class, *spatial)`, style `(batch, style_size, codes)` to `(batch, channel, *spatial)`.
 
         Any spatial size. The image is float32 (float64 from float64) under autocast too.
         """
@@ -98,9 +99,9 @@ class MaskToImage(nn.Module):
         skips = [padded]
         for halve in self.encoder:
             skips.append(halve(skips[-1]))
-        deep = skips.pop()
+        deep, laid_out = skips.pop(), lay_out(style, padded)
         for double in self.decoder:
-            deep = torch.cat([double(deep, style), skips.pop()], 1)
+            deep = torch.cat([double(deep, laid_out), skips.pop()], 1)
         with torch.autocast(mask.device.type, enabled=False):
             # Eight bits of mantissa would put steps into the image.
             image = self.head(at_least_float32(deep))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from genseg.layers import CONVOLUTION
+from genseg.layers import CONVOLUTION, resize
 
 BATCH_NORM: dict[int, type[nn.BatchNorm2d] | type[nn.BatchNorm3d]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
 
 
 class ConvNormAct(nn.Sequential):
@@ -29,13 +27,6 @@ class ConvNormAct(nn.Sequential):
             BATCH_NORM[rank](outputs),
             nn.LeakyReLU(0.01, inplace=True),
         )
-
-
-def resize(features: Tensor, spatial: torch.Size) -> Tensor:
-    """Linear interpolation of `(batch, channel, *any)` to `(batch, channel, *spatial)`."""
-    if features.shape[2:] == spatial:
-        return features
-    return functional.interpolate(features, size=spatial, mode=LINEAR_MODE[len(spatial)], align_corners=False)
 
 
 class Decoder(nn.Module):

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from genseg.layers import CONVOLUTION
-from genseg.segmenters.blocks import ConvNormAct, resize
+from genseg.layers import CONVOLUTION, resize
+from genseg.segmenters.blocks import ConvNormAct
 from genseg.segmenters.efficientnet_lite import EfficientNetLite, load_imagenet_weights
 
 RESIDUAL_WIDTHS = [32, 48, 96, 192]

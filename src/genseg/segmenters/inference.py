@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from genseg.config import Plan
 from genseg.data.preprocess import Prepared, restore
-from genseg.layers import at_least_float32, crop
-from genseg.segmenters.blocks import resize
+from genseg.layers import at_least_float32, crop, resize
 
 WHOLE = 2.0
 """A volume of up to this many patches' voxels goes through the network in one piece; a larger one in tiles."""

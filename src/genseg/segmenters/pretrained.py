@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from genseg.segmenters.blocks import Decoder, resize
+from genseg.layers import resize
+from genseg.segmenters.blocks import Decoder
 from genseg.segmenters.efficientnet_lite import EfficientNetLite, load_imagenet_weights
 
 DECODER_WIDTHS = [32, 48, 64, 128]
