@@ -5,7 +5,8 @@
     benchmarks/summary.py --write    put it between the markers in README.md
 
 Each cell is the mean test Dice over the seeds. The gain is paired case by case, averaged over the seeds that both arms
-have, with a 95 % bootstrap interval over cases.
+have, with a 95 % bootstrap interval over cases. A dash stands for what was not run; the pretrained encoder is for
+pictures alone.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def mean(arms: dict[str, dict[int, dict[str, Any]]], arm: str) -> str:
     """Mean Dice over the seeds and what a run cost."""
     records = list(arms.get(arm, {}).values())
     if not records:
-        return "not run"
+        return "-"
     minutes = np.mean([record["seconds"] for record in records]) / 60
     dice = np.mean([record["dice"] for record in records])
     return f"{dice:.3f} ({records[0]['updates']} updates, {minutes:.1f} min)"
@@ -63,7 +64,7 @@ def gain(arms: dict[str, dict[int, dict[str, Any]]]) -> str:
     """Difference of the arms in Dice points, paired by case."""
     shared = sorted(set(arms.get(BASELINE, {})) & set(arms.get(PRETRAINED, {})))
     if not shared:
-        return "not run"
+        return "-"
     first, second = (average_by_case([arms[arm][seed] for seed in shared]) for arm in (PRETRAINED, BASELINE))
     found = paired_bootstrap([first[name] for name in first], [second[name] for name in first])
     return f"{100 * found.difference:+.1f} ({100 * (found.low or 0):+.1f} to {100 * (found.high or 0):+.1f})"

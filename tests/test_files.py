@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from genseg.files import atomic_path, atomic_write_bytes, printable
+from genseg.files import atomic_folder, atomic_path, atomic_write_bytes, printable
 
 
 def test_bytes_are_written_and_replace_what_was_there(tmp_path: Path) -> None:
@@ -74,3 +74,31 @@ def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
 )
 def test_printable_escapes_what_is_not_text(name: str, shown: str) -> None:
     assert printable(Path(name)) == shown
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path, is_there: bool) -> None:
+    target = tmp_path / "set"
+    if is_there:
+        target.mkdir()
+
+    def fill(error: type[BaseException] | None) -> None:
+        with atomic_folder(target) as folder:
+            (folder / "part").write_text("1")
+            assert not (target / "part").exists()
+            if error is not None:
+                raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(KeyboardInterrupt)
+    assert list(tmp_path.rglob("*")) == [target] * is_there
+    fill(None)
+    assert sorted(tmp_path.rglob("*")) == [target, target / "part"]
+
+
+def test_a_folder_that_holds_something_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "notes.txt").write_text("mine")
+    with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path / "set"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["set", "notes.txt"]

@@ -1,4 +1,4 @@
-"""The verbs of genseg as functions: `check`, `plan`, `fit`, `load`.
+"""The verbs of genseg as functions: `check`, `plan`, `fit`, `load`, `generate`.
 
 Torch is imported inside the functions that need it, so that checking data is quick.
 """
@@ -16,6 +16,7 @@ from genseg.data.readers import ReadOptions
 from genseg.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from genseg.predict.generated import Generated
     from genseg.predict.model import Model
 
 
@@ -86,3 +87,29 @@ def load(run: Path | str, *, device: str = "auto") -> Model:
     from genseg.predict.model import load_model
 
     return load_model(run, device)
+
+
+def generate(
+    run: Path | str,
+    out: Path | str,
+    count: int = 200,
+    seed: int = 0,
+    *,
+    copies: Literal["leave-out", "keep"] = "leave-out",
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Generated:
+    """Make synthetic pairs with the generator of a finished run and write them as a data set that can be trained on.
+
+    out: a new or empty folder; it gets images, masks, `dataset.json`, `pairs.csv` (what each pair was made from and the
+    nearest real image) and `overview.png`, all at once or not at all. copies: an image nearer to a training image than
+    real images are to each other is left out and another made for it, or kept and marked; see
+    `genseg.generators.copies` for what that shows.
+
+    Returns how many were `written` and how many `copies` met: fewer than `count` were written where most images are
+    copies. Raises RunError where the run has no generator or is damaged, where `out` is not empty or cannot be written,
+    or where every image is a copy; SettingsError for an impossible count; DeviceError for an absent device.
+    """
+    from genseg.predict.generated import generate_pairs
+
+    return generate_pairs(Path(run), Path(out), count, seed, copies, device, progress)

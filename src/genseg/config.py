@@ -166,6 +166,9 @@ class GenerationPlan(_Checked):
     every: int = Field(4, ge=1, description="updates of the segmenter from one stage I and III to the next")
     folds: int = Field(4, ge=2, description="parts of the training cases that take turns in being held out")
     turn: int = Field(25, ge=1, description="updates until the next part's turn")
+    search: float = Field(
+        0.7, gt=0, le=1, description="share of the updates after which each cell keeps its strongest candidate alone"
+    )
     method: Literal["exact", "double-backward", "central-difference"] = Field(
         "exact", description="how the mixed products of the hypergradient are computed"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,26 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on leaving, it becomes `path` in one step, as it is then.
+
+    When the body fails, nothing of it stays. `path` may be an empty folder that is there already.
+
+    Raises:
+        OSError: `path` is there and no empty folder, or nothing can be written beside it, or the disk is full.
+    """
+    temporary = path.absolute().with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.absolute().rmdir()  # Windows moves no folder onto another, not even onto an empty one
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def printable(path: Path | str) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genseg.config import IntensityRule, Plan
 from genseg.data.case import IGNORE, Case
-from genseg.data.preprocess import Prepared, prepare, restore, scale_intensity
+from genseg.data.preprocess import Prepared, prepare, restore, scale_intensity, unscale_intensity
 
 PlanOf = Callable[..., Plan]
 
@@ -252,3 +252,13 @@ def test_intensities_are_scaled_before_pixels_are_mixed(plan_of: PlanOf) -> None
     image[0, 0, 0] = 10_000
     plan = plan_of(2, patch_size=(1, 1), intensity={"rule": "window", "low": 0, "high": 300, "mean": 0, "std": 1})
     assert prepare(_picture(image), plan).image.ravel() == pytest.approx([75])
+
+
+@pytest.mark.parametrize(
+    "rule", [{"rule": "eight-bit"}, {"rule": "window", "low": 0, "high": 255, "mean": 40, "std": 9}]
+)
+def test_scaled_values_lead_back_to_the_stored_ones(rule: dict[str, Any]) -> None:
+    stored, intensity = np.arange(256, dtype=np.uint8).reshape(1, 16, 16), IntensityRule(**rule)
+    back = unscale_intensity(scale_intensity(stored, intensity), intensity)
+    assert back.dtype == (np.uint8 if rule["rule"] == "eight-bit" else np.float32)
+    np.testing.assert_allclose(back, stored, atol=1e-4)

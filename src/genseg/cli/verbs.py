@@ -158,6 +158,31 @@ def evaluate(
 
 
 @app.command()
+def generate(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", help="new folder for the data set")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="how many pairs")] = 200,
+    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+    copies: Annotated[
+        Literal["leave-out", "keep"], typer.Option(help="what to do with images that are nearly training images")
+    ] = "leave-out",
+    device: Device = "auto",
+) -> None:
+    """Write synthetic images with their masks, by the generator that was trained with the model."""
+    import genseg
+
+    with progress_bars() as progress:
+        made = genseg.generate(run, out, count, seed, copies=copies, device=device, progress=progress)
+    console = Console()
+    console.print(f"{made.written} pairs are in {out}.")
+    if made.copies:
+        fate = "left out" if copies == "leave-out" else "kept, and marked in pairs.csv"
+        console.print(f"{made.copies} images were nearly copies of training images and were {fate}.")
+    if made.written < count:
+        console.print(f"{count - made.written} pairs are missing: too many of the images were copies.")
+
+
+@app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the data set")],
     kind: Annotated[str, typer.Option(help="rgb, gray or volume")] = "rgb",

@@ -8,7 +8,6 @@ target in colour or in shape, never in both) keep a threshold from solving them.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from genseg.errors import SettingsError
+from genseg.files import atomic_folder
 
 PhantomKind = Literal["rgb", "gray", "volume"]
 Floats = NDArray[np.float64]
@@ -74,21 +74,15 @@ def write_phantoms(folder: Path, kind: PhantomKind, cases: int, seed: int = 0, s
         raise SettingsError(f"cases: {cases} found, at least {MINIMUM_CASES} expected (train, val and test)")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder}: already holds something; give a new or empty folder for the phantoms")
-    partial = folder.absolute().with_name(f".{folder.absolute().name}.partial")
+    names = [f"phantom_{index:03d}" for index in range(cases)]
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        names = [f"phantom_{index:03d}" for index in range(cases)]
-        for index, name in enumerate(names):
-            _write_case(partial, name, *make_phantom(kind, index, seed, size))
-        description = json.dumps(_describe(kind, recipe, names), indent=1)
-        (partial / "dataset.json").write_text(description + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rmdir()  # Windows moves no folder onto another, not even onto an empty one
-        partial.replace(folder)
+        with atomic_folder(folder) as partial:
+            for index, name in enumerate(names):
+                _write_case(partial, name, *make_phantom(kind, index, seed, size))
+            description = json.dumps(_describe(kind, recipe, names), indent=1)
+            (partial / "dataset.json").write_text(description + "\n", encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{folder}: the phantoms cannot be written there ({error.strerror})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

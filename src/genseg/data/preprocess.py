@@ -84,6 +84,19 @@ def scale_intensity(image: NDArray[np.generic], intensity: IntensityRule) -> NDA
     return np.stack([_scale_by_itself(channel, intensity.rule) for channel in values])
 
 
+def unscale_intensity(image: NDArray[np.float32], intensity: IntensityRule) -> NDArray[np.generic]:
+    """What `scale_intensity` would have been given: uint8 by the rule "eight-bit", float32 by the others.
+
+    By the rules that scale each image by itself there is no way back, and none is needed: the image stays as it is.
+    """
+    if intensity.rule == "eight-bit":
+        return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
+    stored: NDArray[np.float32] = image.astype(np.float32)
+    if intensity.rule == "window":
+        stored = stored * np.float32(intensity.std) + np.float32(intensity.mean)
+    return stored
+
+
 def _scale_by_itself(channel: NDArray[np.float32], rule: str) -> NDArray[np.float32]:
     scaled: NDArray[np.float32]
     if rule == "z-score":

@@ -95,8 +95,9 @@ def lay_out(style: Tensor, mask: Tensor) -> Tensor:
     cover = grid_most(mask[:, 1:], rank)
     looks, around = style[..., :objects], style[..., objects:].unflatten(2, cover.shape[2:])
     shares = cover / cover.sum(1, keepdim=True).clamp(min=1)
-    inside = (looks @ shares.to(looks).flatten(2)).unflatten(2, cover.shape[2:])
-    return inside + (1 - shares.sum(1, keepdim=True)).to(around) * around
+    inside: Tensor = (looks @ shares.to(looks).flatten(2)).unflatten(2, cover.shape[2:])
+    laid_out: Tensor = inside + (1 - shares.sum(1, keepdim=True)).to(around) * around
+    return laid_out
 
 
 def sample_style(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,29 @@ class Generation:
     l1: float = 0.0
     off: str = ""
 
+    def kernels(self) -> list[list[int]]:
+        """Sizes of the kernels that each cell of the generator still weighs."""
+        return [cell.kernels for cell in self.translator.generator.cells()]
+
+    def keep(self, kernels: Sequence[Sequence[int]]) -> None:
+        """Keep these kernels alone, one a cell where the search is over; optimisers begin anew where that is a change.
+
+        Raises ValueError where they are not among those that are left.
+        """
+        if [list(kept) for kept in kernels] != self.kernels():
+            for cell, kept in zip(self.translator.generator.cells(), kernels, strict=True):
+                cell.keep(kept)
+            self._begin_optimisers()
+
+    def decide(self) -> None:
+        """End the search: each cell keeps its strongest candidate, and the optimisers begin anew."""
+        self.translator.generator.discretise()
+        self._begin_optimisers()
+
+    def _begin_optimisers(self) -> None:
+        self.translator_optimiser = _adamw(list(self.weights().values()), _rate(self.translator_optimiser))
+        self.knob_optimiser = _adamw(list(self.variables().values()), _rate(self.knob_optimiser))
+
     def architecture(self) -> Tensors:
         """The generator's architecture logits by name."""
         logits = self.translator.generator.architecture()
@@ -65,8 +89,7 @@ def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: i
     generator = build_generator(generation.generator, plan.rank, plan.classes, plan.channels, bounded)
     translator = Translator(generator, StyleEncoder(plan.rank, plan.channels, STYLE_SIZE))
     discriminator = PatchDiscriminator(plan.rank, plan.classes, plan.channels)
-    upright = plan.rank == 2 and not plan.flip_axes
-    knobs = Knobs(MaskRanges(plan.rank, UPRIGHT if upright else None), StyleDistribution(cases, STYLE_SIZE), cases)
+    knobs = begin_knobs(plan, cases)
     for module in (translator, discriminator, knobs):
         machine.place(module, plan.rank)
     logits = {id(one) for one in generator.architecture()}
@@ -79,6 +102,17 @@ def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: i
         _adamw(list(discriminator.parameters()), generation.learning_rate),
         _adamw([*generator.architecture(), *knobs.parameters()], generation.knob_rate),
     )
+
+
+def begin_knobs(plan: Plan, cases: int) -> Knobs:
+    """The knobs before the first feedback. cases: training cases."""
+    upright = plan.rank == 2 and not plan.flip_axes
+    styles = StyleDistribution(cases, plan.rank, plan.classes, STYLE_SIZE)
+    return Knobs(MaskRanges(plan.rank, UPRIGHT if upright else None), styles, cases)
+
+
+def _rate(optimiser: torch.optim.Optimizer) -> float:
+    return float(optimiser.param_groups[0]["lr"])
 
 
 def _adamw(weights: list[Tensor] | list[torch.nn.Parameter], rate: float) -> torch.optim.AdamW:

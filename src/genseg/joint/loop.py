@@ -15,11 +15,14 @@ from genseg.config import GenerationPlan, Plan
 from genseg.data.batches import Batches, cut_patch
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
+from genseg.errors import SettingsError
+from genseg.generators.copies import CopyTest, describe_images
 from genseg.joint import guards
 from genseg.joint.folds import RotatingFolds
 from genseg.joint.generation import Generation
 from genseg.joint.hypergradient import Hypergradient, Unrolled, hypergradient, norm_of
 from genseg.joint.pictures import Example
+from genseg.joint.source import PairSource
 from genseg.joint.stages import (
     StageOne,
     held_out_gradient,
@@ -55,7 +58,8 @@ class UnrolledStages:
 class JointLoop:
     """Updates of generator and segmenter by number; the same number gives the same draws, whatever came before.
 
-    training: cases that may train. groups: the patient of each; see `RotatingFolds`.
+    training: cases that may train. groups: the patient of each; see `RotatingFolds`. Raises SettingsError where there
+    are too few patients to hold any out.
     """
 
     def __init__(
@@ -68,14 +72,19 @@ class JointLoop:
         machine: Machine,
     ) -> None:
         self._cases = list(training)
+        self._groups = list(groups)
         self._plan = plan
         self._settings = generation
         self._seed = seed
         self._machine = machine
         self._folds = RotatingFolds(groups, generation.folds, generation.turn, seed)
-        self._patches = [self._patch(number) for number in range(len(self._cases))]
-        masks = [mask for _, mask in self._patches]
-        self._plausibility = Plausibility.learn(masks, plan.classes, plan.flip_axes)
+        if self._is_rotating and len(self._folds) < 2:
+            raise SettingsError(
+                f"arm: {generation.arm} holds patients out in turn and needs two or more to train on; found one, or "
+                "images that are all nearly the same; use --arm separate or strong-augmentation"
+            )
+        self._patches = [self._patch(case, number) for number, case in enumerate(self._cases)]
+        self._plausible: dict[tuple[int, ...], Plausibility] = {}
 
     def pretrain(self, generation: Generation) -> Measured:
         """One update of stage I before the segmenter's first; after the last of them the generator is judged.
@@ -96,6 +105,8 @@ class JointLoop:
         a link cut, TrainingError where a loss is not finite.
         """
         update = learner.update
+        if self._settings.arm == "joint" and update == round(self._settings.search * self._plan.updates):
+            generation.decide()
         is_due = self._settings.arm == "joint" and update % self._settings.every == 0
         measured, unrolled = self.unroll(learner, generation, record=is_due)
         return measured, {} if unrolled is None else self._stage_three(learner, generation, unrolled, update)
@@ -149,7 +160,7 @@ class JointLoop:
         images = torch.stack([self._patches[case][0] for case in cases])
         masks = np.stack([self._patches[case][1] for case in cases])
         shown = self._machine.send(real_pairs(images, torch.from_numpy(masks), self._plan.classes))
-        pool = MaskPool([mask for _, mask in self._patches], cases, self._plausibility)
+        pool = self._pool(cases)
         generator, draws = generation.translator.generator, generator_for(self._seed, "examples", 0)
         with torch.no_grad():
             rebuilt = generator(shown, generation.knobs.styles.mean[cases])
@@ -157,6 +168,25 @@ class JointLoop:
         made = (rebuilt, pairs.plain, pairs.mask.argmax(1).byte())
         arrays = [images.numpy(), masks, *(tensor.float().cpu().numpy() for tensor in made)]
         return [Example(*one) for one in zip(*arrays, strict=True)]
+
+    def source(self, generation: Generation, held_out: Sequence[Prepared]) -> PairSource:
+        """What pairs are made from once training is over; the styles of all cases are taken anew for it.
+
+        held_out: cases that nothing was trained on; they tell how near to training images others come.
+        """
+        self._refresh_styles(generation, self._everyone)
+        images = torch.stack([image for image, _ in self._patches])
+        others = [self._patch(case, len(self._cases) + number)[0] for number, case in enumerate(held_out)]
+        groups = [sorted(set(self._groups)).index(group) for group in self._groups]
+        unseen = describe_images(torch.stack(others) if others else images[:0])
+        return PairSource(
+            generation.translator.generator,
+            generation.knobs,
+            [case.name for case in self._cases],
+            [mask for _, mask in self._patches],
+            self._pool(self._everyone).plausibility,
+            CopyTest(describe_images(images), groups, unseen, self._plan.flip_axes),
+        )
 
     def held_out(self, update: int) -> tuple[Tensor, Tensor]:
         """Images and masks of the cases held out in an update, changed at random as those of stage II are."""
@@ -167,7 +197,7 @@ class JointLoop:
         self, generation: Generation, cases: Sequence[int], purpose: str, *, architecture: bool
     ) -> tuple[Measured, Unrolled | None]:
         stage = self._stage(generation, cases, purpose)
-        steered = generation.architecture() if architecture else None
+        steered = generation.architecture() if architecture else {}
         measured, unrolled = train_translator(stage, generation.translator_optimiser, self._machine, steered)
         measured |= train_discriminator(stage, generation.discriminator_optimiser, self._machine)
         generation.updates += 1
@@ -212,14 +242,23 @@ class JointLoop:
     def _refresh_styles(self, generation: Generation, cases: Sequence[int]) -> None:
         """Take the styles of the cases that may be used now, by the encoder as it is now."""
         images = self._machine.send(torch.stack([self._patches[case][0] for case in cases]))
+        masks = torch.from_numpy(np.stack([self._patches[case][1] for case in cases]))
+        shown = self._machine.send(real_pairs(images, masks, self._plan.classes))
         with torch.no_grad():
-            generation.knobs.styles.learn(cases, *generation.translator.encoder(images))
+            generation.knobs.styles.learn(cases, *generation.translator.encoder(images, shown))
 
     def _pairs(self, generation: Generation, cases: Sequence[int], update: int) -> Pairs:
-        pool = MaskPool([mask for _, mask in self._patches], cases, self._plausibility)
         draws = generator_for(self._seed, "synthetic pairs", update)
-        generator = generation.translator.generator
+        generator, pool = generation.translator.generator, self._pool(cases)
         return synthesise(generator, generation.knobs, pool, self._synthetic, self._plan, self._machine, draws)
+
+    def _pool(self, cases: Sequence[int]) -> MaskPool:
+        """The masks of these cases, and what these alone say of plausible ones."""
+        key = tuple(cases)
+        if key not in self._plausible:
+            masks = [self._patches[case][1] for case in cases]
+            self._plausible[key] = Plausibility.learn(masks, self._plan.classes, self._plan.flip_axes)
+        return MaskPool([mask for _, mask in self._patches], cases, self._plausible[key])
 
     def _real(self, cases: Sequence[int], update: int) -> tuple[Tensor, Tensor]:
         turn = self._folds.turn(update) if self._is_rotating else 0
@@ -248,10 +287,10 @@ class JointLoop:
         chosen = [self._cases[case] for case in cases]
         return Batches(chosen, self._plan, self._seed, self._machine, batch_size=size, purpose=purpose, changes=changes)
 
-    def _patch(self, number: int) -> tuple[Tensor, NDArray[np.uint8]]:
+    def _patch(self, case: Prepared, number: int) -> tuple[Tensor, NDArray[np.uint8]]:
         """A patch around the object of a case, always the same: the whole picture, or part of a large volume."""
         plan = self._plan.model_copy(update={"foreground_share": 1.0})
-        image, mask = cut_patch(self._cases[number], plan, generator_for(self._seed, "patch", number))
+        image, mask = cut_patch(case, plan, generator_for(self._seed, "patch", number))
         return image, mask.numpy()
 
 

@@ -37,8 +37,13 @@ class Translator(nn.Module):
         self.encoder = encoder
 
     def forward(self, mask: Tensor, image: Tensor, draws: Generator) -> tuple[Tensor, Tensor]:
-        """The image of `mask` in the style of `image`, and the cost of that style, a scalar."""
-        mean, log_variance = self.encoder(image)
+        """The image of `mask` in the style of `image`, and the cost of that style, a scalar.
+
+        The surroundings are hidden not only where an object lies, but also where the next image has one: else a hole in
+        the style would tell where the object is.
+        """
+        holes = mask[:, 1:].sum(1, keepdim=True).roll(1, 0)
+        mean, log_variance = self.encoder(image, mask, holes)
         generated = self.generator(mask, sample_style(mean, log_variance, draws))
         return generated, style_divergence(mean, log_variance)
 
@@ -77,9 +82,9 @@ class StageOne:
 
 
 def train_translator(
-    stage: StageOne, optimiser: torch.optim.AdamW, machine: Machine, architecture: Tensors | None
+    stage: StageOne, optimiser: torch.optim.AdamW, machine: Machine, architecture: Tensors
 ) -> tuple[dict[str, float], Unrolled | None]:
-    """One update of W. With `architecture`, logits by name, the step is recorded to be differentiated in them.
+    """One update of W. Where there are any logits in `architecture`, it is recorded to be differentiated in them.
 
     Raises GeneratorError when the loss is not finite.
     """
@@ -91,7 +96,7 @@ def train_translator(
     if not bool(torch.isfinite(loss)):
         raise GeneratorError(f"the generator's loss is {loss.item()} ({measured})")
     unrolled = None
-    if architecture is not None:
+    if architecture:
         critic = {name: weight.detach().clone() for name, weight in stage.discriminator.named_parameters()}
         step = record_step(stage.translator, optimiser, stage.plan.clip_norm)
         unrolled = Unrolled(step, lambda weights: stage.loss(weights, critic)[0], architecture)

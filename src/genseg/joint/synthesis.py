@@ -14,7 +14,7 @@ from genseg.data.augment import augment_intensity
 from genseg.device import Machine
 from genseg.joint.knobs import Knobs
 from genseg.joint.steps import Tensors
-from genseg.masks.make import new_masks
+from genseg.masks.make import MaskRecipe, new_masks
 from genseg.masks.plausible import Plausibility
 
 
@@ -35,7 +35,8 @@ class Pairs:
     """Synthetic pairs with the graph that leads to knobs, architecture and generator weights.
 
     image: `(batch, channel, *spatial)`; plain: the same before its intensities were changed; mask: `(batch, class,
-    *spatial)`, soft; weight: `(batch,)`; gamma: a scalar.
+    *spatial)`, soft; weight: `(batch,)`; gamma: a scalar. recipes: how each mask came about, from the masks that were
+    allowed.
     """
 
     image: Tensor
@@ -43,6 +44,7 @@ class Pairs:
     mask: Tensor
     weight: Tensor
     gamma: Tensor
+    recipes: Sequence[MaskRecipe] = ()
 
     def made(self) -> Tensors:
         """What stage II's loss takes, by name, with its graph."""
@@ -80,4 +82,4 @@ def synthesise(
         plain: Tensor = generator(mask, style)
     image = plain if plan.augmentation == "none" else augment_intensity(plain, draws)
     weight = knobs.pair_weights([pool.cases[recipe.mask] for recipe in recipes])
-    return Pairs(image, plain, mask, weight, knobs.gamma())
+    return Pairs(image, plain, mask, weight, knobs.gamma(), recipes)

@@ -171,17 +171,24 @@ def load_model(run: Path | str, device: str = "auto") -> Model:
     DeviceError for an absent device.
     """
     folder = RunFolder.open(Path(run))
-    if not folder.is_finished:
-        raise RunError(f"{run}: this run has not finished; go on with `genseg train DATA -o {run} --resume`")
+    described = read_delivery(folder)
     machine = choose_machine(device, "float32")
-    described = folder.read_json("model/model.json")
-    if described.get("format") != FORMAT:
-        writer = f"format {described.get('format')}, by genseg {described.get('genseg')}"
-        raise RunError(f"{run}: the model is of another version ({writer}); this genseg reads format {FORMAT}")
     try:
         return _build(folder, described, machine)
     except (KeyError, TypeError, RuntimeError, SettingsError) as error:
         raise RunError(f"{run}: the model is damaged; train it again or restore the folder ({error})") from error
+
+
+def read_delivery(folder: RunFolder) -> dict[str, Any]:
+    """What a finished run says of the model that it delivered. Raises RunError as `load_model` does."""
+    run = folder.path
+    if not folder.is_finished:
+        raise RunError(f"{run}: this run has not finished; go on with `genseg train DATA -o {run} --resume`")
+    described = folder.read_json("model/model.json")
+    if described.get("format") != FORMAT:
+        writer = f"format {described.get('format')}, by genseg {described.get('genseg')}"
+        raise RunError(f"{run}: the model is of another version ({writer}); this genseg reads format {FORMAT}")
+    return described
 
 
 def _build(folder: RunFolder, described: dict[str, Any], machine: Machine) -> Model:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from genseg.config import GenerationPlan, Plan
+from genseg.config import Plan
 from genseg.data.batches import Batches
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
@@ -29,6 +30,13 @@ class Course:
     groups: Sequence[str]
     machine: Machine
 
+    @cached_property
+    def joint(self) -> JointLoop | None:
+        """The loop with a generator; None where the plan has none."""
+        if self.plan.generation is None:
+            return None
+        return JointLoop(self.training, self.groups, self.plan, self.plan.generation, self.seed, self.machine)
+
 
 class Advance:
     """Makes updates by what the state says was made before, and writes each into the record."""
@@ -36,37 +44,34 @@ class Advance:
     def __init__(self, course: Course) -> None:
         self._course = course
         self._batches = Batches(course.training, course.plan, course.seed, course.machine)
-        self._joint: tuple[JointLoop, GenerationPlan] | None = None
-        if course.plan.generation is not None:
-            settings = course.plan.generation
-            loop = JointLoop(course.training, course.groups, course.plan, settings, course.seed, course.machine)
-            self._joint = loop, settings
+        self._joint = course.joint
 
     def __call__(self, state: TrainingState, log: EventLog) -> str:
         """Make one update; what was done, in words. A generator that fails is switched off, and nothing else changes.
 
         Raises TrainingError where the segmenter's loss is not finite, CutLinkError where feedback has no way back.
         """
-        if self._joint is None or state.generation is None or state.generation.off:
+        loop, generation, settings = self._joint, state.generation, self._course.plan.generation
+        if loop is None or settings is None or generation is None or generation.off:
             return self._alone(state.learner, state, log)
-        loop, settings = self._joint
         try:
-            if state.generation.pretrained < settings.pretraining:
-                doing = self._pretrain(loop, state.generation, state, log)
+            if generation.pretrained < settings.pretraining:
+                doing = self._pretrain(loop, generation, state, log)
             else:
-                doing = self._together(loop, state.generation, state, log)
+                doing = self._together(loop, generation, state, log)
         except GeneratorError as error:
-            state.generation.off = str(error)
+            generation.off = str(error)
             doing = "Going on without a generator"
-        if state.generation.off:
-            state.generation.pretrained = settings.pretraining
-            log.write("generator-off", state.update, reason=state.generation.off)
+        if generation.off:
+            generation.pretrained = settings.pretraining
+            log.write("generator-off", state.update, reason=generation.off)
         return doing
 
     def draw(self, state: TrainingState, folder: Path) -> None:
         """Draw real and synthetic pairs as they are now, where there is a generator."""
-        if self._joint is not None and state.generation is not None and not state.generation.off:
-            examples = self._joint[0].examples(state.generation)
+        loop, generation = self._joint, state.generation
+        if loop is not None and generation is not None and not generation.off:
+            examples = loop.examples(generation)
             draw_pairs(examples, folder / f"update-{state.update:07d}.png", self._course.plan.class_names)
 
     def _alone(self, learner: Learner, state: TrainingState, log: EventLog) -> str:

@@ -80,8 +80,8 @@ def load_checkpoint(folder: Path, state: TrainingState) -> list[str]:
         except RunError as error:
             problems.append(str(error))
             continue
-        _restore(state, tensors)
         state.restore_counters(entry["counters"])
+        _restore(state, tensors)
         return problems
     raise RunError(f"{folder}: no usable checkpoint to resume from; start a new run. " + "; ".join(problems))
 

@@ -17,7 +17,7 @@ MULTIPLE = 16
 """Sizes of pictures are multiples of it: four halvings without remainder."""
 
 SIZE = {"cpu": 128, "cuda": 256}
-UPDATES = {2: {"cpu": 600, "cuda": 3000}, 3: {"cpu": 300, "cuda": 3000}}
+UPDATES = {2: {"cpu": 600, "cuda": 3000}, 3: {"cpu": 600, "cuda": 3000}}
 PRETRAINING = {2: {"cpu": 400, "cuda": 3000}, 3: {"cpu": 200, "cuda": 2000}}
 PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}

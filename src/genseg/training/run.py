@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from genseg.config import Plan, Settings
 from genseg.data.prepared import prepare_all
 from genseg.device import Machine, choose_machine
+from genseg.joint.source import PairSource
 from genseg.progress import Progress
 from genseg.training.advance import Course
 from genseg.training.data import TrainingData, examine_for_training, gather
 from genseg.training.run_folder import RunFolder, new_run_folder
+from genseg.training.state import TrainingState
 from genseg.training.trainer import HeldOut, train
 
 
@@ -49,10 +52,19 @@ def _train(run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, 
     try:
         training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
         course = Course(gathered.plan, seed, training, gathered.groups(), machine)
-        state = train(course, _held_out(gathered, run), run, progress)
+        held_out = _held_out(gathered, run)
+        state = train(course, held_out, run, progress)
+        source = _pair_source(course, state, held_out)
     finally:
         shutil.rmtree(run.cache, ignore_errors=True)
-    run.deliver(state, gathered)
+    run.deliver(state, gathered, source)
+
+
+def _pair_source(course: Course, state: TrainingState, held_out: Sequence[HeldOut]) -> PairSource | None:
+    """What pairs can be made from; None where there is no generator, or none that is of use."""
+    if course.joint is None or state.generation is None or state.generation.off:
+        return None
+    return course.joint.source(state.generation, [one.prepared for one in held_out])
 
 
 def _held_out(gathered: TrainingData, run: RunFolder) -> list[HeldOut]:

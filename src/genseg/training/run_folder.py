@@ -8,6 +8,7 @@
     checkpoints/                                                          to resume from
     pairs/                                                                pictures of real and generated pairs
     model/segmenter.safetensors model/model.json                          the result, for prediction
+    model/generator.safetensors                                           the generator, for synthetic pairs
     validation/report.html scores.json scores.csv                         how good it is on the held-out cases
 """
 
@@ -31,6 +32,8 @@ from genseg.data.split import Split
 from genseg.device import Machine
 from genseg.errors import RunError
 from genseg.files import atomic_write_bytes, printable
+from genseg.joint.generation import Generation
+from genseg.joint.source import PairSource
 from genseg.training.checkpoint import FORMAT, write_tensors
 from genseg.training.data import TrainingData
 from genseg.training.state import TrainingState
@@ -74,6 +77,11 @@ class RunFolder:
         return self.path / "model" / "segmenter.safetensors"
 
     @property
+    def generator(self) -> Path:
+        """The delivered generator; there only where the run has one that is of use."""
+        return self.path / "model" / "generator.safetensors"
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run has delivered its weights."""
         return (self.path / "model" / "model.json").is_file()
@@ -115,9 +123,11 @@ class RunFolder:
         """The split that the run began with."""
         return Split.from_json(self.read_json("split.json"))
 
-    def deliver(self, state: TrainingState, gathered: TrainingData) -> None:
-        """Write the trained weights and what is needed to use them; model.json last, for it marks a finished run."""
-        generation = state.generation
+    def deliver(self, state: TrainingState, gathered: TrainingData, source: PairSource | None) -> None:
+        """Write the trained weights and what is needed to use them; model.json last, for it marks a finished run.
+
+        source: what synthetic pairs are made from, where the run has a generator that is of use.
+        """
         examination = gathered.examination
         self.weights.parent.mkdir(exist_ok=True)
         described = {
@@ -127,10 +137,18 @@ class RunFolder:
             "plan": gathered.plan.model_dump(mode="json"),
             "labels": examination.labels.to_json(),
             "reading": asdict(examination.options),
-            "generator_off": "" if generation is None else generation.off,
+            "generator": self._deliver_generator(state.generation, source),
             "channel_files": any(len(files.images) > 1 for files in examination.cases.entries),
         }
         self.write_json("model/model.json", described)
+
+    def _deliver_generator(self, generation: Generation | None, source: PairSource | None) -> dict[str, Any] | None:
+        """Write the generator. Returns what model.json says of it: why it was switched off ("off", empty where it was
+        not), else the hash of its file and all that is no tensor; None for a run without one.
+        """
+        if source is None:
+            return None if generation is None else {"off": generation.off}
+        return {"off": "", "sha256": write_tensors(self.generator, source.tensors()), **source.describe()}
 
     def check_cases(self, cases: Iterable[Case]) -> None:
         """Raise RunError where cases are not those that the run began with; all such cases at once."""

@@ -47,14 +47,16 @@ class TrainingState:
         counted: dict[str, Any] = {"updates": self.learner.update, "rate_factor": self.learner.rate_factor}
         if self.generation is not None:
             counted |= {f"generation_{name}": getattr(self.generation, name) for name in GENERATION_COUNTERS}
+            counted["kernels"] = self.generation.kernels()
         return counted
 
     def restore_counters(self, counted: Mapping[str, Any]) -> None:
-        """Take over what `counters` gave."""
+        """Take over what `counters` gave; before the tensors, for the generator's shape depends on it."""
         self.learner.update, self.learner.rate_factor = counted["updates"], counted["rate_factor"]
         if self.generation is not None:
             for name in GENERATION_COUNTERS:
                 setattr(self.generation, name, counted[f"generation_{name}"])
+            self.generation.keep(counted["kernels"])
 
 
 GENERATION_COUNTERS = ("updates", "pretrained", "feedbacks", "l1", "off")

@@ -1,0 +1,87 @@
+"""What a finished run leaves behind of its generator: all that synthetic pairs are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genseg.config import Plan
+from genseg.device import Machine
+from genseg.generators.copies import CopyTest
+from genseg.generators.unet import MaskToImage
+from genseg.joint.generation import begin_knobs
+from genseg.joint.knobs import Knobs
+from genseg.joint.steps import Tensors
+from genseg.joint.synthesis import MaskPool, Pairs, synthesise
+from genseg.masks.plausible import Plausibility
+from genseg.randomness import generator_for
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """A trained generator with all that pairs are made from beside it.
+
+    names: of the training cases. masks: `(*patch)` uint8 class indices of each of them. copies: what tells whether a
+    generated image is one of theirs.
+    """
+
+    generator: MaskToImage
+    knobs: Knobs
+    names: Sequence[str]
+    masks: Sequence[NDArray[np.uint8]]
+    plausibility: Plausibility
+    copies: CopyTest
+
+    def make(self, count: int, plan: Plan, machine: Machine, seed: int, number: int) -> Pairs:
+        """Batch `number` of `count` pairs, with images as the generator gives them and no graph."""
+        pool = MaskPool(self.masks, range(len(self.masks)), self.plausibility)
+        draws = generator_for(seed, "generated pairs", number)
+        bare = plan.model_copy(update={"augmentation": "none"})
+        with torch.no_grad():
+            return synthesise(self.generator, self.knobs, pool, count, bare, machine, draws)
+
+    def tensors(self) -> Tensors:
+        """All that is numbers in arrays, by name."""
+        return {
+            **{f"generator.{name}": tensor for name, tensor in self.generator.state_dict().items()},
+            **{f"knobs.{name}": tensor for name, tensor in self.knobs.state_dict().items()},
+            "masks": torch.from_numpy(np.stack(self.masks)),
+            "images.training": self.copies.training,
+            "images.held_out": self.copies.held_out,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """All else, as JSON values."""
+        return {
+            "architecture": self.generator.describe(),
+            "plausibility": self.plausibility.to_json(),
+            "cases": list(self.names),
+            "groups": list(self.copies.groups),
+        }
+
+    @classmethod
+    def restore(
+        cls, tensors: Mapping[str, Tensor], described: Mapping[str, Any], plan: Plan, machine: Machine
+    ) -> PairSource:
+        """The inverse of `tensors` and `describe`.
+
+        Raises KeyError, TypeError, ValueError, RuntimeError or RunError where they are not what these gave.
+        """
+        names = described["cases"]
+        with torch.random.fork_rng():
+            generator = MaskToImage.from_description(described["architecture"])
+        knobs = begin_knobs(plan, len(names))
+        for module, part in ((generator, "generator."), (knobs, "knobs.")):
+            module.load_state_dict(
+                {key.removeprefix(part): one for key, one in tensors.items() if key.startswith(part)}
+            )
+            machine.place(module, plan.rank).eval()
+        copies = CopyTest(tensors["images.training"], described["groups"], tensors["images.held_out"], plan.flip_axes)
+        masks = list(tensors["masks"].numpy())
+        return cls(generator, knobs, names, masks, Plausibility.from_json(described["plausibility"]), copies)
