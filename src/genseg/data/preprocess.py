@@ -90,7 +90,8 @@ def unscale_intensity(image: NDArray[np.float32], intensity: IntensityRule) -> N
     By the rules that scale each image by itself there is no way back, and none is needed: the image stays as it is.
     """
     if intensity.rule == "eight-bit":
-        return np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
+        bytes_: NDArray[np.uint8] = np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
+        return bytes_
     stored: NDArray[np.float32] = image.astype(np.float32)
     if intensity.rule == "window":
         stored = stored * np.float32(intensity.std) + np.float32(intensity.mean)

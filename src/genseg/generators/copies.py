@@ -73,7 +73,8 @@ class CopyTest:
             for way in ways
         ]
         smallest: Tensor = torch.stack(mirrored).amin(0)
-        return smallest / float(training.shape[1]) ** 0.5
+        distances: Tensor = smallest / float(training.shape[1]) ** 0.5
+        return distances
 
 
 def describe_images(image: Tensor) -> Tensor:
