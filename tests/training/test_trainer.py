@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor, equal
@@ -13,13 +14,15 @@ from torch import Tensor, equal
 from genseg.config import GenerationPlan, Plan
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
-from genseg.errors import RunError
+from genseg.errors import NotFiniteError, RunError
 from genseg.evaluate.metrics import dice_scores
 from genseg.generators import registry
 from genseg.joint import guards
 from genseg.progress import Progress, silent
+from genseg.segmenters import learner as learner_module
 from genseg.segmenters.inference import predict_mask
 from genseg.segmenters.learner import begin
+from genseg.segmenters.optimiser import learning_rate
 from genseg.training import trainer
 from genseg.training.advance import Course
 from genseg.training.events import read_events
@@ -177,3 +180,47 @@ def test_without_held_out_cases_there_is_no_validation(
     course = Course(make_plan(updates=2), 0, [make_case(0), make_case(1)], ["a", "b"], machine)
     train(course, [], run, silent)
     assert {event["event"] for event in read_events(run.path)} == {"step"}
+
+
+def train_events(train_in: Train, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The record of an undisturbed run."""
+    monkeypatch.setattr(learner_module, "learning_rate", learning_rate)
+    train_in(folder)
+    return read_events(folder)
+
+
+def _failing(times: int) -> Callable[[int, Plan], float]:
+    """A learning rate that is not a number the first times that update 4 is made."""
+    left = times
+
+    def rate(update: int, plan: Plan) -> float:
+        nonlocal left
+        if update == 4 and left:
+            left -= 1
+            return float("nan")
+        return learning_rate(update, plan)
+
+    return rate
+
+
+def test_a_loss_that_is_not_finite_sends_the_run_back_once_at_a_lower_rate(
+    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner_module, "learning_rate", _failing(1))
+    weights = train_in(tmp_path)
+    assert all(weight.isfinite().all() for weight in weights.values())
+    events = read_events(tmp_path)
+    (back,) = [event for event in events if event["event"] == "went-back"]
+    assert "the loss is nan" in back["reason"]
+    last = [event for event in events if event["event"] == "step"][-1]
+    assert last["step"] == UPDATES
+    whole = [event for event in train_events(train_in, tmp_path / "whole", monkeypatch) if event["event"] == "step"]
+    assert last["learning_rate"] == pytest.approx(0.3 * whole[-1]["learning_rate"])
+
+
+def test_a_loss_that_is_not_finite_again_ends_the_run(
+    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner_module, "learning_rate", _failing(2))
+    with pytest.raises(NotFiniteError, match="try a lower --learning-rate"):
+        train_in(tmp_path)
