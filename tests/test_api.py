@@ -120,7 +120,7 @@ def test_damaged_weights_are_refused(run: Path, damage: Callable[[Path], Any], m
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2, "genseg": "9.9"}, "format 2, by genseg 9.9"),
+        ({"format": 99, "genseg": "9.9"}, "format 99, by genseg 9.9"),
         ({"plan": None}, "damaged"),
         ({"labels": {}}, "damaged"),
         ({"reading": {}}, "damaged"),

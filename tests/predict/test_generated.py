@@ -186,9 +186,9 @@ def test_impossible_wishes_are_refused(rgb: Path, tmp_path: Path, wrong: dict[st
         genseg.generate(rgb, tmp_path / "set", **wrong)
 
 
-def test_runs_without_a_generator_say_why(rgb: Path, rgb_run: Path, tmp_path: Path) -> None:
+def test_runs_without_a_generator_say_why(train: Callable[..., Path], rgb: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"without a generator \(arm strong-augmentation\).*--arm joint"):
-        genseg.generate(rgb_run, tmp_path / "set")
+        genseg.generate(train("rgb", arm="strong-augmentation"), tmp_path / "set")
     run = shutil.copytree(rgb, tmp_path / "run")
     described = json.loads((run / "model" / "model.json").read_text())
 
