@@ -39,7 +39,9 @@ def make_model(tmp_path: Path, plan_of: Callable[..., Plan]) -> Callable[..., Mo
         torch.nn.init.zeros_(segmenter.head.bias)
         labels = LabelMap(plan.class_names, {index: index for index in range(plan.classes)})
         machine = choose_machine("cpu", "float32")
-        return Model(plan, labels, tmp_path / "run", segmenter.eval(), machine, options or LoadOptions(), channel_files)
+        return Model(
+            plan, labels, tmp_path / "run", segmenter.eval(), machine, options or LoadOptions(), channel_files, "plain"
+        )
 
     return make
 

@@ -220,5 +220,6 @@ def test_a_generator_that_was_switched_off_is_not_delivered(
     monkeypatch.setattr(guards, "check_health", collapse)
     run = train("rgb", arm="separate")
     assert not (run / "model" / "generator.safetensors").exists()
+    assert "separate; it has collapsed, so that real pairs alone" in (run / "validation" / "report.html").read_text()
     with pytest.raises(RunError, match=r"switched off in training \(it has collapsed\)"):
         genseg.generate(run, tmp_path / "set")

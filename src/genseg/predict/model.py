@@ -40,7 +40,8 @@ class Model:
     """A segmenter with all that it needs to read an image and give its mask.
 
     plan: how images are prepared and which network it is. labels: the classes. run: the folder it came from.
-    options, channel_files: how the training images were read, and whether each channel had a file of its own.
+    options, channel_files: how the training images were read, and whether each channel had a file of its own. training:
+    the arm it followed, and why its generator was switched off where it was.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class Model:
     machine: Machine
     options: LoadOptions
     channel_files: bool
+    training: str
 
     def predict(
         self, image: Path | str | NDArray[np.generic], spacing: Sequence[float] | None = None
@@ -116,7 +118,13 @@ class Model:
         summary = summarise(
             self._scores(cases, progress),
             self.labels.names,
-            {"model": str(self.run), "data": Path(data).name, "cases": split, "segmenter": self.plan.segmenter},
+            {
+                "model": str(self.run),
+                "data": Path(data).name,
+                "cases": split,
+                "segmenter": self.plan.segmenter,
+                "training": self.training,
+            },
         )
         if folder is not None:
             by_name = {files.name: place for place, files in enumerate(cases.entries)}
@@ -205,4 +213,10 @@ def _build(folder: RunFolder, described: dict[str, Any], machine: Machine) -> Mo
         machine=machine,
         options=LoadOptions(ReadOptions(**reading["read"]), reading["mask_repair"]),
         channel_files=described["channel_files"],
+        training=_training(plan, described.get("generator")),
     )
+
+
+def _training(plan: Plan, generator: dict[str, Any] | None) -> str:
+    off = (generator or {}).get("off")
+    return f"{plan.arm}; {off}, so that real pairs alone were trained on" if off else plan.arm
