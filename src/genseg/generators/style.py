@@ -100,9 +100,16 @@ def lay_out(style: Tensor, mask: Tensor) -> Tensor:
     return laid_out
 
 
-def sample_style(mean: Tensor, log_variance: Tensor, generator: torch.Generator) -> Tensor:
-    """One style per row from N(mean, exp(log_variance)), differentiable in both; `(batch, style_size, codes)` all."""
-    return mean + (0.5 * log_variance).exp() * _noise(mean, generator)
+def sample_style(
+    mean: Tensor, log_variance: Tensor, generator: torch.Generator, temperature: Tensor | float = 1.0
+) -> Tensor:
+    """One style per row from N(mean, temperature^2 exp(log_variance)); `(batch, style_size, codes)` all.
+
+    Differentiable in everything that it is made from; the draws come from `generator`, on the CPU.
+    """
+    # Drawn in float32 on the CPU, so that they depend on neither precision nor device.
+    noise = torch.randn(mean.shape, generator=generator).to(mean)
+    return mean + temperature * (0.5 * log_variance).exp() * noise
 
 
 def style_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -146,14 +153,9 @@ class StyleDistribution(nn.Module):
         """
         chosen = torch.tensor(list(images))[torch.randint(len(images), (2, count), generator=generator)]
         mean, log_variance = (self._mixed(codes, chosen) for codes in (self.mean, self.log_variance))
-        return mean + self.temperature * (0.5 * log_variance).exp() * _noise(mean, generator)
+        return sample_style(mean, log_variance, generator, self.temperature)
 
     def _mixed(self, codes: Tensor, chosen: Tensor) -> Tensor:
         """The objects' codes of the first images chosen beside the surroundings of the second."""
         first, second = codes[chosen.to(codes.device)]
         return torch.cat([first[..., : self.objects], second[..., self.objects :]], 2)
-
-
-def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers; drawn in float32 on the CPU, so that they depend on neither precision nor device."""
-    return torch.randn(like.shape, generator=generator).to(like)

@@ -28,8 +28,8 @@ class Generation:
     """Generator, style encoder, discriminator, knobs, and their optimisers.
 
     updates: of stage I. pretrained: those of them before the segmenter's first. feedbacks: of stage III. l1: how
-    far the latest generated images were from the real ones. off: why the
-    generator was switched off; empty while it is on.
+    far the latest generated images were from the real ones. off: why the generator was switched off; empty while it is
+    on.
     """
 
     translator: Translator
@@ -92,13 +92,11 @@ def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: i
     knobs = begin_knobs(plan, cases)
     for module in (translator, discriminator, knobs):
         machine.place(module, plan.rank)
-    logits = {id(one) for one in generator.architecture()}
-    weights = [one for one in translator.parameters() if id(one) not in logits]
     return Generation(
         translator,
         discriminator,
         knobs,
-        _adamw(weights, generation.learning_rate),
+        _adamw([*generator.weights(), *translator.encoder.parameters()], generation.learning_rate),
         _adamw(list(discriminator.parameters()), generation.learning_rate),
         _adamw([*generator.architecture(), *knobs.parameters()], generation.knob_rate),
     )

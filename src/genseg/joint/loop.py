@@ -157,10 +157,8 @@ class JointLoop:
     def examples(self, generation: Generation) -> list[Example]:
         """A few real cases and what the generator makes of them now; always the same draws."""
         cases = self._everyone[:EXAMPLES]
-        images = torch.stack([self._patches[case][0] for case in cases])
-        masks = np.stack([self._patches[case][1] for case in cases])
-        shown = self._machine.send(real_pairs(images, torch.from_numpy(masks), self._plan.classes))
-        pool = self._pool(cases)
+        images, masks = self._images(cases), np.stack([self._patches[case][1] for case in cases])
+        shown, pool = self._shown(cases), self._pool(cases)
         generator, draws = generation.translator.generator, generator_for(self._seed, "examples", 0)
         with torch.no_grad():
             rebuilt = generator(shown, generation.knobs.styles.mean[cases])
@@ -175,7 +173,7 @@ class JointLoop:
         held_out: cases that nothing was trained on; they tell how near to training images others come.
         """
         self._refresh_styles(generation, self._everyone)
-        images = torch.stack([image for image, _ in self._patches])
+        images = self._images(self._everyone)
         others = [self._patch(case, len(self._cases) + number)[0] for number, case in enumerate(held_out)]
         groups = [sorted(set(self._groups)).index(group) for group in self._groups]
         unseen = describe_images(torch.stack(others) if others else images[:0])
@@ -230,22 +228,26 @@ class JointLoop:
 
     def _judge(self, generation: Generation) -> None:
         """Raise GeneratorError where the generator is of no use to a segmenter."""
-        images = torch.stack([image for image, _ in self._patches])
-        mask = torch.from_numpy(np.stack([self._patches[0][1]] * STYLES_COMPARED))
         with torch.no_grad():
             draws = generator_for(self._seed, "judged styles", 0)
             styles = generation.knobs.styles.sample(STYLES_COMPARED, draws, self._everyone)
-            shown = self._machine.send(real_pairs(images, mask, self._plan.classes))
-            generated = generation.translator.generator(shown, styles)
-        guards.check_health(generated.cpu(), images, generation.l1)
+            generated = generation.translator.generator(self._shown([0] * STYLES_COMPARED), styles)
+        guards.check_health(generated.cpu(), self._images(self._everyone), generation.l1)
 
     def _refresh_styles(self, generation: Generation, cases: Sequence[int]) -> None:
         """Take the styles of the cases that may be used now, by the encoder as it is now."""
-        images = self._machine.send(torch.stack([self._patches[case][0] for case in cases]))
-        masks = torch.from_numpy(np.stack([self._patches[case][1] for case in cases]))
-        shown = self._machine.send(real_pairs(images, masks, self._plan.classes))
+        images = self._machine.send(self._images(cases))
         with torch.no_grad():
-            generation.knobs.styles.learn(cases, *generation.translator.encoder(images, shown))
+            generation.knobs.styles.learn(cases, *generation.translator.encoder(images, self._shown(cases)))
+
+    def _images(self, cases: Sequence[int]) -> Tensor:
+        """The cases' patches, `(case, channel, *patch)`, on the CPU."""
+        return torch.stack([self._patches[case][0] for case in cases])
+
+    def _shown(self, cases: Sequence[int]) -> Tensor:
+        """Their masks as networks are shown them, `(case, class, *patch)`, on the device."""
+        masks = torch.from_numpy(np.stack([self._patches[case][1] for case in cases]))
+        return self._machine.send(real_pairs(self._patches[0][0], masks, self._plan.classes))
 
     def _pairs(self, generation: Generation, cases: Sequence[int], update: int) -> Pairs:
         draws = generator_for(self._seed, "synthetic pairs", update)
