@@ -11,7 +11,7 @@ import torch
 
 from genseg.errors import SettingsError
 from genseg.generators.registry import DEFAULT_GENERATOR, GENERATORS, STYLE_SIZE, build_generator, generator_spec
-from genseg.generators.style import codes_of
+from genseg.generators.style import style_shape
 
 
 def test_the_registry_imports_no_torch() -> None:
@@ -35,7 +35,7 @@ def test_parameters_are_as_many_as_the_summary_says(name: str, millions: int, ra
 def test_a_built_generator_makes_images(rank: int, bounded: bool) -> None:
     generator = build_generator("small", rank, 4, 2, bounded)
     with torch.inference_mode():
-        image = generator(torch.rand(1, 4, *(17,) * rank), torch.randn(1, STYLE_SIZE, codes_of(rank, 4)))
+        image = generator(torch.rand(1, 4, *(17,) * rank), torch.randn(1, *style_shape(rank, 4, STYLE_SIZE)))
     assert image.shape == (1, 2, *(17,) * rank)
     assert generator.bounded == bounded
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
 from genseg.generators.style import (
+    GRID,
     StyleDistribution,
     StyleEncoder,
-    codes_of,
+    centres_of,
+    extend,
     lay_out,
     sample_style,
+    shift,
     style_divergence,
+    style_shape,
 )
 
 
@@ -20,11 +26,11 @@ def _draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _square(rank: int, start: int, size: int = 48, classes: int = 2) -> torch.Tensor:
-    """A mask whose first foreground class has an object of 8 pixels' edge from `start` on."""
+def _square(rank: int, start: int, size: int = 64, classes: int = 2) -> torch.Tensor:
+    """A mask whose first foreground class has an object of 16 pixels' edge from `start` on."""
     mask = torch.zeros(1, classes, *(size,) * rank)
     mask[:, 0] = 1
-    place = (slice(None), slice(None), *(slice(start, start + 8),) * rank)
+    place = (slice(None), slice(None), *(slice(start, start + 16),) * rank)
     mask[place] = 0
     mask[:, 1][place[:1] + place[2:]] = 1
     return mask
@@ -36,7 +42,7 @@ def test_any_image_has_a_style(spatial: tuple[int, ...]) -> None:
     encoder, rank = StyleEncoder(len(spatial), 2, 5), len(spatial)
     mask = torch.randn(3, 3, *spatial).softmax(1)
     mean, log_variance = encoder(torch.randn(3, 2, *spatial), mask)
-    assert mean.shape == log_variance.shape == (3, 5, codes_of(rank, 3))
+    assert mean.shape == log_variance.shape == (3, *style_shape(rank, 3, 5))
     assert mean.isfinite().all()
 
 
@@ -44,60 +50,87 @@ def test_any_image_has_a_style(spatial: tuple[int, ...]) -> None:
 def test_every_weight_of_the_encoder_learns(rank: int) -> None:
     torch.manual_seed(0)
     encoder = StyleEncoder(rank, 2, 5)
-    mean, log_variance = encoder(torch.randn(1, 2, *(48,) * rank), _square(rank, 16))
+    mean, log_variance = encoder(torch.randn(1, 2, *(32,) * rank), _square(rank, 8, 32))
     (mean.square().sum() + log_variance.square().sum()).backward()
     assert all(torch.isfinite(parameter.grad).all() and parameter.grad.any() for parameter in encoder.parameters())
 
 
-def test_surroundings_are_told_where_they_are_and_not_where_an_object_or_a_hole_is() -> None:
+def test_nothing_of_an_object_or_a_hole_is_in_the_surroundings_nor_of_them_far_off_in_it() -> None:
     torch.manual_seed(0)
-    encoder, mask = StyleEncoder(2, 1, 4), _square(2, 12)  # cells of 6 pixels: the object covers cells 2 and 3
-    holes = torch.zeros(1, 1, 48, 48)
-    holes[..., 30:32, 30:32] = 1  # inside cell 5
-    mean, log_variance = (
-        codes[0, :, 1:].unflatten(1, (8, 8)) for codes in encoder(torch.randn(1, 1, 48, 48), mask, holes)
-    )
-    hidden = torch.zeros(8, 8, dtype=torch.bool)
-    hidden[2:4, 2:4] = hidden[5, 5] = True
-    assert not mean[:, hidden].any()
-    assert not log_variance[:, hidden].any()
-    assert mean[:, ~hidden].abs().amin(1).gt(0).all()
+    encoder, mask, image = StyleEncoder(2, 1, 4), _square(2, 24), torch.randn(1, 1, 64, 64)
+    holes = torch.zeros(1, 1, 64, 64)
+    holes[..., 50:56, 50:56] = 1
+    before, _ = encoder(image, mask, holes)
+    inside, _ = encoder(image + 3 * mask[:, 1:], mask, holes)
+    assert torch.equal(inside[:, 0], before[:, 0])
+    assert (inside[:, 1] - before[:, 1]).abs().max() > 1e-3
+    in_hole, _ = encoder(image + 3 * holes, mask, holes)
+    assert torch.equal(in_hole[:, 0], before[:, 0])
+    image[..., :10, :10] += 3
+    outside, _ = encoder(image, mask, holes)
+    assert torch.allclose(outside[:, 1], before[:, 1])
+    assert (outside[:, 0] - before[:, 0]).abs().max() > 1e-3
 
 
-def test_nothing_of_an_object_is_in_the_surroundings_and_nothing_of_them_far_off_in_it() -> None:
-    torch.manual_seed(0)
-    encoder, mask, image = StyleEncoder(2, 1, 4), _square(2, 12), torch.randn(1, 1, 48, 48)
-    before, _ = encoder(image, mask)
-    repainted = image + 3 * mask[:, 1:]
-    inside, _ = encoder(repainted, mask)
-    assert torch.equal(inside[..., 1:], before[..., 1:])
-    assert (inside[..., 0] - before[..., 0]).abs().max() > 1e-3
-    image[..., 40:, 40:] += 3
-    outside, _ = encoder(image, mask)
-    assert torch.equal(outside[..., 0], before[..., 0])
-    assert (outside[..., 1:] - before[..., 1:]).abs().max() > 1e-3
+def test_a_class_that_is_absent_has_the_prior_s_codes() -> None:
+    mean, log_variance = StyleEncoder(2, 1, 4)(torch.randn(1, 1, 64, 64), _square(2, 24, classes=3))
+    assert mean[:, 1].any()
+    assert not mean[:, 2].any()
+    assert not log_variance[:, 2].any()
 
 
-def test_a_class_that_is_absent_has_the_prior_s_code() -> None:
-    mean, log_variance = StyleEncoder(2, 1, 4)(torch.randn(1, 1, 48, 48), _square(2, 12, classes=3))
-    assert mean[..., 0].any()
-    assert not mean[..., 1].any()
-    assert not log_variance[..., 1].any()
+@pytest.mark.parametrize("rank", [2, 3])
+def test_codes_are_kept_where_they_are_sure_and_carried_on_to_everywhere(rank: int) -> None:
+    sure = torch.zeros(1, 1, *(8,) * rank)
+    sure[..., :2], sure[..., -2:] = 1, 1
+    codes = torch.full_like(sure, 100.0)
+    codes[..., :2], codes[..., -2:] = -1, 1
+    extended = extend(codes, sure)
+    assert torch.equal(extended[sure > 0], codes[sure > 0])
+    assert extended.abs().max() <= 1 + 1e-5
+    assert extended[..., 2].mean() < 0 < extended[..., 5].mean()
+    assert not extend(codes, torch.zeros_like(sure)).any()
 
 
-def test_a_style_is_laid_out_by_objects_first() -> None:
-    mask = _square(2, 12, classes=3)
-    style = torch.arange(codes_of(2, 3), dtype=torch.float32).expand(1, 4, -1)
-    cells = lay_out(style, mask)[0, 0]
-    assert (cells[2:4, 2:4] == 0).all()  # the first class's code
-    around = torch.ones(8, 8, dtype=torch.bool)
-    around[2:4, 2:4] = False
-    assert torch.equal(cells[around], (torch.arange(64.0).view(8, 8) + 2)[around])
+def test_odd_numbers_of_cells_are_carried_on_too() -> None:
+    sure = torch.zeros(1, 1, 5, 3)
+    sure[..., 0, 0] = 1
+    torch.testing.assert_close(extend(torch.full((1, 2, 5, 3), 7.0), sure), torch.full((1, 2, 5, 3), 7.0))
+
+
+def test_a_style_is_laid_out_by_the_classes_of_the_mask() -> None:
+    mask = _square(2, 24, classes=3)
+    style = torch.arange(3.0).view(1, 3, 1, 1, 1).expand(1, *style_shape(2, 3, 4))
+    assert torch.equal(lay_out(style, mask)[0, 0], mask[0, 1])
+    half = 0.5 * mask + 0.5 * mask.roll(1, 1)
+    assert lay_out(style, half)[0, 0, 30, 30] == 1.5
+
+
+def test_middles_of_classes_and_of_the_whole_foreground() -> None:
+    mask = _square(2, 24, classes=3)
+    mask[:, 0, :16, 48:], mask[:, 2, :16, 48:] = 0, 1  # the upper right corner
+    centres = centres_of(mask)[0]
+    assert centres[1].tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert centres[2].tolist() == pytest.approx([-0.75, 0.75])
+    assert centres[0].tolist() == pytest.approx([-0.375, 0.375])
+    assert centres_of(torch.zeros(1, 2, 9, 9)).abs().max() == 0
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_objects_codes_move_with_the_object_and_surroundings_stay(rank: int) -> None:
+    style = torch.zeros(1, *style_shape(rank, 2, 1))
+    centre = (0, slice(None), 0, *(GRID[rank] // 2,) * rank)
+    style[centre] = 1
+    offset = torch.zeros(1, 2, rank)
+    offset[..., 0] = 2 / GRID[rank] * 3  # three cells along the first axis
+    moved = shift(style, offset)
+    assert torch.equal(moved[:, 0], style[:, 0])
+    torch.testing.assert_close(moved[0, 1, 0], style[0, 1, 0].roll(3, 0), atol=1e-4, rtol=0)
 
 
 def test_half_precision_stays_out_of_the_codes() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        mean, log_variance = StyleEncoder(2, 1, 4)(torch.randn(1, 1, 48, 48), _square(2, 12))
+        mean, log_variance = StyleEncoder(2, 1, 4)(torch.randn(1, 1, 64, 64), _square(2, 24))
     assert mean.dtype == log_variance.dtype == torch.float32
 
 
@@ -118,56 +151,65 @@ def test_sampled_styles_follow_mean_and_variance(dtype: torch.dtype) -> None:
 
 def test_divergence_is_that_of_normal_distributions() -> None:
     mean, log_variance = torch.randn(2, 3, 4, generator=_draws())
-    expected = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0, 1)).sum(1).mean()
+    expected = kl_divergence(Normal(mean, (log_variance / 2).exp()), Normal(0, 1)).mean()
     torch.testing.assert_close(style_divergence(mean, log_variance), expected)
     assert style_divergence(torch.zeros(2, 3), torch.zeros(2, 3)) == 0
 
 
-def _distribution() -> StyleDistribution:
-    """Three images of one class of objects; every code of an image holds its number, and of image 2 is certain."""
-    styles = StyleDistribution(3, 2, 2, 5)
-    for image in range(3):
-        mean = torch.full((1, 5, codes_of(2, 2)), float(image))
-        styles.learn([image], mean, torch.full_like(mean, -60.0 if image == 2 else 0.0))
+STARTS = (8, 24, 40)
+"""Where the objects of three images begin."""
+
+
+def _masks() -> torch.Tensor:
+    return torch.cat([_square(2, start) for start in STARTS])
+
+
+def _distribution(log_variance: float = -60.0) -> StyleDistribution:
+    """Three images of one class of objects, two views each; every code of an image holds its number."""
+    styles, shape = StyleDistribution(3, 2, 2, 2, 5), style_shape(2, 2, 5)
+    mean = torch.arange(3.0).view(3, 1, 1, 1, 1).expand(3, *shape)
+    for view in range(2):
+        styles.learn([0, 1, 2], view, mean, torch.full_like(mean, log_variance), _masks())
     return styles
 
 
-def test_new_styles_join_the_surroundings_of_one_image_and_the_objects_of_another() -> None:
-    styles = _distribution()
-    with torch.no_grad():
-        styles.log_temperature.fill_(-200)
-    style = styles.sample(200, _draws(), [0, 2])
-    assert style.shape == (200, 5, codes_of(2, 2))
-    assert (style == style[:, :1]).all()
-    assert (style[..., 1:] == style[..., 1:2]).all()
-    drawn = {(objects, around) for objects, around in style[:, 0, :2].tolist()}
-    assert drawn == {(0, 0), (0, 2), (2, 0), (2, 2)}
+def test_new_styles_join_the_objects_asked_for_with_surroundings_whose_objects_lay_near() -> None:
+    style = _distribution().sample(_masks(), [2, 0, 1], [0, 1, 2], _draws()).detach()
+    assert style.shape == (3, *style_shape(2, 2, 5))
+    assert style[:, 1].flatten(1).mean(1).tolist() == pytest.approx([2, 0, 1], abs=1e-4)
+    assert style[:, 0].flatten(1).mean(1).tolist() == pytest.approx([0, 1, 2], abs=1e-4)
+
+
+def test_surroundings_come_from_the_images_that_may_be_used_alone() -> None:
+    style = _distribution().sample(_masks(), [0, 0, 0], [1], _draws()).detach()
+    assert style[:, 0].flatten(1).mean(1).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
 
 
 def test_noise_is_as_wide_as_the_codes_are_uncertain_times_the_temperature() -> None:
-    styles = _distribution()
+    styles = _distribution(log_variance=1.0)
     with torch.no_grad():
-        styles.log_temperature.fill_(1)
-    assert styles.sample(300, _draws(), [1]).std().item() == pytest.approx(styles.temperature.item(), rel=0.02)
-    assert styles.sample(300, _draws(), [2]).std().item() < 1e-6
+        styles.log_temperature.fill_(0.7)
+    around = styles.sample(_masks()[:1], [0], [0], _draws())[:, 0]
+    assert around.std().item() == pytest.approx(math.exp(0.7 + 0.5), rel=0.05)
 
 
-def test_feedback_can_steer_the_temperature_and_nothing_else() -> None:
-    styles = _distribution()
+def test_feedback_can_steer_the_temperature_and_reaches_the_masks() -> None:
+    styles = _distribution(log_variance=0.0)
     assert [name for name, _ in styles.named_parameters()] == ["log_temperature"]
     assert styles.temperature.item() == 1
-    style = styles.sample(3, _draws(), [0, 1])
-    (gradient,) = torch.autograd.grad(style.square().sum(), styles.log_temperature)
-    assert gradient.abs() > 1e-3
-    assert torch.equal(style, styles.sample(3, _draws(), [0, 1]))
-    assert not torch.equal(style, styles.sample(3, _draws(1), [0, 1]))
+    mask = (0.9 * _masks() + 0.05).requires_grad_()
+    style = styles.sample(mask, [0, 1, 2], [0, 1], _draws())
+    gradients = torch.autograd.grad(style.square().sum(), [styles.log_temperature, mask])
+    assert all(gradient.abs().max() > 1e-6 for gradient in gradients)
+    assert torch.equal(style, styles.sample(mask, [0, 1, 2], [0, 1], _draws()))
+    assert not torch.equal(style, styles.sample(mask, [0, 1, 2], [0, 1], _draws(1)))
 
 
 def test_codes_are_constants_and_part_of_the_state() -> None:
-    styles, codes = StyleDistribution(2, 2, 2, 3), torch.ones(1, 3, codes_of(2, 2), requires_grad=True)
-    styles.learn([1], codes, codes)
-    assert not styles.mean.requires_grad
-    assert not styles.log_variance.requires_grad
-    again = StyleDistribution(2, 2, 2, 3)
+    styles, codes = StyleDistribution(2, 1, 2, 2, 3), torch.ones(1, *style_shape(2, 2, 3), requires_grad=True)
+    styles.learn([1], 0, codes, codes, _masks()[:1].requires_grad_())
+    assert not any(buffer.requires_grad for buffer in styles.buffers())
+    again = StyleDistribution(2, 1, 2, 2, 3)
     again.load_state_dict(styles.state_dict())
-    assert torch.equal(again.sample(3, _draws(), [0, 1]), styles.sample(3, _draws(), [0, 1]))
+    drawn = [one.sample(_masks(), [0, 1, 1], [0, 1], _draws()) for one in (styles, again)]
+    assert torch.equal(*drawn)

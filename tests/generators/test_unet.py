@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, jvp
 from torch.nn import functional
 
 from genseg.errors import RunError
-from genseg.generators.style import codes_of
+from genseg.generators.style import style_shape
 from genseg.generators.unet import MaskToImage
 
 SPATIAL = {2: (13, 18), 3: (7, 9, 8)}
@@ -36,7 +36,7 @@ def _mask(rank: int, batch: int = 2, spatial: tuple[int, ...] | None = None) -> 
 
 
 def _style(rank: int) -> Tensor:
-    return torch.randn(2, STYLE, codes_of(rank, 2), generator=torch.Generator().manual_seed(2))
+    return torch.randn(2, *style_shape(rank, 2, STYLE), generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

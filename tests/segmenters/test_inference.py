@@ -78,7 +78,7 @@ def test_masks_lie_in_the_voxel_order_of_the_file(
     assert predicted.dtype == np.uint8
     assert np.array_equal(predicted, image[0] > 127)
     assert (set(segmenter.sizes) == {SMALL_PATCH}) == (patch == SMALL_PATCH)
-    assert len(segmenter.sizes) == (1 if patch == WHOLE_PATCH else 8)
+    assert len(segmenter.sizes) == (1 if patch == WHOLE_PATCH else 8) * 2 ** len(plan.flip_axes)
 
 
 @pytest.mark.parametrize("patch", [(40, 40, 40), (8, 8, 8)])
@@ -140,6 +140,25 @@ def test_half_precision_logits_are_raised_before_they_are_compared(plan_of: Plan
     plan = plan_of(2)
     case = Case("picture", np.zeros((1, 16, 16), np.uint8), None, (1.0, 1.0), None, "", "", "")
     assert predict_probabilities(Half(), prepare(case, plan), plan, CPU).dtype == torch.float32
+
+
+class Sided(nn.Module):
+    """Odds of class 1 of e^2 in the left half and 1 in the right, whatever the image."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        logit = torch.zeros_like(image)
+        logit[..., : image.shape[-1] // 2] = 2
+        return torch.cat([torch.zeros_like(logit), logit], 1)
+
+
+@pytest.mark.parametrize(("mirroring", "flip_axes", "logit"), [(True, [1], 1.0), (True, [0], 2.0), (False, [1], 2.0)])
+def test_predictions_are_means_over_the_ways_to_mirror(
+    plan_of: PlanOf, mirroring: bool, flip_axes: list[int], logit: float
+) -> None:
+    plan = plan_of(2, flip_axes=flip_axes, mirroring=mirroring)
+    case = Case("picture", np.zeros((1, 16, 16), np.uint8), None, (1.0, 1.0), None, "", "", "")
+    left = predict_probabilities(Sided(), prepare(case, plan), plan, CPU)[1, :, 0]
+    torch.testing.assert_close(left, torch.full((16,), logit).sigmoid())
 
 
 def test_a_case_from_files_is_predicted_without_warning(plan_of: PlanOf, tmp_path: Path) -> None:

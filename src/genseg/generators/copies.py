@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, combinations
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from genseg.layers import ways_to_mirror
 
 SIDE = {2: 16, 3: 8}
 """Pixels along each side of what images are compared by, by spatial rank."""
@@ -65,12 +66,10 @@ class CopyTest:
 
     def _distances(self, descriptors: Tensor) -> Tensor:
         """`(image, training image)`."""
-        axes = [axis + 2 for axis in self.flip_axes]
-        ways = chain.from_iterable(combinations(axes, count) for count in range(len(axes) + 1))
         training = self.training.flatten(1)
         mirrored = [
             torch.cdist(descriptors.flip(way).flatten(1), training, compute_mode="donot_use_mm_for_euclid_dist")
-            for way in ways
+            for way in ways_to_mirror([axis + 2 for axis in self.flip_axes])
         ]
         smallest: Tensor = torch.stack(mirrored).amin(0)
         distances: Tensor = smallest / float(training.shape[1]) ** 0.5

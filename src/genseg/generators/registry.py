@@ -1,7 +1,7 @@
 """Every generator that genseg offers, by name. Imports no torch, so that `--help` and tables answer at once.
 
 The contract, the same for all: `forward(mask, style)` takes soft masks `(batch, class, *spatial)` of any spatial size
-and styles `(batch, STYLE_SIZE, codes)` and returns images `(batch, channel, *spatial)`; class 0 is background.
+and styles `(batch, class, STYLE_SIZE, *cells)` and returns images `(batch, channel, *spatial)`; class 0 is background.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from genseg.generators.unet import MaskToImage
 
 STYLE_SIZE = 8
-"""Numbers in a style code, as in BicycleGAN: enough for light, contrast and texture, too few to carry a shape."""
+"""Numbers in a style code, as in BicycleGAN: enough for light, contrast and texture of a cell."""
 
 
 @dataclass(frozen=True)

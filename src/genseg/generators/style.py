@@ -1,109 +1,161 @@
-"""Styles: what an image shows beyond its mask, coarsely, so that one mask fits many images.
+"""Styles: what an image shows beyond its mask, so that one mask fits many images.
 
-A style has a code for each foreground class, how its objects look, and one for each cell of a coarse grid, what the
-surroundings look like there. Where an object lies it hides the surroundings, and the code of its class stands for them.
+A style has a field of codes for every class of the mask, background first: what that class looks like, place by place
+on a coarse grid. An image tells the codes of a class only where the class is seen; from there they are carried on to
+all other places. Thereby a style fits any mask: wherever a class comes to lie, its field says what is there.
 
 Sources: Zhu et al., BicycleGAN, NeurIPS 2017 (an encoder of real images beside the mask-to-image network); Zhu et al.,
-SEAN, CVPR 2020 (a code for each region); Park et al., SPADE, CVPR 2019 (modulation that differs from place to place);
-Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014 (sampling and divergence).
+SEAN, CVPR 2020 (codes for each region); Park et al., SPADE, CVPR 2019 (modulation that differs from place to place);
+Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014 (sampling and divergence); Gortler et al., The Lumigraph,
+SIGGRAPH 1996 (push-pull: carrying values on into holes).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genseg.layers import CONVOLUTION, at_least_float32
+from genseg.layers import CONVOLUTION, at_least_float32, resize
 
-WIDTHS = (16, 32, 64)
-GRID = {2: 8, 3: 4}
-"""Cells of the surroundings along each axis, by spatial rank: coarser than objects' outlines, so that these cannot hide
-in a style."""
+LAYERS = ((16, 2), (32, 2), (64, 1))
+"""Width and stride of the encoder's layers: a code knows its cell and a little beyond."""
 
+GRID = {2: 32, 3: 8}
+"""Cells along each axis, by spatial rank: fine enough for texture, four pixels of a picture of 128."""
+
+FIRST_LOG_VARIANCE = -4.0
+"""Of an untrained encoder's codes: what they say is heard from the start."""
+
+MARGIN = 2
+"""Pixels around an object that do not count as surroundings: experts' outlines are no sharper."""
+
+SURENESS = 4
+"""Power of a cell's share of a class, by which the cell counts in the class's field: mixed cells hardly do."""
+
+NEARNESS = 0.2
+"""How far, in half sizes, the objects of the image that surroundings come from usually lie from the new ones."""
+
+MEAN: dict[int, Callable[..., Tensor]] = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
+MOST: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
 ADAPTIVE_MEAN: dict[int, Callable[..., Tensor]] = {2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
-ADAPTIVE_MOST: dict[int, Callable[..., Tensor]] = {2: functional.adaptive_max_pool2d, 3: functional.adaptive_max_pool3d}
 
 
-def codes_of(rank: int, classes: int) -> int:
-    """How many codes a style has: one for each class but background, and one for each cell."""
-    cells: int = GRID[rank] ** rank
-    return classes - 1 + cells
+def style_shape(rank: int, classes: int, style_size: int) -> tuple[int, ...]:
+    """Shape of one style: `(class, style_size, *cells)`."""
+    return classes, style_size, *(GRID[rank],) * rank
 
 
 class StyleEncoder(nn.Module):
     """Image and mask to the mean and log variance of the image's style.
 
-    What an object or a hole covers is hidden, to the last cell that it touches: its code is the prior's, mean and log
-    variance 0. There is no normalisation, which would take away brightness and contrast, the larger part of a style.
+    Objects are read from the image as it is, the surroundings from one in which objects and holes are hidden. There is
+    no normalisation, which would take away brightness and contrast, the larger part of a style.
     """
 
-    def __init__(self, rank: int, channels: int, style_size: int, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self, rank: int, channels: int, style_size: int) -> None:
         super().__init__()
         self.rank = rank
         layers: list[nn.Module] = []
-        for above, width in pairwise([channels, *widths]):
-            layers += [CONVOLUTION[rank](above, width, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(widths[-1], 2 * style_size)
+        above = channels
+        for width, stride in LAYERS:
+            layers += [CONVOLUTION[rank](above, width, 3, stride=stride, padding=1), nn.LeakyReLU(0.2)]
+            above = width
+        head = CONVOLUTION[rank](above, 2 * style_size, 1)
+        nn.init.constant_(head.get_parameter("bias").data[style_size:], FIRST_LOG_VARIANCE)
+        self.layers = nn.Sequential(*layers, head)
 
     def forward(self, image: Tensor, mask: Tensor, holes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, `(batch, style_size, codes)` each.
+        """Mean and log variance, `(batch, class, style_size, *cells)` each.
 
         image: `(batch, channel, *spatial)` of any size. mask: `(batch, class, *spatial)`, soft. holes: `(batch, 1,
         *spatial)` in 0..1, surroundings to hide as well.
         """
         objects = mask[:, 1:]
         hidden = objects.sum(1, keepdim=True).clamp(max=1)
-        hidden = hidden if holes is None else torch.maximum(hidden, holes.to(hidden))
-        looks, seen = self._looks(image, objects)
-        around = grid_mean(self.layers(image * (1 - hidden)), self.rank).flatten(2)
-        visible = torch.cat([seen, 1 - (grid_most(hidden, self.rank) > 0.5).to(seen).flatten(1)], 1)
-        codes = self.head(torch.cat([looks, around], 2).transpose(1, 2)).transpose(1, 2)
-        mean, log_variance = (at_least_float32(codes) * visible.unsqueeze(1)).chunk(2, 1)
+        hidden = widened(hidden if holes is None else torch.maximum(hidden, holes.to(hidden)))
+        around = extend(self._codes(image * (1 - hidden)), self._sureness(1 - hidden))
+        codes, sureness = self._codes(image), self._sureness(objects)
+        looks = [extend(codes, one) for one in sureness.split(1, 1)]
+        mean, log_variance = torch.stack([around, *looks], 1).chunk(2, 2)
         return mean, log_variance
 
-    def _looks(self, image: Tensor, objects: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean features of each class's objects `(batch, width, class)`, and which are there at all, 0 or 1."""
-        features = self.layers(image)
-        shares = ADAPTIVE_MEAN[self.rank](objects, features.shape[2:]).flatten(2).to(features)
-        sizes = shares.sum(2)
-        looks = features.flatten(2) @ shares.transpose(1, 2) / sizes.unsqueeze(1).clamp(min=1e-3)
-        return looks, (objects.detach().flatten(2).sum(2) >= 1).to(looks)
+    def _codes(self, image: Tensor) -> Tensor:
+        return at_least_float32(self._pooled(self.layers(image)))
+
+    def _sureness(self, shares: Tensor) -> Tensor:
+        """How much each cell counts for each class, 0..1; the cell with most of a class counts in full."""
+        cover = self._pooled(shares)
+        most = cover.flatten(2).amax(2).clamp(min=1e-3).view(*cover.shape[:2], *(1,) * self.rank)
+        return (cover / most) ** SURENESS
+
+    def _pooled(self, values: Tensor) -> Tensor:
+        return ADAPTIVE_MEAN[self.rank](values, (GRID[self.rank],) * self.rank)
 
 
-def grid_mean(values: Tensor, rank: int) -> Tensor:
-    """Mean of `(batch, channel, *spatial)` in each cell."""
-    return ADAPTIVE_MEAN[rank](values, (GRID[rank],) * rank)
+def widened(region: Tensor) -> Tensor:
+    """A region `(batch, 1, *spatial)` with `MARGIN` pixels around it."""
+    return MOST[region.ndim - 2](region, 2 * MARGIN + 1, stride=1, padding=MARGIN)
 
 
-def grid_most(values: Tensor, rank: int) -> Tensor:
-    """Largest of `(batch, channel, *spatial)` in each cell."""
-    most: Tensor = ADAPTIVE_MOST[rank](values, (GRID[rank],) * rank)
-    return most
+def extend(codes: Tensor, sureness: Tensor) -> Tensor:
+    """Codes `(batch, style_size, *cells)` kept where they are sure and carried on to where they are not: push-pull.
+
+    sureness: `(batch, 1, *cells)` in 0..1. What is nowhere known becomes 0, the prior's mean and log variance.
+    """
+    if max(codes.shape[2:]) == 1:
+        return sureness * codes
+    rank = codes.ndim - 2
+    known = MEAN[rank](sureness, 2, ceil_mode=True)
+    coarse = MEAN[rank](sureness * codes, 2, ceil_mode=True) / known.clamp(min=1e-6)
+    carried_on = resize(extend(coarse, (known * 2**rank).clamp(max=1)), codes.shape[2:])
+    return sureness * codes + (1 - sureness) * carried_on
 
 
 def lay_out(style: Tensor, mask: Tensor) -> Tensor:
-    """A style `(batch, style_size, codes)` over the grid: `(batch, style_size, *cells)`.
+    """A style `(batch, class, style_size, *cells)` as a mask `(batch, class, *spatial)` shows it.
 
-    A cell that objects of `mask`, `(batch, class, *spatial)`, touch has the codes of their classes, any other its own.
+    Returns `(batch, style_size, *spatial)`: at every pixel the codes of its classes, in their shares.
     """
-    rank, objects = mask.ndim - 2, mask.shape[1] - 1
-    cover = grid_most(mask[:, 1:], rank)
-    looks, around = style[..., :objects], style[..., objects:].unflatten(2, cover.shape[2:])
-    shares = cover / cover.sum(1, keepdim=True).clamp(min=1)
-    inside: Tensor = (looks @ shares.to(looks).flatten(2)).unflatten(2, cover.shape[2:])
-    laid_out: Tensor = inside + (1 - shares.sum(1, keepdim=True)).to(around) * around
-    return laid_out
+    fields = resize(style.flatten(1, 2), mask.shape[2:]).unflatten(1, style.shape[1:3])
+    return (mask.to(fields).unsqueeze(2) * fields).sum(1)
+
+
+def centres_of(mask: Tensor) -> Tensor:
+    """Where the middle of each class lies, `(batch, class, rank)` from -1 to 1 along each axis; 0 where it is absent.
+
+    mask: `(batch, class, *spatial)`, soft. In the place of the background's middle stands that of the whole foreground.
+    """
+    mask = torch.cat([mask[:, 1:].sum(1, keepdim=True), mask[:, 1:]], 1)
+    shares = mask / mask.flatten(2).sum(2).clamp(min=1e-3).view(*mask.shape[:2], *(1,) * (mask.ndim - 2))
+    centres = []
+    for axis in range(2, mask.ndim):
+        along = shares.sum([other for other in range(2, mask.ndim) if other != axis])
+        places = (2 * torch.arange(mask.shape[axis], device=mask.device) + 1) / mask.shape[axis] - 1
+        centres.append(along @ places.to(along))
+    return torch.stack(centres, 2)
+
+
+def shift(style: Tensor, offset: Tensor) -> Tensor:
+    """Move the fields of a style's objects by `offset`, `(batch, class, rank)` from -1 to 1; surroundings stay.
+
+    style: `(batch, class, style_size, *cells)`. What comes in from outside repeats the border.
+    """
+    objects = style[:, 1:].flatten(0, 1)
+    rank = objects.ndim - 2
+    matrix = torch.eye(rank, rank + 1).to(objects).repeat(len(objects), 1, 1)
+    matrix[:, :, -1] = -offset[:, 1:].flatten(0, 1).flip(1)  # affine_grid's axes run x, y, z
+    grid = functional.affine_grid(matrix, list(objects.shape), align_corners=False)
+    moved = functional.grid_sample(objects, grid, padding_mode="border", align_corners=False)
+    return torch.cat([style[:, :1], moved.unflatten(0, (len(style), -1))], 1)
 
 
 def sample_style(
     mean: Tensor, log_variance: Tensor, generator: torch.Generator, temperature: Tensor | float = 1.0
 ) -> Tensor:
-    """One style per row from N(mean, temperature^2 exp(log_variance)); `(batch, style_size, codes)` all.
+    """One style per row from N(mean, temperature^2 exp(log_variance)), of the shape of both.
 
     Differentiable in everything that it is made from; the draws come from `generator`, on the CPU.
     """
@@ -113,27 +165,29 @@ def sample_style(
 
 
 def style_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence to N(0, I) in nats per code, mean over the batch: Kingma and Welling, appendix B."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+    """Kullback-Leibler divergence to N(0, I) in nats, the mean over all numbers: Kingma and Welling, appendix B."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
 class StyleDistribution(nn.Module):
-    """Styles for new images: the surroundings of one real image, objects that look like those of another, and noise.
+    """Styles for new images: the surroundings of one view of a real image, objects that look like those of another.
 
-    The noise is as wide as the codes are uncertain, times `temperature`, the one parameter. The codes are constants: no
-    gradient goes back to the encoder.
+    A view is a real image as it is or moved at random. The noise is as wide as the codes are uncertain, times
+    `temperature`, the one parameter. The codes are constants: no gradient goes back to the encoder.
     """
 
     mean: Tensor
     log_variance: Tensor
+    centres: Tensor
 
-    def __init__(self, images: int, rank: int, classes: int, style_size: int) -> None:
-        """images: how many real images there are; their codes come by `learn`."""
+    def __init__(self, images: int, views: int, rank: int, classes: int, style_size: int) -> None:
+        """images: how many real images there are, each in so many views; their codes come by `learn`."""
         super().__init__()
-        self.objects = classes - 1
-        shape = (images, style_size, codes_of(rank, classes))
+        self.views = views
+        shape = (images, views, *style_shape(rank, classes, style_size))
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("log_variance", torch.zeros(shape))
+        self.register_buffer("centres", torch.zeros(images, views, classes, rank))
         self.log_temperature = nn.Parameter(torch.zeros(()))
 
     @property
@@ -141,21 +195,31 @@ class StyleDistribution(nn.Module):
         """How much noise there is, > 0; 1 is as much as in stage I."""
         return self.log_temperature.exp()
 
-    def learn(self, images: Sequence[int], mean: Tensor, log_variance: Tensor) -> None:
-        """Take over the codes of some images, `(len(images), style_size, codes)` each, from `StyleEncoder`."""
-        self.mean[list(images)] = mean.detach()
-        self.log_variance[list(images)] = log_variance.detach()
+    def learn(self, images: Sequence[int], view: int, mean: Tensor, log_variance: Tensor, mask: Tensor) -> None:
+        """Take over the codes of one view of some images from `StyleEncoder`, and from its mask where objects lie."""
+        self.mean[list(images), view] = mean.detach()
+        self.log_variance[list(images), view] = log_variance.detach()
+        self.centres[list(images), view] = centres_of(mask).detach()
 
-    def sample(self, count: int, generator: torch.Generator, images: Sequence[int]) -> Tensor:
-        """`(count, style_size, codes)` from the codes of `images`, differentiable in the temperature.
+    def sample(self, mask: Tensor, objects: Sequence[int], images: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Styles for new masks `(batch, class, *spatial)`: `(batch, class, style_size, *cells)`.
 
-        All draws come from `generator`, on the CPU.
+        objects: the image of each mask whose objects it shows, brought to where the mask has them. images: those that
+        surroundings are drawn from, the likelier the nearer their objects lie to the mask's: where one lay, one may
+        lie. Differentiable in temperature and masks, but for that choice. All draws come from `generator`, on the CPU.
         """
-        chosen = torch.tensor(list(images))[torch.randint(len(images), (2, count), generator=generator)]
-        mean, log_variance = (self._mixed(codes, chosen) for codes in (self.mean, self.log_variance))
-        return sample_style(mean, log_variance, generator, self.temperature)
+        looks, view = torch.tensor(list(objects)), torch.randint(self.views, (len(mask),), generator=generator)
+        centres = centres_of(mask)
+        around = self._surroundings(centres[:, 0].detach(), list(images), generator)
+        mean, log_variance = (
+            torch.cat([codes[around][:, :1], codes[looks, view][:, 1:]], 1) for codes in (self.mean, self.log_variance)
+        )
+        style = sample_style(mean, log_variance, generator, self.temperature)
+        return shift(style, centres - self.centres[looks, view])
 
-    def _mixed(self, codes: Tensor, chosen: Tensor) -> Tensor:
-        """The objects' codes of the first images chosen beside the surroundings of the second."""
-        first, second = codes[chosen.to(codes.device)]
-        return torch.cat([first[..., : self.objects], second[..., self.objects :]], 2)
+    def _surroundings(self, wanted: Tensor, images: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images and views whose foreground lies near the centres `wanted`, `(batch, rank)`."""
+        there = self.centres[images, :, 0].flatten(0, 1).to(wanted)
+        likelihood = (-0.5 * (torch.cdist(wanted, there) / NEARNESS).square()).softmax(1)
+        chosen = torch.multinomial(likelihood.float().cpu(), 1, generator=generator).squeeze(1)
+        return torch.tensor(images)[chosen // self.views], chosen % self.views

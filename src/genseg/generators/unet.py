@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from genseg.errors import RunError
 from genseg.generators.cells import STRIDE, MixedConvolution
-from genseg.generators.style import lay_out
-from genseg.layers import CONVOLUTION, GroupNorm, at_least_float32, crop, resize
+from genseg.generators.style import ADAPTIVE_MEAN, lay_out
+from genseg.layers import CONVOLUTION, GroupNorm, at_least_float32, crop
 
 SLOPE = 0.2
 GROUPS = 4
@@ -29,12 +29,13 @@ class Modulation(nn.Module):
 
     def __init__(self, rank: int, width: int, style_size: int) -> None:
         super().__init__()
+        self.reduce = ADAPTIVE_MEAN[rank]
         self.norm = GroupNorm(math.gcd(GROUPS, width), width, affine=False)
         self.from_style = CONVOLUTION[rank](style_size, 2 * width, 1)
 
     def forward(self, features: Tensor, style: Tensor) -> Tensor:
-        """`(batch, width, *spatial)` and `(batch, style_size, *cells)` to `(batch, width, *spatial)`."""
-        scale, shift = resize(self.from_style(style), features.shape[2:]).chunk(2, 1)
+        """`(batch, width, *spatial)` and `(batch, style_size, *whole)` to `(batch, width, *spatial)`."""
+        scale, shift = self.from_style(self.reduce(style, features.shape[2:])).chunk(2, 1)
         modulated: Tensor = self.norm(features) * (1 + scale) + shift
         return modulated
 
@@ -59,7 +60,7 @@ class Double(nn.Module):
         self.modulation = Modulation(rank, outputs, style_size)
 
     def forward(self, features: Tensor, style: Tensor) -> Tensor:
-        """`(batch, inputs, *spatial)` and `(batch, style_size, *cells)` to `(batch, outputs, *doubled)`."""
+        """`(batch, inputs, *spatial)` and `(batch, style_size, *whole)` to `(batch, outputs, *doubled)`."""
         return functional.leaky_relu(self.modulation(self.cell(features), style), SLOPE)
 
 
@@ -68,8 +69,8 @@ class MaskToImage(nn.Module):
 
     widths: channels of the encoder's levels, finest (half the size) first; each level halves the size. The decoder
     mirrors them and ends at full size with half of `widths[0]`. bounded: True puts the image into [-1, 1] by tanh, for
-    eight-bit pictures; False leaves it free, for z-scored ones. The mask also goes straight into the last convolution,
-    which keeps the edges of objects where the mask has them.
+    eight-bit pictures; False leaves it free, for z-scored ones. Mask and style also go straight into the last
+    convolution, which keeps the edges of objects where the mask has them.
     """
 
     def __init__(
@@ -88,12 +89,12 @@ class MaskToImage(nn.Module):
             Double(rank, below, width, style_size)
             for below, width in zip(deeper, [*reversed(widths[:-1]), finest], strict=True)
         )
-        self.head = CONVOLUTION[rank](finest + classes, channels, 3, padding=1)
+        self.head = CONVOLUTION[rank](finest + classes + style_size, channels, 3, padding=1)
 
     def forward(self, mask: Tensor, style: Tensor) -> Tensor:
-        """Soft mask `(batch, class, *spatial)`, style `(batch, style_size, codes)` to `(batch, channel, *spatial)`.
+        """Soft mask `(batch, class, *spatial)` and style `(batch, class, style_size, *cells)` to an image.
 
-        Any spatial size. The image is float32 (float64 from float64) under autocast too.
+        The image is `(batch, channel, *spatial)`, any spatial size, float32 (float64 from float64) under autocast too.
         """
         padded = _pad_to_multiple(mask, STRIDE ** len(self.widths))
         skips = [padded]
@@ -104,7 +105,7 @@ class MaskToImage(nn.Module):
             deep = torch.cat([double(deep, laid_out), skips.pop()], 1)
         with torch.autocast(mask.device.type, enabled=False):
             # Eight bits of mantissa would put steps into the image.
-            image = self.head(at_least_float32(deep))
+            image = self.head(at_least_float32(torch.cat([deep, laid_out], 1)))
         return crop(image.tanh() if self.bounded else image, mask.shape[2:])
 
     def cells(self) -> list[MixedConvolution]:

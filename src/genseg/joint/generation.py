@@ -19,6 +19,9 @@ from genseg.joint.steps import Tensors
 from genseg.masks.ranges import UPRIGHT, MaskRanges
 from genseg.randomness import seed_for
 
+VIEWS = 8
+"""Of each real image that styles come from: one as it is, the others moved at random."""
+
 BETAS = (0.5, 0.999)
 """Source: Radford et al., DCGAN, ICLR 2016."""
 
@@ -89,8 +92,8 @@ def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: i
     generator = build_generator(generation.generator, plan.rank, plan.classes, plan.channels, bounded)
     translator = Translator(generator, StyleEncoder(plan.rank, plan.channels, STYLE_SIZE))
     discriminator = PatchDiscriminator(plan.rank, plan.classes, plan.channels)
-    knobs = begin_knobs(plan, cases)
-    for module in (translator, discriminator, knobs):
+    knobs = begin_knobs(plan, cases).to(machine.device)
+    for module in (translator, discriminator):
         machine.place(module, plan.rank)
     return Generation(
         translator,
@@ -105,7 +108,7 @@ def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: i
 def begin_knobs(plan: Plan, cases: int) -> Knobs:
     """The knobs before the first feedback. cases: training cases."""
     upright = plan.rank == 2 and not plan.flip_axes
-    styles = StyleDistribution(cases, plan.rank, plan.classes, STYLE_SIZE)
+    styles = StyleDistribution(cases, VIEWS, plan.rank, plan.classes, STYLE_SIZE)
     return Knobs(MaskRanges(plan.rank, UPRIGHT if upright else None), styles, cases)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genseg.config import GenerationPlan, Plan
+from genseg.data.augment import augment_space
 from genseg.data.batches import Batches, cut_patch
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
@@ -156,12 +157,14 @@ class JointLoop:
 
     def examples(self, generation: Generation) -> list[Example]:
         """A few real cases and what the generator makes of them now; always the same draws."""
+        if generation.pretrained < self._settings.pretraining:
+            self._refresh_styles(generation, self._everyone)
         cases = self._everyone[:EXAMPLES]
         images, masks = self._images(cases), np.stack([self._patches[case][1] for case in cases])
         shown, pool = self._shown(cases), self._pool(cases)
         generator, draws = generation.translator.generator, generator_for(self._seed, "examples", 0)
         with torch.no_grad():
-            rebuilt = generator(shown, generation.knobs.styles.mean[cases])
+            rebuilt = generator(shown, generation.translator.encoder(self._machine.send(images), shown)[0])
             pairs = synthesise(generator, generation.knobs, pool, len(cases), self._plan, self._machine, draws)
         made = (rebuilt, pairs.plain, pairs.mask.argmax(1).byte())
         arrays = [images.numpy(), masks, *(tensor.float().cpu().numpy() for tensor in made)]
@@ -230,15 +233,27 @@ class JointLoop:
         """Raise GeneratorError where the generator is of no use to a segmenter."""
         with torch.no_grad():
             draws = generator_for(self._seed, "judged styles", 0)
-            styles = generation.knobs.styles.sample(STYLES_COMPARED, draws, self._everyone)
-            generated = generation.translator.generator(self._shown([0] * STYLES_COMPARED), styles)
+            mask, looks = self._shown([0] * STYLES_COMPARED), (self._everyone * STYLES_COMPARED)[:STYLES_COMPARED]
+            styles = generation.knobs.styles.sample(mask, looks, self._everyone, draws)
+            generated = generation.translator.generator(mask, styles)
         guards.check_health(generated.cpu(), self._images(self._everyone), generation.l1)
 
     def _refresh_styles(self, generation: Generation, cases: Sequence[int]) -> None:
         """Take the styles of the cases that may be used now, by the encoder as it is now."""
-        images = self._machine.send(self._images(cases))
-        with torch.no_grad():
-            generation.knobs.styles.learn(cases, *generation.translator.encoder(images, self._shown(cases)))
+        for view in range(generation.knobs.styles.views):
+            image, mask = self._view(cases, view, generation.updates)
+            shown = self._machine.send(real_pairs(image, mask, self._plan.classes))
+            with torch.no_grad():
+                mean, log_variance = generation.translator.encoder(self._machine.send(image), shown)
+                generation.knobs.styles.learn(cases, view, mean, log_variance, shown)
+
+    def _view(self, cases: Sequence[int], view: int, update: int) -> tuple[Tensor, Tensor]:
+        """The cases' patches and masks: as they are in view 0, moved at random in any other."""
+        image, mask = self._images(cases), torch.from_numpy(np.stack([self._patches[case][1] for case in cases]))
+        if view == 0:
+            return image, mask
+        draws = generator_for(self._seed, f"view {view}", update)
+        return augment_space(image, mask, draws, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing)
 
     def _images(self, cases: Sequence[int]) -> Tensor:
         """The cases' patches, `(case, channel, *patch)`, on the CPU."""

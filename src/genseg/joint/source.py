@@ -81,7 +81,9 @@ class PairSource:
             module.load_state_dict(
                 {key.removeprefix(part): one for key, one in tensors.items() if key.startswith(part)}
             )
-            machine.place(module, plan.rank).eval()
+            module.eval()
+        machine.place(generator, plan.rank)
+        knobs.to(machine.device)
         copies = CopyTest(tensors["images.training"], described["groups"], tensors["images.held_out"], plan.flip_axes)
         masks = list(tensors["masks"].numpy())
         return cls(generator, knobs, names, masks, Plausibility.from_json(described["plausibility"]), copies)

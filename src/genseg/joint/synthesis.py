@@ -77,9 +77,10 @@ def synthesise(
         generator=draws,
     )
     mask = machine.send(mask)
-    style = knobs.styles.sample(count, draws, pool.cases)
+    parents = [pool.cases[recipe.mask] for recipe in recipes]
+    style = knobs.styles.sample(mask, parents, pool.cases, draws)
     with machine.autocast():
         plain: Tensor = generator(mask, style)
     image = plain if plan.augmentation == "none" else augment_intensity(plain, draws)
-    weight = knobs.pair_weights([pool.cases[recipe.mask] for recipe in recipes])
+    weight = knobs.pair_weights(parents)
     return Pairs(image, plain, mask, weight, knobs.gamma(), recipes)

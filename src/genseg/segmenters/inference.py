@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from genseg.config import Plan
 from genseg.data.preprocess import Prepared, restore
-from genseg.layers import at_least_float32, crop, resize
+from genseg.layers import at_least_float32, crop, resize, ways_to_mirror
 
 WHOLE = 2.0
 """A volume of up to this many patches' voxels goes through the network in one piece; a larger one in tiles."""
@@ -25,11 +25,18 @@ OVERLAP = 0.5
 def predict_probabilities(segmenter: nn.Module, prepared: Prepared, plan: Plan, device: torch.device) -> Tensor:
     """Class probabilities `(class, *oriented size)` float32 on the CPU, for one prepared case.
 
-    Runs in float32, so that a result depends neither on the precision of training nor on other cases.
+    Runs in float32, so that a result depends neither on the precision of training nor on other cases. Where the plan
+    says so, the logits are means over all ways to mirror the image (Simonyan and Zisserman, ICLR 2015, section 3.2).
     """
     segmenter.eval()
     image = torch.from_numpy(prepared.image).unsqueeze(0).to(device)
-    logits = at_least_float32(_logits(segmenter, image, plan.patch_size))
+    ways = ways_to_mirror([axis + 2 for axis in plan.flip_axes] if plan.mirroring else [])
+
+    def predict(patch: Tensor) -> Tensor:
+        mirrored = [at_least_float32(segmenter(patch.flip(way))).flip(way) for way in ways]
+        return torch.stack(mirrored).mean(0)
+
+    logits = _logits(predict, image, plan.patch_size)
     logits = resize(crop(logits, prepared.geometry.worked), torch.Size(prepared.geometry.oriented))
     return logits.softmax(1).squeeze(0).cpu()
 
@@ -40,13 +47,12 @@ def predict_mask(segmenter: nn.Module, prepared: Prepared, plan: Plan, device: t
     return restore(probabilities.argmax(0).to(torch.uint8).numpy(), prepared.geometry)
 
 
-def _logits(segmenter: nn.Module, image: Tensor, patch_size: Sequence[int]) -> Tensor:
+def _logits(predict: Callable[[Tensor], Tensor], image: Tensor, patch_size: Sequence[int]) -> Tensor:
     if math.prod(image.shape[2:]) <= WHOLE * math.prod(patch_size):
-        whole: Tensor = segmenter(image)
-        return whole
+        return predict(image)
     from monai.inferers.utils import sliding_window_inference
 
-    tiled = sliding_window_inference(image, tuple(patch_size), 1, segmenter, overlap=OVERLAP, mode="gaussian")
+    tiled = sliding_window_inference(image, tuple(patch_size), 1, predict, overlap=OVERLAP, mode="gaussian")
     if not isinstance(tiled, Tensor):
         raise TypeError("a segmenter must return one tensor of logits")
     return tiled

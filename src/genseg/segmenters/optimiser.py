@@ -12,13 +12,17 @@ from torch import nn
 
 from genseg.config import Plan
 
+EPSILON = 1e-6
+"""Far below what gradients of any use measure; with PyTorch's 1e-8, weights whose gradient is rounding noise (biases
+before normalisation) move as far as all others, and the hypergradient is mostly about them."""
+
 
 def make_optimiser(segmenter: nn.Module, plan: Plan) -> torch.optim.AdamW:
     """AdamW with weight decay on weights of two dimensions and more, none on biases and normalisation."""
     decayed = [weight for weight in segmenter.parameters() if weight.ndim > 1]
     free = [weight for weight in segmenter.parameters() if weight.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, eps=EPSILON, fused=True)
 
 
 def learning_rate(update: int, plan: Plan) -> float:
