@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The baselines: strong augmentation alone, from random weights and from a pretrained encoder.
 
-    benchmarks/foundation.py [--data DIR] [--tasks NAME ...] [--arms NAME ...] [--seeds 0 1 2] [--threads 2]
+    benchmarks/foundation.py [--data DIR] [--tasks NAME ...] [--arms NAME ...] [--seeds 0 1 2]
+        [--threads 2] [--development]
 
 `--data` is a folder of data sets, by default what GENSEG_DATA says. Results: `benchmarks/results/foundation/`.
 """

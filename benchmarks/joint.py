@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What generation and feedback bring: five ways of training, with equal updates and images per update.
 
-    benchmarks/joint.py [--data DIR] [--tasks NAME ...] [--arms NAME ...] [--seeds 0 1 2] [--threads 2]
+    benchmarks/joint.py [--data DIR] [--tasks NAME ...] [--arms NAME ...] [--seeds 0 1 2]
+        [--threads 2] [--development]
 
 Each way is run with the small U-Net from random weights and, on pictures, with the pretrained encoder. `--data` is a
 folder of data sets, by default what GENSEG_DATA says. Results: `benchmarks/results/joint/`.

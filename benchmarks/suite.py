@@ -1,12 +1,14 @@
 """What the suites share: train with few labels through the public API, score the test cases, keep one JSON a run.
 
 Runs whose result is there already are passed over, so that an interrupted suite goes on where it stopped. Test cases
-are scored once, at the end, and decide nothing.
+are scored once, at the end, and decide nothing. With `--development` the labelled cases beyond those that may be used
+are scored instead: what choices are made by. Their results lie in a folder of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import resource
 import sys
@@ -22,6 +24,8 @@ from locations import RESULTS, data_root
 
 import genseg
 from genseg.config import Arm as Way
+from genseg.data.index import index_dataset
+from genseg.data.split import labelled_subset
 
 LABELS = 40
 SIZE = 128
@@ -59,7 +63,20 @@ def labels_of(data: Path, most: int) -> int:
     return min(most, len(splits["train"]) + len(splits["val"]))
 
 
-def run(suite: Suite, task: str, arm: str, seed: int, data: Path) -> dict[str, Any]:
+def development_list(data: Path, used: int, folder: Path) -> Path:
+    """A list, as `genseg evaluate` reads it, of the labelled cases beyond the first `used` that are not for testing."""
+    files = labelled_subset(index_dataset(data), None)[used:]
+    if not files:
+        raise SystemExit(f"{data.name}: all labelled cases are used; none is left for development")
+    path = folder / "development.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("image", "mask", "split"))
+        rows.writerows((one.images[0].resolve(), one.mask.resolve(), "test") for one in files if one.mask is not None)
+    return path
+
+
+def run(suite: Suite, task: str, arm: str, seed: int, data: Path, development: bool) -> dict[str, Any]:
     """Train and score one arm; the record that is kept."""
     threads = torch.get_num_threads()
     settings = genseg.Settings(
@@ -76,7 +93,7 @@ def run(suite: Suite, task: str, arm: str, seed: int, data: Path) -> dict[str, A
         seconds = time.monotonic() - started
         split = json.loads((model.run / "split.json").read_text(encoding="utf-8"))
         environment = json.loads((model.run / "environment.json").read_text(encoding="utf-8"))
-        test = model.evaluate(data)
+        test = model.evaluate(development_list(data, settings.labels, Path(folder)) if development else data)
         validation = json.loads((model.run / "validation" / "scores.json").read_text(encoding="utf-8"))
     scores = test.to_json()
     return {
@@ -87,6 +104,7 @@ def run(suite: Suite, task: str, arm: str, seed: int, data: Path) -> dict[str, A
         "arm": arm,
         "segmenter": model.plan.segmenter,
         "seed": seed,
+        "scored_on": "development" if development else "test",
         "size": list(model.plan.patch_size),
         "updates": model.plan.updates,
         "images_per_update": model.plan.batch_size,
@@ -96,7 +114,8 @@ def run(suite: Suite, task: str, arm: str, seed: int, data: Path) -> dict[str, A
         "device": environment["machine"],
         "validation_dice": validation["dice"],
         **{key: scores[key] for key in ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")},
-        "command": f"benchmarks/{suite.name}.py --tasks {task} --arms {arm} --seeds {seed} --threads {threads}",
+        "command": f"benchmarks/{suite.name}.py --tasks {task} --arms {arm} --seeds {seed} --threads {threads}"
+        + " --development" * development,
     }
 
 
@@ -108,21 +127,23 @@ def main(suite: Suite, description: str) -> None:
     parser.add_argument("--arms", nargs="+", choices=suite.arms, default=list(suite.arms))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--development", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     for seed in asked.seeds:
         for task in asked.tasks:
             for arm in asked.arms:
                 if suite.tasks[task].rank in suite.arms[arm].ranks:
-                    keep(suite, task, arm, seed, asked.data / task)
+                    keep(suite, task, arm, seed, asked.data / task, asked.development)
 
 
-def keep(suite: Suite, task: str, arm: str, seed: int, data: Path) -> None:
+def keep(suite: Suite, task: str, arm: str, seed: int, data: Path, development: bool) -> None:
     """Make one run and write its record, unless it is there."""
-    target = RESULTS / suite.name / f"{task}-{arm}-seed{seed}.json"
+    folder = f"{suite.name}-development" if development else suite.name
+    target = RESULTS / folder / f"{task}-{arm}-seed{seed}.json"
     if target.exists():
         return
-    record = run(suite, task, arm, seed, data)
+    record = run(suite, task, arm, seed, data, development)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{task} {arm} seed {seed}: Dice {record['dice']:.4f}, {record['seconds']} s\n")

@@ -244,6 +244,11 @@ class Plan(_Checked):
         return "plain" if self.augmentation == "none" else "strong-augmentation"
 
     @property
+    def pretraining(self) -> int:
+        """Updates of the generator before the segmenter's first; 0 where there is none."""
+        return 0 if self.generation is None else self.generation.pretraining
+
+    @property
     def classes(self) -> int:
         """Number of classes with background."""
         return len(self.class_names)

@@ -207,19 +207,20 @@ def test_examples_are_pairs_of_the_patch_s_size() -> None:
         assert np.isfinite(example.new_image).all()
 
 
-@pytest.mark.parametrize("update", [0, 8])
-def test_a_generator_of_no_use_is_reported(monkeypatch: pytest.MonkeyPatch, update: int) -> None:
+@pytest.mark.parametrize("when", ["at the end of pretraining", "at the next turn"])
+def test_a_generator_of_no_use_is_reported(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     problem = make_problem()
     monkeypatch.undo()
+    loop, learner, generation = problem.loop, problem.learner, problem.generation
     with torch.no_grad():
-        for weight in problem.generation.translator.generator.parameters():
+        for weight in generation.translator.generator.parameters():
             weight.zero_()
-    problem.learner.update = update
+    learner.update, generation.pretrained = 8, generation.pretrained - 1
     with (
         patch.object(loop_module, "train_translator", lambda *_: ({"l1": 0.0}, None)),
         pytest.raises(GeneratorError, match="collapsed"),
     ):
-        problem.loop.advance(problem.learner, problem.generation)
+        loop.pretrain(generation) if when == "at the end of pretraining" else loop.advance(learner, generation)
 
 
 def test_the_search_ends_and_the_rest_goes_on() -> None:

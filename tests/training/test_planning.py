@@ -228,3 +228,14 @@ def test_an_edited_plan_is_kept_where_nothing_else_is_asked_for() -> None:
     derived = _plan(_figures((64, 64)))
     edited = {"updates": 9, "patch_size": (24, 40), "flip_axes": (1,), "segmenter": "deeplab", "average_decay": 0.5}
     check_plan(derived.model_copy(update=edited), derived, Settings(seed=3, labels=9, segmenter=None))
+
+
+def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
+    assert _plan(_figures((64, 64)), arm="separate", pretraining=7).pretraining == 7
+    assert _plan(_figures((64, 64))).pretraining == 0
+    for arm in ("plain", "strong-augmentation"):
+        with pytest.raises(SettingsError, match=f"pretraining: 7 updates .* arm {arm} has none"):
+            _plan(_figures((64, 64)), arm=arm, pretraining=7)
+    given, wanted = (_plan(_figures((64, 64)), arm="joint", pretraining=count) for count in (7, 9))
+    with pytest.raises(SettingsError, match=r"pretraining: 9 is asked for \(pretraining\), the plan says 7"):
+        check_plan(given, wanted, Settings(arm="joint", pretraining=9))

@@ -120,7 +120,8 @@ def lay_out(style: Tensor, mask: Tensor) -> Tensor:
     Returns `(batch, style_size, *spatial)`: at every pixel the codes of its classes, in their shares.
     """
     fields = resize(style.flatten(1, 2), mask.shape[2:]).unflatten(1, style.shape[1:3])
-    return (mask.to(fields).unsqueeze(2) * fields).sum(1)
+    laid_out: Tensor = (mask.to(fields).unsqueeze(2) * fields).sum(1)
+    return laid_out
 
 
 def centres_of(mask: Tensor) -> Tensor:

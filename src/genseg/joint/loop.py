@@ -95,7 +95,7 @@ class JointLoop:
         measured, _ = self._stage_one(generation, self._everyone, "pretraining", architecture=False)
         generation.pretrained += 1
         if generation.pretrained == self._settings.pretraining:
-            self._refresh_styles(generation, self._everyone)
+            self._refresh_styles(generation, self._everyone, 0)
             self._judge(generation)
         return measured
 
@@ -126,8 +126,8 @@ class JointLoop:
             measured, first = self._stage_one(
                 generation, cases, f"turn {self._folds.turn(update)}", architecture=record
             )
-        if update == 0 or (self._is_rotating and update % self._settings.turn == 0):
-            self._refresh_styles(generation, cases)
+        if update and update % self._settings.turn == 0:
+            self._refresh_styles(generation, cases, update)
             self._judge(generation)
         with torch.set_grad_enabled(record):
             pairs = self._pairs(generation, cases, update)
@@ -158,7 +158,7 @@ class JointLoop:
     def examples(self, generation: Generation) -> list[Example]:
         """A few real cases and what the generator makes of them now; always the same draws."""
         if generation.pretrained < self._settings.pretraining:
-            self._refresh_styles(generation, self._everyone)
+            self._refresh_styles(generation, self._everyone, 0)
         cases = self._everyone[:EXAMPLES]
         images, masks = self._images(cases), np.stack([self._patches[case][1] for case in cases])
         shown, pool = self._shown(cases), self._pool(cases)
@@ -175,7 +175,7 @@ class JointLoop:
 
         held_out: cases that nothing was trained on; they tell how near to training images others come.
         """
-        self._refresh_styles(generation, self._everyone)
+        self._refresh_styles(generation, self._everyone, self._plan.updates)
         images = self._images(self._everyone)
         others = [self._patch(case, len(self._cases) + number)[0] for number, case in enumerate(held_out)]
         groups = [sorted(set(self._groups)).index(group) for group in self._groups]
@@ -238,10 +238,10 @@ class JointLoop:
             generated = generation.translator.generator(mask, styles)
         guards.check_health(generated.cpu(), self._images(self._everyone), generation.l1)
 
-    def _refresh_styles(self, generation: Generation, cases: Sequence[int]) -> None:
-        """Take the styles of the cases that may be used now, by the encoder as it is now."""
+    def _refresh_styles(self, generation: Generation, cases: Sequence[int], update: int) -> None:
+        """Take the styles of the cases that may be used now, in new views, by the encoder as it is now."""
         for view in range(generation.knobs.styles.views):
-            image, mask = self._view(cases, view, generation.updates)
+            image, mask = self._view(cases, view, update)
             shown = self._machine.send(real_pairs(image, mask, self._plan.classes))
             with torch.no_grad():
                 mean, log_variance = generation.translator.encoder(self._machine.send(image), shown)

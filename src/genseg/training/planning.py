@@ -19,6 +19,7 @@ MULTIPLE = 16
 SIZE = {"cpu": 128, "cuda": 256}
 UPDATES = {2: {"cpu": 600, "cuda": 3000}, 3: {"cpu": 600, "cuda": 3000}}
 PRETRAINING = {2: {"cpu": 400, "cuda": 3000}, 3: {"cpu": 200, "cuda": 2000}}
+STAGE_ONE_BATCH = {2: 8, 3: 2}
 PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
 BATCH_PICTURES = 16
@@ -37,6 +38,7 @@ DECIDED_BY = {
     "segmenter": "segmenter",
     "size": "patch_size",
     "updates": "updates",
+    "pretraining": "pretraining",
     "batch_size": "batch_size",
     "learning_rate": "learning_rate",
     "arm": "arm",
@@ -48,8 +50,8 @@ DECIDED_BY = {
 def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, machine: Machine) -> Plan:
     """Derive a complete plan; what `settings` gives is kept.
 
-    Raises SettingsError for a segmenter that does not exist or does not work on the data's dimensions, or a flip axis
-    that the data do not have.
+    Raises SettingsError for a segmenter that does not exist or does not work on the data's dimensions, a flip axis
+    that the data do not have, or updates of a generator that the arm does not have.
     """
     rank, kind = statistics.rank, "cuda" if machine.device.type == "cuda" else "cpu"
     name = settings.segmenter or default_segmenter(rank)
@@ -141,8 +143,17 @@ def _intensity(statistics: Statistics) -> IntensityRule:
 
 def _generation(settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
     if settings.arm == "plain" or settings.arm == "strong-augmentation":
+        if settings.pretraining is not None:
+            raise SettingsError(
+                f"pretraining: {settings.pretraining} updates of a generator are asked for, but the arm "
+                f"{settings.arm} has none; leave it out, or choose --arm separate or joint"
+            )
         return None
-    return GenerationPlan(arm=settings.arm, pretraining=settings.pretraining or PRETRAINING[rank][kind])
+    return GenerationPlan(
+        arm=settings.arm,
+        pretraining=settings.pretraining or PRETRAINING[rank][kind],
+        batch_size=STAGE_ONE_BATCH[rank],
+    )
 
 
 def _flip_axes(settings: Settings, rank: int, names: Sequence[str]) -> tuple[int, ...]:

@@ -72,4 +72,4 @@ def begin_training(plan: Plan, cases: int, seed: int, machine: Machine) -> Train
 
 def total_updates(plan: Plan) -> int:
     """How many updates a run makes in all."""
-    return plan.updates + (0 if plan.generation is None else plan.generation.pretraining)
+    return plan.updates + plan.pretraining
