@@ -1,12 +1,15 @@
-"""When a generator is of no use."""
+"""When a generator is of no use, and feedback that must not be used."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
-from genseg.errors import GeneratorError
-from genseg.joint.guards import check_health
+from genseg.errors import GeneratorError, NotFiniteError
+from genseg.joint.guards import check_finite, check_health
+from genseg.joint.hypergradient import Hypergradient
 
 REAL = torch.stack([torch.full((1, 4, 4), value) for value in (-0.5, 0.0, 0.5)])
 """Real images that lie .333 from their mean, on average."""
@@ -33,3 +36,12 @@ def test_a_healthy_generator_passes() -> None:
 def test_a_useless_generator_is_named_with_figures(generated: torch.Tensor, l1: float, message: str) -> None:
     with pytest.raises(GeneratorError, match=message):
         check_health(generated, REAL, l1)
+
+
+def test_feedback_that_is_not_finite_is_not_used() -> None:
+    one = torch.ones(2)
+    check_finite(Hypergradient({"alpha": one, "beta": None}, {}, {"w": one}), 0.5, 3)
+    with pytest.raises(NotFiniteError, match=r"update 4: .* direct nan, held-out error inf"):
+        check_finite(Hypergradient({"alpha": one * math.nan}, {}, {"w": one}), math.inf, 3)
+    with pytest.raises(NotFiniteError, match="weights inf"):
+        check_finite(Hypergradient({"alpha": one}, {}, {"w": one * math.inf}), 0.5, 3)

@@ -188,7 +188,7 @@ def test_impossible_wishes_are_refused(rgb: Path, tmp_path: Path, wrong: dict[st
 
 def test_runs_without_a_generator_say_why(train: Callable[..., Path], rgb: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"without a generator \(arm strong-augmentation\).*--arm joint"):
-        genseg.generate(train("rgb", arm="strong-augmentation"), tmp_path / "set")
+        genseg.generate(train("rgb", arm="strong-augmentation", pretraining=None), tmp_path / "set")
     run = shutil.copytree(rgb, tmp_path / "run")
     described = json.loads((run / "model" / "model.json").read_text())
 

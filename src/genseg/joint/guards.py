@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from genseg.errors import CutLinkError, GeneratorError
-from genseg.joint.hypergradient import Hypergradient
+from genseg.errors import CutLinkError, GeneratorError, NotFiniteError
+from genseg.joint.hypergradient import Hypergradient, norm_of
 from genseg.joint.steps import Tensors
 from genseg.joint.synthesis import Pairs
 
@@ -63,6 +64,16 @@ def check_gradients(found: Hypergradient, variables: Tensors, indirect: Tensors)
     if all(_dead(found.weights, name) for name in found.weights):
         problems.append("no weight of the generator has a gradient")
     _stop(problems)
+
+
+def check_finite(found: Hypergradient, error: float, update: int) -> None:
+    """Raise NotFiniteError where feedback would put values that are not finite into what it steers."""
+    lengths = {name: norm_of(terms).item() for name, terms in vars(found).items()} | {"held-out error": error}
+    wrong = [f"{name} {length}" for name, length in lengths.items() if not math.isfinite(length)]
+    if wrong:
+        raise NotFiniteError(
+            f"update {update + 1}: the feedback is not finite: {', '.join(wrong)}; try a lower --learning-rate"
+        )
 
 
 def check_health(generated: Tensor, real: Tensor, l1: float) -> None:

@@ -103,7 +103,7 @@ class JointLoop:
         """One update of the segmenter, with stages I and III where they are due.
 
         Returns what was measured of it, and of stage III where there was one. Raises CutLinkError where feedback finds
-        a link cut, TrainingError where a loss is not finite.
+        a link cut, NotFiniteError where a loss or the feedback is not finite.
         """
         update = learner.update
         if self._settings.arm == "joint" and update == round(self._settings.search * self._plan.updates):
@@ -223,6 +223,7 @@ class JointLoop:
         if is_first:
             guards.check_variables(generation.variables(), generation.knob_optimiser)
         found, error = self.feedback(learner, generation, unrolled, update)
+        guards.check_finite(found, error, update)
         if is_first:
             guards.check_gradients(found, generation.variables(), generation.architecture())
         steer(generation, found, self._settings.radius)

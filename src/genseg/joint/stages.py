@@ -99,7 +99,13 @@ def train_translator(
     if architecture:
         critic = {name: weight.detach().clone() for name, weight in stage.discriminator.named_parameters()}
         step = record_step(stage.translator, optimiser, stage.plan.clip_norm)
-        unrolled = Unrolled(step, lambda weights: stage.loss(weights, critic)[0], architecture)
+
+        def recorded_loss(weights: Tensors) -> Tensor:
+            # In the arithmetic that the step's own gradient was computed in.
+            with machine.autocast():
+                return stage.loss(weights, critic)[0]
+
+        unrolled = Unrolled(step, recorded_loss, architecture)
     nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], stage.plan.clip_norm)
     optimiser.step()
     return measured, unrolled
