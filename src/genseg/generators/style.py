@@ -186,8 +186,9 @@ class StyleDistribution(nn.Module):
         super().__init__()
         self.views = views
         shape = (images, views, *style_shape(rank, classes, style_size))
-        self.register_buffer("mean", torch.zeros(shape))
-        self.register_buffer("log_variance", torch.zeros(shape))
+        # In half precision, for they are many: far finer than the noise that is added to them.
+        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float16))
+        self.register_buffer("log_variance", torch.zeros(shape, dtype=torch.float16))
         self.register_buffer("centres", torch.zeros(images, views, classes, rank))
         self.log_temperature = nn.Parameter(torch.zeros(()))
 
@@ -198,8 +199,8 @@ class StyleDistribution(nn.Module):
 
     def learn(self, images: Sequence[int], view: int, mean: Tensor, log_variance: Tensor, mask: Tensor) -> None:
         """Take over the codes of one view of some images from `StyleEncoder`, and from its mask where objects lie."""
-        self.mean[list(images), view] = mean.detach()
-        self.log_variance[list(images), view] = log_variance.detach()
+        self.mean[list(images), view] = mean.detach().to(self.mean)
+        self.log_variance[list(images), view] = log_variance.detach().to(self.log_variance)
         self.centres[list(images), view] = centres_of(mask).detach()
 
     def sample(self, mask: Tensor, objects: Sequence[int], images: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -213,7 +214,8 @@ class StyleDistribution(nn.Module):
         centres = centres_of(mask)
         around = self._surroundings(centres[:, 0].detach(), list(images), generator)
         mean, log_variance = (
-            torch.cat([codes[around][:, :1], codes[looks, view][:, 1:]], 1) for codes in (self.mean, self.log_variance)
+            torch.cat([codes[around][:, :1], codes[looks, view][:, 1:]], 1).to(mask)
+            for codes in (self.mean, self.log_variance)
         )
         style = sample_style(mean, log_variance, generator, self.temperature)
         return shift(style, centres - self.centres[looks, view])

@@ -19,7 +19,7 @@ from genseg.joint.steps import Tensors
 from genseg.masks.ranges import UPRIGHT, MaskRanges
 from genseg.randomness import seed_for
 
-VIEWS = 8
+VIEWS = 4
 """Of each real image that styles come from: one as it is, the others moved at random."""
 
 BETAS = (0.5, 0.999)
