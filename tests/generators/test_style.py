@@ -6,17 +6,13 @@ import math
 
 import pytest
 import torch
+from style_masks import square
 from torch.distributions import Normal, kl_divergence
 
 from genseg.generators.style import (
-    GRID,
     StyleDistribution,
     StyleEncoder,
-    centres_of,
-    extend,
-    lay_out,
     sample_style,
-    shift,
     style_divergence,
     style_shape,
 )
@@ -24,16 +20,6 @@ from genseg.generators.style import (
 
 def _draws(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _square(rank: int, start: int, size: int = 64, classes: int = 2) -> torch.Tensor:
-    """A mask whose first foreground class has an object of 16 pixels' edge from `start` on."""
-    mask = torch.zeros(1, classes, *(size,) * rank)
-    mask[:, 0] = 1
-    place = (slice(None), slice(None), *(slice(start, start + 16),) * rank)
-    mask[place] = 0
-    mask[:, 1][place[:1] + place[2:]] = 1
-    return mask
 
 
 @pytest.mark.parametrize("spatial", [(33, 20), (1, 3), (9, 7, 5), (1, 1, 1)])
@@ -50,14 +36,14 @@ def test_any_image_has_a_style(spatial: tuple[int, ...]) -> None:
 def test_every_weight_of_the_encoder_learns(rank: int) -> None:
     torch.manual_seed(0)
     encoder = StyleEncoder(rank, 2, 5)
-    mean, log_variance = encoder(torch.randn(1, 2, *(32,) * rank), _square(rank, 8, 32))
+    mean, log_variance = encoder(torch.randn(1, 2, *(32,) * rank), square(rank, 8, 32))
     (mean.square().sum() + log_variance.square().sum()).backward()
     assert all(torch.isfinite(parameter.grad).all() and parameter.grad.any() for parameter in encoder.parameters())
 
 
 def test_nothing_of_an_object_or_a_hole_is_in_the_surroundings_nor_of_them_far_off_in_it() -> None:
     torch.manual_seed(0)
-    encoder, mask, image = StyleEncoder(2, 1, 4), _square(2, 24), torch.randn(1, 1, 64, 64)
+    encoder, mask, image = StyleEncoder(2, 1, 4), square(2, 24), torch.randn(1, 1, 64, 64)
     holes = torch.zeros(1, 1, 64, 64)
     holes[..., 50:56, 50:56] = 1
     before, _ = encoder(image, mask, holes)
@@ -73,64 +59,15 @@ def test_nothing_of_an_object_or_a_hole_is_in_the_surroundings_nor_of_them_far_o
 
 
 def test_a_class_that_is_absent_has_the_prior_s_codes() -> None:
-    mean, log_variance = StyleEncoder(2, 1, 4)(torch.randn(1, 1, 64, 64), _square(2, 24, classes=3))
+    mean, log_variance = StyleEncoder(2, 1, 4)(torch.randn(1, 1, 64, 64), square(2, 24, classes=3))
     assert mean[:, 1].any()
     assert not mean[:, 2].any()
     assert not log_variance[:, 2].any()
 
 
-@pytest.mark.parametrize("rank", [2, 3])
-def test_codes_are_kept_where_they_are_sure_and_carried_on_to_everywhere(rank: int) -> None:
-    sure = torch.zeros(1, 1, *(8,) * rank)
-    sure[..., :2], sure[..., -2:] = 1, 1
-    codes = torch.full_like(sure, 100.0)
-    codes[..., :2], codes[..., -2:] = -1, 1
-    extended = extend(codes, sure)
-    assert torch.equal(extended[sure > 0], codes[sure > 0])
-    assert extended.abs().max() <= 1 + 1e-5
-    assert extended[..., 2].mean() < 0 < extended[..., 5].mean()
-    assert not extend(codes, torch.zeros_like(sure)).any()
-
-
-def test_odd_numbers_of_cells_are_carried_on_too() -> None:
-    sure = torch.zeros(1, 1, 5, 3)
-    sure[..., 0, 0] = 1
-    torch.testing.assert_close(extend(torch.full((1, 2, 5, 3), 7.0), sure), torch.full((1, 2, 5, 3), 7.0))
-
-
-def test_a_style_is_laid_out_by_the_classes_of_the_mask() -> None:
-    mask = _square(2, 24, classes=3)
-    style = torch.arange(3.0).view(1, 3, 1, 1, 1).expand(1, *style_shape(2, 3, 4))
-    assert torch.equal(lay_out(style, mask)[0, 0], mask[0, 1])
-    half = 0.5 * mask + 0.5 * mask.roll(1, 1)
-    assert lay_out(style, half)[0, 0, 30, 30] == 1.5
-
-
-def test_middles_of_classes_and_of_the_whole_foreground() -> None:
-    mask = _square(2, 24, classes=3)
-    mask[:, 0, :16, 48:], mask[:, 2, :16, 48:] = 0, 1  # the upper right corner
-    centres = centres_of(mask)[0]
-    assert centres[1].tolist() == pytest.approx([0, 0], abs=1e-6)
-    assert centres[2].tolist() == pytest.approx([-0.75, 0.75])
-    assert centres[0].tolist() == pytest.approx([-0.375, 0.375])
-    assert centres_of(torch.zeros(1, 2, 9, 9)).abs().max() == 0
-
-
-@pytest.mark.parametrize("rank", [2, 3])
-def test_objects_codes_move_with_the_object_and_surroundings_stay(rank: int) -> None:
-    style = torch.zeros(1, *style_shape(rank, 2, 1))
-    centre = (0, slice(None), 0, *(GRID[rank] // 2,) * rank)
-    style[centre] = 1
-    offset = torch.zeros(1, 2, rank)
-    offset[..., 0] = 2 / GRID[rank] * 3  # three cells along the first axis
-    moved = shift(style, offset)
-    assert torch.equal(moved[:, 0], style[:, 0])
-    torch.testing.assert_close(moved[0, 1, 0], style[0, 1, 0].roll(3, 0), atol=1e-4, rtol=0)
-
-
 def test_half_precision_stays_out_of_the_codes() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        mean, log_variance = StyleEncoder(2, 1, 4)(torch.randn(1, 1, 64, 64), _square(2, 24))
+        mean, log_variance = StyleEncoder(2, 1, 4)(torch.randn(1, 1, 64, 64), square(2, 24))
     assert mean.dtype == log_variance.dtype == torch.float32
 
 
@@ -161,7 +98,7 @@ STARTS = (8, 24, 40)
 
 
 def _masks() -> torch.Tensor:
-    return torch.cat([_square(2, start) for start in STARTS])
+    return torch.cat([square(2, start) for start in STARTS])
 
 
 def _distribution(log_variance: float = -60.0) -> StyleDistribution:

@@ -6,8 +6,7 @@ all other places. Thereby a style fits any mask: wherever a class comes to lie, 
 
 Sources: Zhu et al., BicycleGAN, NeurIPS 2017 (an encoder of real images beside the mask-to-image network); Zhu et al.,
 SEAN, CVPR 2020 (codes for each region); Park et al., SPADE, CVPR 2019 (modulation that differs from place to place);
-Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014 (sampling and divergence); Gortler et al., The Lumigraph,
-SIGGRAPH 1996 (push-pull: carrying values on into holes).
+Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014 (sampling and divergence).
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genseg.layers import CONVOLUTION, at_least_float32, resize
+from genseg.generators.fields import centres_of, extend, shift
+from genseg.layers import ADAPTIVE_MEAN, CONVOLUTION, at_least_float32
 
 LAYERS = ((16, 2), (32, 2), (64, 1))
 """Width and stride of the encoder's layers: a code knows its cell and a little beyond."""
@@ -38,9 +38,7 @@ SURENESS = 4
 NEARNESS = 0.2
 """How far, in half sizes, the objects of the image that surroundings come from usually lie from the new ones."""
 
-MEAN: dict[int, Callable[..., Tensor]] = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
 MOST: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
-ADAPTIVE_MEAN: dict[int, Callable[..., Tensor]] = {2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
 
 
 def style_shape(rank: int, classes: int, style_size: int) -> tuple[int, ...]:
@@ -98,59 +96,6 @@ class StyleEncoder(nn.Module):
 def widened(region: Tensor) -> Tensor:
     """A region `(batch, 1, *spatial)` with `MARGIN` pixels around it."""
     return MOST[region.ndim - 2](region, 2 * MARGIN + 1, stride=1, padding=MARGIN)
-
-
-def extend(codes: Tensor, sureness: Tensor) -> Tensor:
-    """Codes `(batch, style_size, *cells)` kept where they are sure and carried on to where they are not: push-pull.
-
-    sureness: `(batch, 1, *cells)` in 0..1. What is nowhere known becomes 0, the prior's mean and log variance.
-    """
-    if max(codes.shape[2:]) == 1:
-        return sureness * codes
-    rank = codes.ndim - 2
-    known = MEAN[rank](sureness, 2, ceil_mode=True)
-    coarse = MEAN[rank](sureness * codes, 2, ceil_mode=True) / known.clamp(min=1e-6)
-    carried_on = resize(extend(coarse, (known * 2**rank).clamp(max=1)), codes.shape[2:])
-    return sureness * codes + (1 - sureness) * carried_on
-
-
-def lay_out(style: Tensor, mask: Tensor) -> Tensor:
-    """A style `(batch, class, style_size, *cells)` as a mask `(batch, class, *spatial)` shows it.
-
-    Returns `(batch, style_size, *spatial)`: at every pixel the codes of its classes, in their shares.
-    """
-    fields = resize(style.flatten(1, 2), mask.shape[2:]).unflatten(1, style.shape[1:3])
-    laid_out: Tensor = (mask.to(fields).unsqueeze(2) * fields).sum(1)
-    return laid_out
-
-
-def centres_of(mask: Tensor) -> Tensor:
-    """Where the middle of each class lies, `(batch, class, rank)` from -1 to 1 along each axis; 0 where it is absent.
-
-    mask: `(batch, class, *spatial)`, soft. In the place of the background's middle stands that of the whole foreground.
-    """
-    mask = torch.cat([mask[:, 1:].sum(1, keepdim=True), mask[:, 1:]], 1)
-    shares = mask / mask.flatten(2).sum(2).clamp(min=1e-3).view(*mask.shape[:2], *(1,) * (mask.ndim - 2))
-    centres = []
-    for axis in range(2, mask.ndim):
-        along = shares.sum([other for other in range(2, mask.ndim) if other != axis])
-        places = (2 * torch.arange(mask.shape[axis], device=mask.device) + 1) / mask.shape[axis] - 1
-        centres.append(along @ places.to(along))
-    return torch.stack(centres, 2)
-
-
-def shift(style: Tensor, offset: Tensor) -> Tensor:
-    """Move the fields of a style's objects by `offset`, `(batch, class, rank)` from -1 to 1; surroundings stay.
-
-    style: `(batch, class, style_size, *cells)`. What comes in from outside repeats the border.
-    """
-    objects = style[:, 1:].flatten(0, 1)
-    rank = objects.ndim - 2
-    matrix = torch.eye(rank, rank + 1).to(objects).repeat(len(objects), 1, 1)
-    matrix[:, :, -1] = -offset[:, 1:].flatten(0, 1).flip(1)  # affine_grid's axes run x, y, z
-    grid = functional.affine_grid(matrix, list(objects.shape), align_corners=False)
-    moved = functional.grid_sample(objects, grid, padding_mode="border", align_corners=False)
-    return torch.cat([style[:, :1], moved.unflatten(0, (len(style), -1))], 1)
 
 
 def sample_style(

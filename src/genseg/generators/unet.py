@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from genseg.errors import RunError
 from genseg.generators.cells import STRIDE, MixedConvolution
-from genseg.generators.style import ADAPTIVE_MEAN, lay_out
-from genseg.layers import CONVOLUTION, GroupNorm, at_least_float32, crop
+from genseg.generators.fields import lay_out
+from genseg.layers import ADAPTIVE_MEAN, CONVOLUTION, GroupNorm, at_least_float32, crop
 
 SLOPE = 0.2
 GROUPS = 4
