@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genseg.data.pictures import CLASS_COLOURS, class_colours, overlay, tile, with_heading
+from genseg.data.pictures import CLASS_COLOURS, class_colours, marked_slice, overlay, tile, with_heading
 
 
 def _square(size: int = 20, value: int = 1) -> np.ndarray:
@@ -147,3 +147,12 @@ def test_heading_shows_every_class_colour_and_wraps_many_classes() -> None:
     assert all((pixels == colour).all(axis=1).any() for colour in CLASS_COLOURS[:2])
     many = with_heading(sheet, "set", [f"class {n}" for n in range(40)])
     assert many.height > few.height
+
+
+def test_one_slice_shows_what_several_masks_mark() -> None:
+    first, second = np.zeros((2, 4, 4, 3), np.uint8)
+    assert marked_slice(first) == slice(1, 2)
+    first[0, 0, 0], second[:2, 0, 2] = 1, 3
+    assert marked_slice(first) == slice(0, 1)
+    assert marked_slice(first, second) == slice(2, 3)
+    assert marked_slice(first[..., 0]) == slice(None)

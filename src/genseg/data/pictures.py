@@ -76,6 +76,18 @@ def overlay(
     return _paint(pixels, np.asarray(shrunk))
 
 
+def marked_slice(*masks: NDArray[np.generic]) -> slice:
+    """Of volumes, the part of the last axis to show: the one slice that the masks mark most, the middle one if none.
+
+    masks: `(*spatial)` class indices, all of one size. Of pictures, all of the axis.
+    """
+    if masks[0].ndim == 2:
+        return slice(None)
+    marked = np.sum([np.count_nonzero(mask, axis=(0, 1)) for mask in masks], axis=0)
+    index = int(marked.argmax()) if marked.any() else len(marked) // 2
+    return slice(index, index + 1)
+
+
 def tile(pictures: Sequence[NDArray[np.uint8]], titles: Sequence[str], columns: int) -> Image.Image:
     """Arrange pictures `(height, width, 3)` row by row, `columns` in a row, each below its title.
 
@@ -130,9 +142,7 @@ def _slice(
     volume: NDArray[np.generic], mask: NDArray[np.generic] | None, spacing: Sequence[float] | None
 ) -> tuple[NDArray[np.generic], NDArray[np.generic] | None, Sequence[float] | None]:
     """The slice to show, turned so that the first voxel axis runs right and the second runs up."""
-    index = volume.shape[-1] // 2
-    if mask is not None and mask.any():
-        index = int(np.count_nonzero(mask, axis=(0, 1)).argmax())
+    index = volume.shape[-1] // 2 if mask is None else marked_slice(mask).start
     shown = np.rot90(volume[..., index])
     shown_mask = None if mask is None else np.rot90(mask[..., index])
     return shown, shown_mask, None if spacing is None else (spacing[1], spacing[0])

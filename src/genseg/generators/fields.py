@@ -19,7 +19,7 @@ MEAN: dict[int, Callable[..., Tensor]] = {2: functional.avg_pool2d, 3: functiona
 def extend(codes: Tensor, sureness: Tensor) -> Tensor:
     """Codes `(batch, style_size, *cells)` kept where they are sure and carried on to where they are not: push-pull.
 
-    Source: Gortler et al., The Lumigraph, SIGGRAPH 1996, section 3.4.
+    Source: Gortler et al., The Lumigraph, SIGGRAPH 1996.
     sureness: `(batch, 1, *cells)` in 0..1. What is nowhere known becomes 0, the prior's mean and log variance.
     """
     if max(codes.shape[2:]) == 1:

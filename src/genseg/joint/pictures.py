@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.data.pictures import overlay, tile, with_heading
+from genseg.data.pictures import marked_slice, overlay, tile, with_heading
 from genseg.files import atomic_path
 
 HEADING = "Pairs that the segmenter learns from"
@@ -34,13 +34,13 @@ def draw_pairs(examples: Sequence[Example], path: Path, class_names: Sequence[st
     """One row an example: real pair, the same generated, their difference, a new pair and the new image bare."""
     pictures, titles = [], []
     for example in examples:
-        difference = np.abs(example.image - example.rebuilt)
+        real, new = marked_slice(example.mask), marked_slice(example.new_mask)
         pictures += [
-            overlay(example.image, example.mask),
-            overlay(example.rebuilt, None),
-            overlay(difference, None),
-            overlay(example.new_image, example.new_mask),
-            overlay(example.new_image, None),
+            overlay(example.image[..., real], example.mask[..., real]),
+            overlay(example.rebuilt[..., real], None),
+            overlay(np.abs(example.image - example.rebuilt)[..., real], None),
+            overlay(example.new_image[..., new], example.new_mask[..., new]),
+            overlay(example.new_image[..., new], None),
         ]
         titles += ["real", "generated", "difference", "new pair", "new image"]
     sheet = with_heading(tile(pictures, titles, 5), HEADING, class_names[1:])

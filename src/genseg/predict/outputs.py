@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genseg.data.case import Case
-from genseg.data.pictures import class_colours, overlay
+from genseg.data.pictures import class_colours, marked_slice, overlay
 from genseg.errors import RunError
 from genseg.evaluate.report import write_report
 from genseg.evaluate.summary import EvaluationSummary
@@ -63,8 +63,7 @@ def write_evaluation(summary: EvaluationSummary, picture_of: Callable[[str], NDA
 def side_by_side(case: Case, prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Image, expert's mask and prediction `(row, column, 3)`; of a volume the slice with most foreground in either."""
     image, truth = case.image, case.mask
-    if truth is not None and truth.ndim == 3:
-        marked = np.count_nonzero(truth, axis=(0, 1)) + np.count_nonzero(prediction, axis=(0, 1))
-        shown = slice(int(marked.argmax()), int(marked.argmax()) + 1)
+    if truth is not None:
+        shown = marked_slice(truth, prediction)
         image, truth, prediction = image[..., shown], truth[..., shown], prediction[..., shown]
     return np.hstack([overlay(image, mask, REPORT_SIZE, case.spacing) for mask in (None, truth, prediction)])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from genseg.config import Plan
 from genseg.data.pairs import write_description, write_pair
-from genseg.data.pictures import overlay, tile, with_heading
+from genseg.data.pictures import marked_slice, overlay, tile, with_heading
 from genseg.files import printable
 
 SHOWN = 24
@@ -77,8 +77,11 @@ class SyntheticSet:
             )
         )
         if len(self._rows) <= SHOWN:
-            shown = overlay(pair.image, pair.mask, spacing=self._plan.spacing)
-            self._pictures += [shown, overlay(pair.image, None, spacing=self._plan.spacing)]
+            shown = marked_slice(pair.mask)
+            self._pictures += [
+                overlay(pair.image[..., shown], mask, spacing=self._plan.spacing)
+                for mask in (pair.mask[..., shown], None)
+            ]
             self._titles += [name, f"COPY of {nearest}" if pair.is_copy else f"{pair.distance:.2f} from {nearest}"]
 
     def finish(self) -> None:
