@@ -88,12 +88,13 @@ def run(suite: Suite, task: str, arm: str, seed: int, data: Path, development: b
         device="cpu",
     )
     with tempfile.TemporaryDirectory() as folder:
+        scored = development_list(data, settings.labels, Path(folder)) if development else data
         started = time.monotonic()
         model = genseg.fit(data, Path(folder) / "run", settings=settings)
         seconds = time.monotonic() - started
         split = json.loads((model.run / "split.json").read_text(encoding="utf-8"))
         environment = json.loads((model.run / "environment.json").read_text(encoding="utf-8"))
-        test = model.evaluate(development_list(data, settings.labels, Path(folder)) if development else data)
+        test = model.evaluate(scored)
         validation = json.loads((model.run / "validation" / "scores.json").read_text(encoding="utf-8"))
     scores = test.to_json()
     return {
