@@ -15,9 +15,16 @@ from suite import Arm, Suite, Task, main
 from genseg.config import Arm as Way
 
 SEGMENTERS = {"unet-small": (2, 3), "unet-pretrained": (2,)}
+TWINS = {"unet-small": "foundation/strong-augmentation", "unet-pretrained": "foundation/pretrained-encoder"}
+"""Runs of the foundation suite, on real pairs with strong augmentation."""
+
 SUITE = Suite(
     "joint",
-    {f"{way}-{name}": Arm(name, ranks, way) for name, ranks in SEGMENTERS.items() for way in get_args(Way)},
+    {
+        f"{way}-{name}": Arm(name, ranks, way, TWINS[name] if way == "strong-augmentation" else None)
+        for name, ranks in SEGMENTERS.items()
+        for way in get_args(Way)
+    },
     {
         "polyp_cvc_clinicdb": Task(2),
         "foot_ulcer_fuseg": Task(2),

@@ -33,11 +33,15 @@ SIZE = 128
 
 @dataclass(frozen=True)
 class Arm:
-    """A way of training. ranks: spatial ranks that it is for."""
+    """A way of training. ranks: spatial ranks that it is for.
+
+    twin: suite and arm that train in the very same way, as "suite/arm": what was run there is not run again.
+    """
 
     segmenter: str
     ranks: tuple[int, ...]
     way: Way = "strong-augmentation"
+    twin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,12 +144,30 @@ def main(suite: Suite, description: str) -> None:
 
 def keep(suite: Suite, task: str, arm: str, seed: int, data: Path, development: bool) -> None:
     """Make one run and write its record, unless it is there."""
-    folder = f"{suite.name}-development" if development else suite.name
-    target = RESULTS / folder / f"{task}-{arm}-seed{seed}.json"
+    target = target_of(suite.name, task, arm, seed, development)
     if target.exists():
         return
-    record = run(suite, task, arm, seed, data, development)
+    labels = labels_of(data, suite.tasks[task].labels)
+    record = twin_of(suite.arms[arm], task, seed, labels, development) or run(suite, task, arm, seed, data, development)
+    record["arm"] = arm
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{task} {arm} seed {seed}: Dice {record['dice']:.4f}, {record['seconds']} s\n")
     sys.stdout.flush()
+
+
+def target_of(suite: str, task: str, arm: str, seed: int, development: bool) -> Path:
+    """Where the record of a run is kept."""
+    return RESULTS / (f"{suite}-development" if development else suite) / f"{task}-{arm}-seed{seed}.json"
+
+
+def twin_of(arm: Arm, task: str, seed: int, labels: int, development: bool) -> dict[str, Any] | None:
+    """The record of the same run in another suite, with that suite's command; None where there is none."""
+    if arm.twin is None:
+        return None
+    suite, name = arm.twin.split("/")
+    path = target_of(suite, task, name, seed, development)
+    if not path.exists():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record if record["labels"] == labels else None

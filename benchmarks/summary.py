@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Put the kept results of the foundation suite into one Markdown table, and that table into README.
+"""Put the kept results of the suites into Markdown tables, and these into README.
 
-    benchmarks/summary.py            print the table
-    benchmarks/summary.py --write    put it between the markers in README.md
+    benchmarks/summary.py            print the tables
+    benchmarks/summary.py --write    put them between the markers in README.md
 
-Each cell is the mean test Dice over the seeds. The gain is paired case by case, averaged over the seeds that both arms
-have, with a 95 % bootstrap interval over cases. A dash stands for what was not run; the pretrained encoder is for
-pictures alone.
+Dice is the mean over test cases and seeds. Differences are in Dice points, paired case by case, averaged over the seeds
+that both arms have, with a 95 % bootstrap interval over cases; over several tasks each task counts alike. A dash stands
+for what was not run.
 """
 
 from __future__ import annotations
@@ -15,78 +15,151 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from locations import RESULTS
 
-from genseg.evaluate import paired_bootstrap
+from genseg.evaluate import PairedDifference, paired_bootstrap, paired_bootstrap_over_strata
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-BASELINE, PRETRAINED = "strong-augmentation", "pretrained-encoder"
-HEAD = (
-    "| task | labels | seeds | U-Net from random weights | U-Net, pretrained encoder | gain, Dice points (95 %) |\n"
-    "|---|---|---|---|---|---|\n"
-)
-Results = dict[str, dict[str, dict[int, dict[str, Any]]]]
+WAYS = ("plain", "strong-augmentation", "separate", "joint-cut", "joint")
+BASELINE = "strong-augmentation"
+GAINS = (("separate", BASELINE), ("joint", BASELINE), ("joint", "joint-cut"))
+SEGMENTERS = ("unet-small", "unet-pretrained")
+
+Record = dict[str, Any]
+Arms = dict[str, dict[int, Record]]
+"""The records of one task: arm -> seed -> record."""
 
 
-def read_results() -> Results:
-    """Every kept record: task -> arm -> seed -> record."""
-    results: Results = defaultdict(lambda: defaultdict(dict))
-    for path in sorted((RESULTS / "foundation").glob("*.json")):
+def read_results(suite: str) -> dict[str, Arms]:
+    """Every kept record of a suite, by task."""
+    results: dict[str, Arms] = defaultdict(lambda: defaultdict(dict))
+    for path in sorted((RESULTS / suite).glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         results[record["dataset"]][record["arm"]][record["seed"]] = record
     return results
 
 
-def row(task: str, arms: dict[str, dict[int, dict[str, Any]]]) -> str:
-    """One line of the table."""
-    records = [record for seeds in arms.values() for record in seeds.values()]
-    seeds = " and ".join(sorted({str(len(seeds)) for seeds in arms.values()}))
-    cells = [task, str(records[0]["labels"]), seeds, mean(arms, BASELINE), mean(arms, PRETRAINED), gain(arms)]
-    return "| " + " | ".join(cells) + " |\n"
+def foundation_table() -> str:
+    """Both networks on real pairs alone."""
+    lines = [
+        "| task | labels | seeds | U-Net from random weights | U-Net, pretrained encoder | gain, Dice points (95 %) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task, arms in sorted(read_results("foundation").items()):
+        labels = next(iter(arms[BASELINE].values()))["labels"]
+        networks = [f"{mean(arms, arm)}{cost(arms, arm)}" for arm in (BASELINE, "pretrained-encoder")]
+        gain = show(difference(arms, "pretrained-encoder", BASELINE))
+        lines.append(line([task, str(labels), seeds(arms, (BASELINE,)), *networks, gain]))
+    return "\n".join(lines)
 
 
-def mean(arms: dict[str, dict[int, dict[str, Any]]], arm: str) -> str:
-    """Mean Dice over the seeds and what a run cost."""
+def joint_table(segmenter: str) -> str:
+    """Five ways of training one network, and what the last three bring."""
+    gains = [f"{first} - {second}" for first, second in GAINS]
+    lines = [line(["task", "labels", "seeds", *WAYS, *gains]), "|" + "---|" * (3 + len(WAYS) + len(gains))]
+    results = {task: of_segmenter(arms, segmenter) for task, arms in sorted(read_results("joint").items())}
+    results = {task: arms for task, arms in results.items() if set(arms) - {BASELINE}}
+    for task, arms in results.items():
+        labels = next(record for found in arms.values() for record in found.values())["labels"]
+        shown = [show(difference(arms, *gain)) for gain in GAINS]
+        lines.append(line([task, str(labels), seeds(arms, WAYS), *(mean(arms, way) for way in WAYS), *shown]))
+    if len(results) > 1:
+        shown = [show(over_tasks(list(results.values()), *gain)) for gain in GAINS]
+        means = [mean_over_tasks(list(results.values()), way) for way in WAYS]
+        lines.append(line([f"mean of {len(results)}", "", "", *means, *shown]))
+    return "\n".join(lines)
+
+
+def of_segmenter(arms: Arms, segmenter: str) -> Arms:
+    """The arms of one segmenter by their way of training."""
+    ending = f"-{segmenter}"
+    return {arm.removesuffix(ending): found for arm, found in arms.items() if arm.endswith(ending)}
+
+
+def line(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def seeds(arms: Arms, names: Sequence[str]) -> str:
+    """How many seeds the arms were run with."""
+    counts = sorted({len(arms[name]) for name in names if name in arms})
+    return " to ".join(str(count) for count in sorted({counts[0], counts[-1]}))
+
+
+def mean(arms: Arms, arm: str) -> str:
+    """Mean Dice over the seeds."""
+    found = arms.get(arm)
+    return f"{np.mean([record['dice'] for record in found.values()]):.3f}" if found else "-"
+
+
+def cost(arms: Arms, arm: str) -> str:
+    """How many updates a run made, and how long it took on average."""
     records = list(arms.get(arm, {}).values())
     if not records:
+        return ""
+    return f" ({records[0]['updates']} updates, {np.mean([record['seconds'] for record in records]) / 60:.1f} min)"
+
+
+def mean_over_tasks(tasks: Sequence[Arms], arm: str) -> str:
+    """Mean Dice of an arm over tasks; a dash where one was not run."""
+    if not all(arms.get(arm) for arms in tasks):
         return "-"
-    minutes = np.mean([record["seconds"] for record in records]) / 60
-    dice = np.mean([record["dice"] for record in records])
-    return f"{dice:.3f} ({records[0]['updates']} updates, {minutes:.1f} min)"
+    return f"{np.mean([np.mean([record['dice'] for record in arms[arm].values()]) for arms in tasks]):.3f}"
 
 
-def gain(arms: dict[str, dict[int, dict[str, Any]]]) -> str:
-    """Difference of the arms in Dice points, paired by case."""
-    shared = sorted(set(arms.get(BASELINE, {})) & set(arms.get(PRETRAINED, {})))
+def differences(arms: Arms, first: str, second: str) -> list[float]:
+    """First minus second, case by case, averaged over the seeds that both have; empty where they share none."""
+    shared = sorted(set(arms.get(first, {})) & set(arms.get(second, {})))
     if not shared:
-        return "-"
-    first, second = (average_by_case([arms[arm][seed] for seed in shared]) for arm in (PRETRAINED, BASELINE))
-    found = paired_bootstrap([first[name] for name in first], [second[name] for name in first])
-    return f"{100 * found.difference:+.1f} ({100 * (found.low or 0):+.1f} to {100 * (found.high or 0):+.1f})"
+        return []
+    one, other = (average_by_case([arms[arm][seed] for seed in shared]) for arm in (first, second))
+    return [one[name] - other[name] for name in one]
 
 
-def average_by_case(records: list[dict[str, Any]]) -> dict[str, float]:
+def average_by_case(records: Sequence[Record]) -> dict[str, float]:
     """Each case's Dice, averaged over records."""
     return {name: float(np.mean([r["dice_by_case"][name] for r in records])) for name in records[0]["dice_by_case"]}
 
 
+def difference(arms: Arms, first: str, second: str) -> PairedDifference | None:
+    """What the first arm brings over the second on one task; None where they share no seed."""
+    found = differences(arms, first, second)
+    return paired_bootstrap(found, [0.0] * len(found)) if found else None
+
+
+def over_tasks(tasks: Sequence[Arms], first: str, second: str) -> PairedDifference | None:
+    """What the first arm brings over the second on the mean of the tasks; None where one lacks them."""
+    found = [differences(arms, first, second) for arms in tasks]
+    return paired_bootstrap_over_strata(found) if all(found) else None
+
+
+def show(found: PairedDifference | None) -> str:
+    """Dice points with interval."""
+    if found is None or found.difference is None or found.low is None or found.high is None:
+        return "-"
+    return f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+
+
 def main() -> None:
-    """Print the table, or write it into README."""
+    """Print the tables, or write them into README."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
-    results = read_results()
-    table = HEAD + "".join(row(task, results[task]) for task in sorted(results))
+    tables = {"results": foundation_table(), **{f"joint {name}": joint_table(name) for name in SEGMENTERS}}
     if not parser.parse_args().write:
-        sys.stdout.write(table)
+        sys.stdout.write("\n\n".join(tables.values()) + "\n")
         return
     text = README.read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    README.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

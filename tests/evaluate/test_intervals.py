@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genseg.evaluate.intervals import bootstrap_interval, paired_bootstrap
+from genseg.evaluate.intervals import bootstrap_interval, paired_bootstrap, paired_bootstrap_over_strata
 
 
 def test_interval_follows_the_stated_draws_exactly() -> None:
@@ -79,3 +79,21 @@ def test_paired_difference_of_one_case_is_not_estimable() -> None:
 def test_unequal_numbers_of_cases() -> None:
     with pytest.raises(ValueError, match="same cases"):
         paired_bootstrap([0.1, 0.2], [0.1])
+
+
+def test_every_stratum_counts_alike_however_many_cases_it_has() -> None:
+    rng = np.random.default_rng(2)
+    small, large = rng.normal(0.10, 0.02, 10), rng.normal(0.02, 0.02, 200)
+    result = paired_bootstrap_over_strata([small, large])
+    assert result.difference == pytest.approx((small.mean() + large.mean()) / 2)
+    # Two independent means: the half width of their mean's interval, by the normal approximation.
+    half = 1.96 * np.sqrt(small.var() / 10 + large.var() / 200) / 2
+    assert result.low == pytest.approx(result.difference - half, abs=0.2 * half)
+    assert result.high == pytest.approx(result.difference + half, abs=0.2 * half)
+    assert (result.p_value, result.count) == (pytest.approx(2 / 2001), 210)
+
+
+@pytest.mark.parametrize("strata", [[], [[0.1, 0.2], [0.3]]])
+def test_strata_that_cannot_be_drawn_from(strata: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="2 or more cases"):
+        paired_bootstrap_over_strata(strata)

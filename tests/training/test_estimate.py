@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from genseg.config import Plan
+from genseg.config import Arm, GenerationPlan, Plan
 from genseg.device import choose_machine
 from genseg.training import estimate
 
@@ -21,3 +21,16 @@ def test_the_time_of_an_update_is_multiplied_by_the_plan_s_updates(
     plan = plan_of(rank, updates=50)
     machine = choose_machine("cpu", "float32")
     assert estimate.estimate_seconds(plan, machine) == pytest.approx(3.0 / estimate.MEASURED * 50)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+@pytest.mark.parametrize("arm", ["separate", "joint"])
+def test_a_generator_takes_its_own_time_before_the_segmenter_s_and_beside_it(
+    rank: int, arm: Arm, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(100.0, 3.0)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: next(clock))
+    generation = GenerationPlan.model_validate({"arm": arm, "pretraining": 30, "batch_size": 2, "every": 5})
+    plan = plan_of(rank, updates=50, batch_size=4, generation=generation)
+    expected = 3.0 / estimate.MEASURED * 30 + 3.0 / 5 * 50
+    assert estimate.estimate_seconds(plan, choose_machine("cpu", "float32")) == pytest.approx(expected)

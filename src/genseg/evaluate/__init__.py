@@ -4,7 +4,13 @@ The order of use: `score_case` for each case, `summarise` over the cases, then `
 compares two models on the same cases.
 """
 
-from genseg.evaluate.intervals import Estimate, PairedDifference, bootstrap_interval, paired_bootstrap
+from genseg.evaluate.intervals import (
+    Estimate,
+    PairedDifference,
+    bootstrap_interval,
+    paired_bootstrap,
+    paired_bootstrap_over_strata,
+)
 from genseg.evaluate.metrics import CaseScores, SurfaceTolerance, default_tolerance, score_case
 from genseg.evaluate.report import pictured_cases, write_report
 from genseg.evaluate.summary import ClassSummary, EvaluationSummary, summarise
@@ -19,6 +25,7 @@ __all__ = [
     "bootstrap_interval",
     "default_tolerance",
     "paired_bootstrap",
+    "paired_bootstrap_over_strata",
     "pictured_cases",
     "score_case",
     "summarise",

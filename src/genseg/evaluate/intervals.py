@@ -83,6 +83,24 @@ def paired_bootstrap(
     return PairedDifference(estimate.mean, estimate.low, estimate.high, p_value, estimate.count)
 
 
+def paired_bootstrap_over_strata(
+    differences: Sequence[Sequence[float] | NDArray[np.float64]], draws: int = DRAWS, seed: int = 0, level: float = 0.95
+) -> PairedDifference:
+    """The mean over strata (data sets, say) of the mean paired difference in each; every stratum counts alike.
+
+    differences: for each stratum `(case,)`, first minus second, at least 2 cases. Cases are drawn again within their
+    stratum. The p-value is that of `paired_bootstrap`; `count` is of cases.
+    Raises ValueError where there is no stratum, one has fewer than 2 cases, or a value is not finite.
+    """
+    samples = [_sample(values) for values in differences]
+    if not samples or min(sample.size for sample in samples) < 2:
+        raise ValueError(f"expected strata of 2 or more cases each, got {[sample.size for sample in samples]}")
+    means = np.mean([_bootstrap_means(one, draws, seed + place) for place, one in enumerate(samples)], axis=0)
+    low, high = _bounds(means, level)
+    mean = float(np.mean([sample.mean() for sample in samples]))
+    return PairedDifference(mean, low, high, _p_value(means), sum(sample.size for sample in samples))
+
+
 def _sample(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not np.isfinite(sample).all():

@@ -3,27 +3,70 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+import numpy as np
 import torch
 
-from genseg.config import Plan
+from genseg.config import GenerationPlan, Plan
+from genseg.data.preprocess import Geometry, Prepared
 from genseg.device import Machine
+from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import begin, make_update
+from genseg.training.state import begin_training
 
 MEASURED = 2
-"""Updates that are timed, after one that warms up."""
+"""Updates of a kind that are timed, after one that warms up."""
+
+CASES = 4
+"""Made-up cases that a generator is timed on."""
 
 
 def estimate_seconds(plan: Plan, machine: Machine) -> float:
-    """Seconds that the plan's updates will take, from a few updates on random images; validations come on top."""
+    """Seconds that the plan's updates will take, from a few of each kind on made-up cases; validations come on top."""
+    if plan.generation is not None:
+        return _seconds_with_generator(plan, plan.generation, machine)
     state = begin(plan, 0, machine)
     generator = torch.Generator().manual_seed(0)
     shape = (plan.batch_size, plan.channels, *plan.patch_size)
     image = machine.send(torch.randn(shape, generator=generator))
     mask = torch.randint(0, plan.classes, (plan.batch_size, *plan.patch_size), generator=generator)
     mask = mask.to(machine.device)
-    make_update(state, image, mask, plan, 0, machine)
+    return plan.updates * _seconds(lambda: make_update(state, image, mask, plan, 0, machine), MEASURED)
+
+
+def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Machine) -> float:
+    """Stage I alone, and the loop from one stage III to the next."""
+    cases = [_made_up(number, plan) for number in range(CASES)]
+    loop = JointLoop(cases, [case.name for case in cases], plan, generation, 0, machine)
+    state = begin_training(plan, CASES, 0, machine)
+    begun = state.generation
+    if begun is None:
+        raise RuntimeError("a plan with a generator begins with one")
+    # Further on than any generator that is judged, for this one has learned nothing.
+    begun.pretrained = plan.pretraining
+    alone = _seconds(lambda: loop.pretrain(begun), MEASURED)
+    together = _seconds(lambda: loop.advance(state.learner, begun), generation.every)
+    return plan.pretraining * alone + plan.updates * together
+
+
+def _seconds(action: Callable[[], object], count: int) -> float:
+    """Mean seconds of an action, after one that warms up."""
+    action()
     started = time.perf_counter()
-    for _ in range(MEASURED):
-        make_update(state, image, mask, plan, 0, machine)
-    return (time.perf_counter() - started) / MEASURED * plan.updates
+    for _ in range(count):
+        action()
+    return (time.perf_counter() - started) / count
+
+
+def _made_up(number: int, plan: Plan) -> Prepared:
+    """Noise with one block of every class side by side."""
+    draws = np.random.default_rng(number)
+    mask = np.zeros(plan.patch_size, np.uint8)
+    places = np.array_split(np.arange(plan.patch_size[0] // 4, plan.patch_size[0] * 3 // 4), plan.classes - 1)
+    inner = tuple(slice(size // 4, size * 3 // 4) for size in plan.patch_size[1:])
+    for index, rows in enumerate(places, 1):
+        mask[(rows, *inner)] = index
+    image = draws.normal(size=(plan.channels, *plan.patch_size)).astype(np.float32)
+    geometry = Geometry(None, plan.patch_size, plan.patch_size)
+    return Prepared(f"made-up {number}", image, mask, geometry, np.flatnonzero(mask))
