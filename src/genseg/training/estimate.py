@@ -63,10 +63,9 @@ def _made_up(number: int, plan: Plan) -> Prepared:
     """Noise with one block of every class side by side."""
     draws = np.random.default_rng(number)
     mask = np.zeros(plan.patch_size, np.uint8)
-    places = np.array_split(np.arange(plan.patch_size[0] // 4, plan.patch_size[0] * 3 // 4), plan.classes - 1)
-    inner = tuple(slice(size // 4, size * 3 // 4) for size in plan.patch_size[1:])
-    for index, rows in enumerate(places, 1):
-        mask[(rows, *inner)] = index
+    inner = mask[tuple(slice(size // 4, size * 3 // 4) for size in plan.patch_size)]
+    for index, rows in enumerate(np.array_split(inner, plan.classes - 1), 1):
+        rows[:] = index
     image = draws.normal(size=(plan.channels, *plan.patch_size)).astype(np.float32)
     geometry = Geometry(None, plan.patch_size, plan.patch_size)
     return Prepared(f"made-up {number}", image, mask, geometry, np.flatnonzero(mask))
