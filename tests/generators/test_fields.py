@@ -6,7 +6,7 @@ import pytest
 import torch
 from style_masks import square
 
-from genseg.generators.fields import centres_of, extend, lay_out, shift
+from genseg.generators.fields import MARGIN, centres_of, extend, lay_out, shares_of, shift
 from genseg.generators.style import GRID, style_shape
 
 
@@ -31,10 +31,28 @@ def test_odd_numbers_of_cells_are_carried_on_too() -> None:
 
 def test_a_style_is_laid_out_by_the_classes_of_the_mask() -> None:
     mask = square(2, 24, classes=3)
-    style = torch.arange(3.0).view(1, 3, 1, 1, 1).expand(1, *style_shape(2, 3, 4))
-    assert torch.equal(lay_out(style, mask)[0, 0], mask[0, 1])
+    style = torch.arange(4.0).view(1, 4, 1, 1, 1).expand(1, *style_shape(2, 3, 4))
+    laid_out = lay_out(style, mask)[0, 0]
+    assert (laid_out[mask[0, 1] > 0] == 1).all()
+    assert laid_out[22, 30] > 2, "beside the object the rim's codes weigh most"
+    assert laid_out[0, 0] == 0
     half = 0.5 * mask + 0.5 * mask.roll(1, 1)
     assert lay_out(style, half)[0, 0, 30, 30] == 1.5
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_the_rim_takes_its_share_from_the_surroundings_alone(rank: int) -> None:
+    mask = square(rank, 24, classes=3)
+    shares = shares_of(mask)
+    torch.testing.assert_close(shares.sum(1), torch.ones_like(shares[:, 0]))
+    assert torch.equal(shares[:, 1:3], mask[:, 1:])
+    middle = (0, -1, slice(None), *(30,) * (rank - 1))
+    margin = MARGIN[rank]
+    outwards = shares[middle][:24].flip(0)
+    assert outwards[0] > 0.99
+    assert (outwards.diff() <= 0).all()
+    assert outwards[margin // 2 + margin :].max() == 0 < outwards[margin // 2 + margin - 1]
+    assert not shares_of(torch.zeros_like(mask)).any()
 
 
 def test_middles_of_classes_and_of_the_whole_foreground() -> None:
@@ -48,12 +66,12 @@ def test_middles_of_classes_and_of_the_whole_foreground() -> None:
 
 
 @pytest.mark.parametrize("rank", [2, 3])
-def test_objects_codes_move_with_the_object_and_surroundings_stay(rank: int) -> None:
+def test_each_field_moves_by_its_own_offset(rank: int) -> None:
     style = torch.zeros(1, *style_shape(rank, 2, 1))
-    centre = (0, slice(None), 0, *(GRID[rank] // 2,) * rank)
-    style[centre] = 1
-    offset = torch.zeros(1, 2, rank)
-    offset[..., 0] = 2 / GRID[rank] * 3  # three cells along the first axis
-    moved = shift(style, offset)
-    assert torch.equal(moved[:, 0], style[:, 0])
-    torch.testing.assert_close(moved[0, 1, 0], style[0, 1, 0].roll(3, 0), atol=1e-4, rtol=0)
+    style[(0, slice(None), 0, *(GRID[rank] // 2,) * rank)] = 1
+    offset = torch.zeros(1, 3, rank)
+    offset[:, 1, 0] = 2 / GRID[rank] * 3  # three cells along the first axis
+    offset[:, 2, -1] = -2 / GRID[rank]  # one cell back along the last
+    moved, expected = shift(style, offset), style[0, 0, 0]
+    for field, wanted in enumerate((expected, expected.roll(3, 0), expected.roll(-1, -1))):
+        torch.testing.assert_close(moved[0, field, 0], wanted, atol=1e-4, rtol=0)

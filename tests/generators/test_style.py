@@ -102,19 +102,33 @@ def _masks() -> torch.Tensor:
 
 
 def _distribution(log_variance: float = -60.0) -> StyleDistribution:
-    """Three images of one class of objects, two views each; every code of an image holds its number."""
+    """Three images of one class of objects, two views each.
+
+    An image's number is in every code of its surroundings; its object's differ from that by 10, its rim's by 20.
+    """
     styles, shape = StyleDistribution(3, 2, 2, 2, 5), style_shape(2, 2, 5)
-    mean = torch.arange(3.0).view(3, 1, 1, 1, 1).expand(3, *shape)
+    number, field = torch.arange(3.0).view(3, 1, 1, 1, 1), 10 * torch.arange(3.0).view(1, 3, 1, 1, 1)
+    mean = (number + field).expand(3, *shape)
     for view in range(2):
         styles.learn([0, 1, 2], view, mean, torch.full_like(mean, log_variance), _masks())
     return styles
 
 
-def test_new_styles_join_the_objects_asked_for_with_surroundings_whose_objects_lay_near() -> None:
+def test_new_styles_bring_objects_and_rims_by_their_differences_into_surroundings_whose_objects_lay_near() -> None:
     style = _distribution().sample(_masks(), [2, 0, 1], [0, 1, 2], _draws()).detach()
     assert style.shape == (3, *style_shape(2, 2, 5))
-    assert style[:, 1].flatten(1).mean(1).tolist() == pytest.approx([2, 0, 1], abs=1e-4)
-    assert style[:, 0].flatten(1).mean(1).tolist() == pytest.approx([0, 1, 2], abs=1e-4)
+    means = style.flatten(2).mean(2)
+    assert means[:, 0].tolist() == pytest.approx([0, 1, 2], abs=1e-4)
+    assert (means[:, 1] - means[:, 0]).tolist() == pytest.approx([10] * 3, abs=1e-4)
+    assert (means[:, 2] - means[:, 0]).tolist() == pytest.approx([20] * 3, abs=1e-4)
+
+
+def test_every_field_goes_where_the_new_object_is() -> None:
+    old, new = square(2, 24), square(2, 28)  # four cells further along both axes
+    styles, codes = StyleDistribution(1, 1, 2, 2, 1), torch.randn(1, *style_shape(2, 2, 1), generator=_draws())
+    styles.learn([0], 0, codes, torch.full_like(codes, -60), old)
+    moved = styles.sample(new, [0], [0], _draws()).detach()
+    torch.testing.assert_close(moved[..., 4:, 4:], codes[..., :-4, :-4], atol=0.01, rtol=0)
 
 
 def test_surroundings_come_from_the_images_that_may_be_used_alone() -> None:

@@ -1,6 +1,7 @@
-"""Fields of codes, one for each class of a mask: carried on to everywhere, laid out under a mask, moved with an object.
+"""Fields of codes: carried on to everywhere, laid out under a mask, moved with an object.
 
-A field is `(style_size, *cells)` on a coarse grid over the image; a style has one for each class, background first.
+A field is `(style_size, *cells)` on a coarse grid over the image. A style has one for the surroundings, one for each
+class of object, and the last for the rim, where surroundings are not yet what they are elsewhere: red, or in shadow.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from torch.nn import functional
 
 from genseg.layers import resize
 
+MARGIN = {2: 6, 3: 2}
+"""Width of the rim around objects, in pixels by spatial rank; even."""
+
 MEAN: dict[int, Callable[..., Tensor]] = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
+MOST: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
+
+
+def field_count(classes: int) -> int:
+    """How many fields a style has, for so many classes with background."""
+    return classes + 1
 
 
 def extend(codes: Tensor, sureness: Tensor) -> Tensor:
@@ -31,13 +41,34 @@ def extend(codes: Tensor, sureness: Tensor) -> Tensor:
     return sureness * codes + (1 - sureness) * carried_on
 
 
-def lay_out(style: Tensor, mask: Tensor) -> Tensor:
-    """A style `(batch, class, style_size, *cells)` as a mask `(batch, class, *spatial)` shows it.
+def widened(region: Tensor) -> Tensor:
+    """A region `(batch, 1, *spatial)` with its rim."""
+    rank = region.ndim - 2
+    for axis in range(rank):  # far cheaper than a block at once
+        kernel = [2 * MARGIN[rank] + 1 if other == axis else 1 for other in range(rank)]
+        region = MOST[rank](region, kernel, stride=1, padding=[size // 2 for size in kernel])
+    return region
 
-    Returns `(batch, style_size, *spatial)`: at every pixel the codes of its classes, in their shares.
+
+def shares_of(mask: Tensor) -> Tensor:
+    """How much of each pixel belongs to each field, `(batch, field, *spatial)`: the rim blends into the surroundings.
+
+    mask: `(batch, class, *spatial)`, soft; where it is 0 in all classes, nothing belongs to any field.
+    """
+    around, objects, rank = mask[:, :1], mask[:, 1:], mask.ndim - 2
+    half = MARGIN[rank] // 2
+    wide = functional.pad(widened(objects.sum(1, keepdim=True)), [half] * 2 * rank, mode="replicate")
+    near = MEAN[rank](wide, 2 * half + 1, stride=1)
+    return torch.cat([around * (1 - near), objects, around * near], 1)
+
+
+def lay_out(style: Tensor, mask: Tensor) -> Tensor:
+    """A style `(batch, field, style_size, *cells)` as a mask `(batch, class, *spatial)` shows it.
+
+    Returns `(batch, style_size, *spatial)`: at every pixel the codes of its fields, in their shares.
     """
     fields = resize(style.flatten(1, 2), mask.shape[2:]).unflatten(1, style.shape[1:3])
-    laid_out: Tensor = (mask.to(fields).unsqueeze(2) * fields).sum(1)
+    laid_out: Tensor = (shares_of(mask.to(fields)).unsqueeze(2) * fields).sum(1)
     return laid_out
 
 
@@ -57,14 +88,14 @@ def centres_of(mask: Tensor) -> Tensor:
 
 
 def shift(style: Tensor, offset: Tensor) -> Tensor:
-    """Move the fields of a style's objects by `offset`, `(batch, class, rank)` from -1 to 1; surroundings stay.
+    """Move the fields of a style `(batch, field, style_size, *cells)` by `offset`.
 
-    style: `(batch, class, style_size, *cells)`. What comes in from outside repeats the border.
+    offset: `(batch, field, rank)`, from -1 to 1 along each axis. What comes in from outside is the field mirrored.
     """
-    objects = style[:, 1:].flatten(0, 1)
-    rank = objects.ndim - 2
-    matrix = torch.eye(rank, rank + 1).to(objects).repeat(len(objects), 1, 1)
-    matrix[:, :, -1] = -offset[:, 1:].flatten(0, 1).flip(1)  # affine_grid's axes run x, y, z
-    grid = functional.affine_grid(matrix, list(objects.shape), align_corners=False)
-    moved = functional.grid_sample(objects, grid, padding_mode="border", align_corners=False)
-    return torch.cat([style[:, :1], moved.unflatten(0, (len(style), -1))], 1)
+    fields = style.flatten(0, 1)
+    rank = fields.ndim - 2
+    matrix = torch.eye(rank, rank + 1).to(fields).repeat(len(fields), 1, 1)
+    matrix[:, :, -1] = -offset.flatten(0, 1).flip(1)  # affine_grid's axes run x, y, z
+    grid = functional.affine_grid(matrix, list(fields.shape), align_corners=False)
+    moved = functional.grid_sample(fields, grid, padding_mode="reflection", align_corners=False)
+    return moved.unflatten(0, (len(style), -1))

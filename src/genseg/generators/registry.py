@@ -1,7 +1,7 @@
 """Every generator that genseg offers, by name. Imports no torch, so that `--help` and tables answer at once.
 
 The contract, the same for all: `forward(mask, style)` takes soft masks `(batch, class, *spatial)` of any spatial size
-and styles `(batch, class, STYLE_SIZE, *cells)` and returns images `(batch, channel, *spatial)`; class 0 is background.
+and styles `(batch, field, STYLE_SIZE, *cells)` and returns images `(batch, channel, *spatial)`; class 0 is background.
 """
 
 from __future__ import annotations

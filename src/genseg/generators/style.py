@@ -1,55 +1,51 @@
 """Styles: what an image shows beyond its mask, so that one mask fits many images.
 
-A style has a field of codes for every class of the mask, background first: what that class looks like, place by place
-on a coarse grid. An image tells the codes of a class only where the class is seen; from there they are carried on to
-all other places. Thereby a style fits any mask: wherever a class comes to lie, its field says what is there.
+A style has fields of codes (`fields`): what the surroundings, each class of object, and the rim of objects look like,
+place by place on a coarse grid. An image tells the codes of a class only where the class is seen; from there they are
+carried on to all other places. Thereby a style fits any mask: wherever a class comes to lie, its field says what is
+there.
 
 Sources: Zhu et al., BicycleGAN, NeurIPS 2017 (an encoder of real images beside the mask-to-image network); Zhu et al.,
 SEAN, CVPR 2020 (codes for each region); Park et al., SPADE, CVPR 2019 (modulation that differs from place to place);
-Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014 (sampling and divergence).
+Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014 (sampling and divergence); Perez et al., Poisson Image
+Editing, SIGGRAPH 2003 (objects brought into other surroundings by their differences).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from genseg.generators.fields import centres_of, extend, shift
+from genseg.generators.fields import centres_of, extend, field_count, shares_of, shift, widened
 from genseg.layers import ADAPTIVE_MEAN, CONVOLUTION, at_least_float32
 
-LAYERS = ((16, 2), (32, 2), (64, 1))
+LAYERS = ((16, 2), (32, 1), (32, 1))
 """Width and stride of the encoder's layers: a code knows its cell and a little beyond."""
 
-GRID = {2: 32, 3: 8}
-"""Cells along each axis, by spatial rank: fine enough for texture, four pixels of a picture of 128."""
+GRID = {2: 64, 3: 16}
+"""Cells along each axis, by spatial rank: fine enough for texture, two pixels of a picture of 128."""
 
 FIRST_LOG_VARIANCE = -4.0
 """Of an untrained encoder's codes: what they say is heard from the start."""
 
-MARGIN = 2
-"""Pixels around an object that do not count as surroundings: experts' outlines are no sharper."""
-
 SURENESS = 4
 """Power of a cell's share of a class, by which the cell counts in the class's field: mixed cells hardly do."""
 
-NEARNESS = 0.2
+NEARNESS = 0.1
 """How far, in half sizes, the objects of the image that surroundings come from usually lie from the new ones."""
-
-MOST: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
 def style_shape(rank: int, classes: int, style_size: int) -> tuple[int, ...]:
-    """Shape of one style: `(class, style_size, *cells)`."""
-    return classes, style_size, *(GRID[rank],) * rank
+    """Shape of one style: `(field, style_size, *cells)`."""
+    return field_count(classes), style_size, *(GRID[rank],) * rank
 
 
 class StyleEncoder(nn.Module):
     """Image and mask to the mean and log variance of the image's style.
 
-    Objects are read from the image as it is, the surroundings from one in which objects and holes are hidden. There is
+    Objects and rim are read from the image as it is, the surroundings from one in which these and holes are hidden. There is
     no normalisation, which would take away brightness and contrast, the larger part of a style.
     """
 
@@ -66,16 +62,15 @@ class StyleEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, head)
 
     def forward(self, image: Tensor, mask: Tensor, holes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, `(batch, class, style_size, *cells)` each.
+        """Mean and log variance, `(batch, field, style_size, *cells)` each.
 
         image: `(batch, channel, *spatial)` of any size. mask: `(batch, class, *spatial)`, soft. holes: `(batch, 1,
         *spatial)` in 0..1, surroundings to hide as well.
         """
-        objects = mask[:, 1:]
-        hidden = objects.sum(1, keepdim=True).clamp(max=1)
+        hidden = mask[:, 1:].sum(1, keepdim=True).clamp(max=1)
         hidden = widened(hidden if holes is None else torch.maximum(hidden, holes.to(hidden)))
         around = extend(self._codes(image * (1 - hidden)), self._sureness(1 - hidden))
-        codes, sureness = self._codes(image), self._sureness(objects)
+        codes, sureness = self._codes(image), self._sureness(shares_of(mask)[:, 1:])
         looks = [extend(codes, one) for one in sureness.split(1, 1)]
         mean, log_variance = torch.stack([around, *looks], 1).chunk(2, 2)
         return mean, log_variance
@@ -84,18 +79,13 @@ class StyleEncoder(nn.Module):
         return at_least_float32(self._pooled(self.layers(image)))
 
     def _sureness(self, shares: Tensor) -> Tensor:
-        """How much each cell counts for each class, 0..1; the cell with most of a class counts in full."""
+        """How much each cell counts for each field, 0..1; the cell with most of a field counts in full."""
         cover = self._pooled(shares)
         most = cover.flatten(2).amax(2).clamp(min=1e-3).view(*cover.shape[:2], *(1,) * self.rank)
         return (cover / most) ** SURENESS
 
     def _pooled(self, values: Tensor) -> Tensor:
         return ADAPTIVE_MEAN[self.rank](values, (GRID[self.rank],) * self.rank)
-
-
-def widened(region: Tensor) -> Tensor:
-    """A region `(batch, 1, *spatial)` with `MARGIN` pixels around it."""
-    return MOST[region.ndim - 2](region, 2 * MARGIN + 1, stride=1, padding=MARGIN)
 
 
 def sample_style(
@@ -149,21 +139,27 @@ class StyleDistribution(nn.Module):
         self.centres[list(images), view] = centres_of(mask).detach()
 
     def sample(self, mask: Tensor, objects: Sequence[int], images: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Styles for new masks `(batch, class, *spatial)`: `(batch, class, style_size, *cells)`.
+        """Styles for new masks `(batch, class, *spatial)`: `(batch, field, style_size, *cells)`.
 
-        objects: the image of each mask whose objects it shows, brought to where the mask has them. images: those that
-        surroundings are drawn from, the likelier the nearer their objects lie to the mask's: where one lay, one may
-        lie. Differentiable in temperature and masks, but for that choice. All draws come from `generator`, on the CPU.
+        objects: the image of each mask whose objects and rims it shows, brought to where the mask has them. images:
+        those that surroundings are drawn from, the likelier the nearer their objects lie to the mask's, and moved so
+        that the mask's come to lie where theirs were: where one lay, one may lie. Objects are brought over by how they
+        differ from the surroundings that they had: a pale one stays pale. Differentiable in temperature and masks, but
+        for the choice of surroundings. All draws come from `generator`, on the CPU.
         """
-        looks, view = torch.tensor(list(objects)), torch.randint(self.views, (len(mask),), generator=generator)
-        centres = centres_of(mask)
-        around = self._surroundings(centres[:, 0].detach(), list(images), generator)
+        looks = torch.tensor(list(objects)), torch.randint(self.views, (len(mask),), generator=generator)
+        here = centres_of(mask)
+        around = self._surroundings(here[:, 0].detach(), list(images), generator)
         mean, log_variance = (
-            torch.cat([codes[around][:, :1], codes[looks, view][:, 1:]], 1).to(mask)
+            torch.cat([codes[around][:, :1], codes[looks][:, 1:]], 1).to(mask)
             for codes in (self.mean, self.log_variance)
         )
         style = sample_style(mean, log_variance, generator, self.temperature)
-        return shift(style, centres - self.centres[looks, view])
+        differences = style[:, 1:] - self.mean[looks][:, :1].to(style)
+        there = torch.cat([self.centres[around][:, :1], self.centres[looks][:, 1:], self.centres[looks][:, :1]], 1)
+        offset = torch.cat([here, here[:, :1]], 1) - there  # the last is the rim's: that of all objects together
+        moved = shift(torch.cat([style[:, :1], differences], 1), offset)
+        return torch.cat([moved[:, :1], moved[:, :1] + moved[:, 1:]], 1)
 
     def _surroundings(self, wanted: Tensor, images: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images and views whose foreground lies near the centres `wanted`, `(batch, rank)`."""

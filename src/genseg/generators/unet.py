@@ -92,7 +92,7 @@ class MaskToImage(nn.Module):
         self.head = CONVOLUTION[rank](finest + classes + style_size, channels, 3, padding=1)
 
     def forward(self, mask: Tensor, style: Tensor) -> Tensor:
-        """Soft mask `(batch, class, *spatial)` and style `(batch, class, style_size, *cells)` to an image.
+        """Soft mask `(batch, class, *spatial)` and style `(batch, field, style_size, *cells)` to an image.
 
         The image is `(batch, channel, *spatial)`, any spatial size, float32 (float64 from float64) under autocast too.
         """
