@@ -82,7 +82,15 @@ def plan_of() -> Callable[..., Plan]:
 @pytest.fixture(scope="session")
 def rgb_settings() -> Settings:
     """What `rgb_run` was trained with: the same again gives the same weights."""
-    return Settings(segmenter="unet-small", size=32, updates=4, batch_size=2, device="cpu", precision="float32")
+    return Settings(
+        segmenter="unet-small",
+        arm="strong-augmentation",
+        size=32,
+        updates=4,
+        batch_size=2,
+        device="cpu",
+        precision="float32",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -96,11 +96,11 @@ class Settings(_Checked):
     pretraining: int | None = Field(None, ge=1, description="updates of the generator before the segmenter's first")
     batch_size: int | None = Field(None, ge=1, description="images (patches of volumes) per update")
     learning_rate: float | None = Field(None, gt=0, lt=1, description="AdamW's peak learning rate")
-    arm: Arm = Field(
-        "strong-augmentation",
+    arm: Arm | None = Field(
+        None,
         description="what is trained on: plain and strong-augmentation, real pairs without and with random changes; "
         "separate, joint-cut and joint, generated pairs too, by a generator that is frozen, goes on, or is steered by "
-        "the error on held-out cases",
+        "the error on held-out cases; joint by default, strong-augmentation where fewer than two patients train",
     )
     flips: Literal["auto", "all", "none"] | tuple[int, ...] = Field(
         "auto",
@@ -159,11 +159,11 @@ class GenerationPlan(_Checked):
     generator: str = Field("small", description="generator by name")
     adversarial: Literal["vanilla", "least-squares", "hinge"] = Field("least-squares", description="adversarial loss")
     pretraining: int = Field(ge=1, description="stage I: updates of the generator before the segmenter's first")
-    batch_size: int = Field(8, ge=1, description="stage I: real pairs per update")
+    batch_size: int = Field(4, ge=1, description="stage I: real pairs per update")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="stage I: AdamW's rate")
     clip_norm: float = Field(10.0, gt=0, description="stage I: largest norm of the gradient")
     share: float = Field(0.5, gt=0, lt=1, description="share of synthetic pairs among an update's images")
-    every: int = Field(4, ge=1, description="updates of the segmenter from one stage I and III to the next")
+    every: int = Field(8, ge=1, description="updates of the segmenter from one stage I and III to the next")
     folds: int = Field(4, ge=2, description="parts of the training cases that take turns in being held out")
     turn: int = Field(25, ge=1, description="updates until the next part's turn")
     search: float = Field(

@@ -40,8 +40,10 @@ def _figures(size: tuple[int, ...], **changes: Any) -> Statistics:
     return Statistics(**{**usual, **changes})
 
 
-def _plan(figures: Statistics, machine: Machine = CPU, labels: LabelMap = LABELS, **settings: Any) -> Plan:
-    return make_plan(figures, labels, Settings(**settings), machine)
+def _plan(
+    figures: Statistics, machine: Machine = CPU, labels: LabelMap = LABELS, patients: int = 7, **settings: Any
+) -> Plan:
+    return make_plan(figures, labels, Settings(**settings), machine, patients)
 
 
 @pytest.mark.parametrize("machine", [CPU, GPU])
@@ -232,10 +234,24 @@ def test_an_edited_plan_is_kept_where_nothing_else_is_asked_for() -> None:
 
 def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
     assert _plan(_figures((64, 64)), arm="separate", pretraining=7).pretraining == 7
-    assert _plan(_figures((64, 64))).pretraining == 0
     for arm in ("plain", "strong-augmentation"):
         with pytest.raises(SettingsError, match=f"pretraining: 7 updates .* arm {arm} has none"):
             _plan(_figures((64, 64)), arm=arm, pretraining=7)
     given, wanted = (_plan(_figures((64, 64)), arm="joint", pretraining=count) for count in (7, 9))
     with pytest.raises(SettingsError, match=r"pretraining: 9 is asked for \(pretraining\), the plan says 7"):
         check_plan(given, wanted, Settings(arm="joint", pretraining=9))
+
+
+@pytest.mark.parametrize(
+    ("given", "arm"),
+    [
+        ({}, "joint"),
+        ({"patients": 2}, "joint"),
+        ({"patients": 1}, "strong-augmentation"),
+        ({"batch_size": 1}, "strong-augmentation"),
+        ({"patients": 1, "arm": "separate"}, "separate"),
+        ({"arm": "plain"}, "plain"),
+    ],
+)
+def test_feedback_is_the_default_where_patients_can_be_held_out(given: dict[str, Any], arm: str) -> None:
+    assert _plan(_figures((64, 64)), **given).arm == arm

@@ -35,9 +35,8 @@ class TrainingData:
         return self.examination.cases.select(names)
 
     def groups(self) -> list[str]:
-        """What must stay on one side of every split, for each training case: its patient and near-duplicates."""
-        groups = group_cases(self.examination.cases.entries, self.examination.duplicates)
-        return [groups[name] for name in self.split.train]
+        """The group of each training case; see `groups_of`."""
+        return groups_of(self.examination, self.split.train)
 
 
 def examine_for_training(data: Path, settings: Settings, progress: Progress) -> Examination:
@@ -58,10 +57,17 @@ def gather(data: Path, settings: Settings, plan: Plan | None, machine: Machine, 
     """
     examination = examine_for_training(data, settings, progress)
     split = choose_split(examination, settings)
-    derived = make_plan(examination.statistics, examination.labels, settings, machine)
+    patients = len(set(groups_of(examination, split.train)))
+    derived = make_plan(examination.statistics, examination.labels, settings, machine, patients)
     if plan is not None:
         check_plan(plan, derived, settings)
     return TrainingData(examination, split, plan or derived)
+
+
+def groups_of(examination: Examination, names: Sequence[str]) -> list[str]:
+    """What must stay on one side of every split, for each of these cases: its patient and near-duplicates."""
+    groups = group_cases(examination.cases.entries, examination.duplicates)
+    return [groups[name] for name in names]
 
 
 def choose_split(examination: Examination, settings: Settings) -> Split:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from genseg.config import GenerationPlan, IntensityRule, Plan, Settings
+from genseg.config import Arm, GenerationPlan, IntensityRule, Plan, Settings
 from genseg.data.labels import LabelMap
 from genseg.data.statistics import Statistics
 from genseg.device import Machine
@@ -19,7 +19,7 @@ MULTIPLE = 16
 SIZE = {"cpu": 128, "cuda": 256}
 UPDATES = {2: {"cpu": 600, "cuda": 3000}, 3: {"cpu": 600, "cuda": 3000}}
 PRETRAINING = {2: {"cpu": 400, "cuda": 3000}, 3: {"cpu": 200, "cuda": 2000}}
-STAGE_ONE_BATCH = {2: 8, 3: 2}
+STAGE_ONE_BATCH = {2: 4, 3: 2}
 PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
 BATCH_PICTURES = 16
@@ -47,8 +47,10 @@ DECIDED_BY = {
 """Settings that decide a value of the plan, and which."""
 
 
-def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, machine: Machine) -> Plan:
-    """Derive a complete plan; what `settings` gives is kept.
+def make_plan(
+    statistics: Statistics, labels: LabelMap, settings: Settings, machine: Machine, patients: int
+) -> Plan:
+    """Derive a complete plan; what `settings` gives is kept. patients: how many of them train.
 
     Raises SettingsError for a segmenter that does not exist or does not work on the data's dimensions, a flip axis
     that the data do not have, or updates of a generator that the arm does not have.
@@ -57,6 +59,8 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     name = settings.segmenter or default_segmenter(rank)
     spec = segmenter_spec(name, rank)
     patch_size = _picture_size(statistics, settings, kind) if rank == 2 else _volume_patch(statistics, kind)
+    batch_size = settings.batch_size or _batch_size(patch_size, kind)
+    arm = settings.arm or ("joint" if min(patients, batch_size) > 1 else "strong-augmentation")
     return Plan(
         rank=2 if rank == 2 else 3,
         channels=statistics.channels,
@@ -65,12 +69,12 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         spacing=None if rank == 2 else _spacing(statistics),
         patch_size=patch_size,
         segmenter=name,
-        batch_size=settings.batch_size or _batch_size(patch_size, kind),
+        batch_size=batch_size,
         updates=settings.updates or UPDATES[rank][kind],
         learning_rate=settings.learning_rate or spec.learning_rate,
-        augmentation="none" if settings.arm == "plain" else "strong",
+        augmentation="none" if arm == "plain" else "strong",
         flip_axes=_flip_axes(settings, rank, labels.names),
-        generation=_generation(settings, rank, kind),
+        generation=_generation(arm, settings, rank, kind),
     )
 
 
@@ -141,16 +145,16 @@ def _intensity(statistics: Statistics) -> IntensityRule:
     return IntensityRule(rule="percentile" if statistics.rank == 2 else "z-score")
 
 
-def _generation(settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
-    if settings.arm == "plain" or settings.arm == "strong-augmentation":
+def _generation(arm: Arm, settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
+    if arm == "plain" or arm == "strong-augmentation":
         if settings.pretraining is not None:
             raise SettingsError(
                 f"pretraining: {settings.pretraining} updates of a generator are asked for, but the arm "
-                f"{settings.arm} has none; leave it out, or choose --arm separate or joint"
+                f"{arm} has none; leave it out, or choose --arm separate or joint"
             )
         return None
     return GenerationPlan(
-        arm=settings.arm,
+        arm=arm,
         pretraining=settings.pretraining or PRETRAINING[rank][kind],
         batch_size=STAGE_ONE_BATCH[rank],
     )
