@@ -28,11 +28,22 @@ def _features(rank: int, inputs: int = 3) -> Tensor:
     return torch.randn(2, inputs, *SPATIAL[rank], generator=torch.Generator().manual_seed(1))
 
 
+def _candidate(cell: MixedConvolution, features: Tensor, rank: int, kernel: int, padding: int) -> Tensor:
+    """One candidate's own output: a convolution; or, transposed, one with a pixel more on each side, smoothed."""
+    convolve, weight = CONVOLVE[rank, cell.transposed], cell.candidates[str(kernel)]
+    if not cell.transposed:
+        return convolve(features, weight, stride=2, padding=padding)
+    wide = convolve(features, weight, stride=2, padding=padding - 1)
+    for axis in range(2, wide.ndim):
+        last = wide.shape[axis] - 2
+        wide = sum(share * wide.narrow(axis, start, last) for start, share in enumerate((0.25, 0.5, 0.25)))
+    return wide
+
+
 def _explicit_mixture(cell: MixedConvolution, features: Tensor, rank: int) -> Tensor:
     """The definition: every candidate's own output, weighted."""
     shares = torch.softmax(cell.logits, 0)
-    convolve = CONVOLVE[rank, cell.transposed]
-    outputs = [convolve(features, cell.candidates[str(k)], stride=2, padding=p) for k, p in KERNELS]
+    outputs = [_candidate(cell, features, rank, kernel, padding) for kernel, padding in KERNELS]
     return shares[0] * outputs[0] + shares[1] * outputs[1] + shares[2] * outputs[2]
 
 
@@ -57,9 +68,8 @@ def test_the_merged_kernel_does_what_the_mixture_does(rank: int, transposed: boo
 @pytest.mark.parametrize(("rank", "transposed"), CASES)
 def test_a_single_candidate_is_a_plain_convolution(rank: int, transposed: bool, kernel: int, padding: int) -> None:
     cell, features = _cell(rank, transposed).double(), _features(rank).double()
-    weight = cell.candidates[str(kernel)]
+    plain = _candidate(cell, features, rank, kernel, padding)
     cell.keep([kernel])
-    plain = CONVOLVE[rank, transposed](features, weight, stride=2, padding=padding)
     torch.testing.assert_close(cell(features), plain, rtol=1e-12, atol=1e-12)
     assert [name for name, _ in cell.named_parameters()] == [f"candidates.{kernel}"]
 
@@ -108,6 +118,18 @@ def test_untrained_transposed_cells_enlarge_smoothly(rank: int, kernel: int) -> 
     assert torch.allclose(plain[inside], plain[inside].flatten(2).mean(2).view(1, 2, *(1,) * rank), atol=1e-4)
     steps = ramp[inside].diff(dim=-1)
     assert torch.allclose(steps, steps.flatten(2).mean(2).view(1, 2, *(1,) * rank), atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_no_transposed_kernel_can_give_odd_pixels_another_value_than_even_ones(rank: int) -> None:
+    torch.manual_seed(0)
+    cell = MixedConvolution(rank, 3, 2, transposed=True)
+    with torch.no_grad():
+        for weight in cell.candidates.values():
+            weight.normal_()
+    plain = cell(torch.ones(1, 3, *(12,) * rank))[(..., *(slice(8, 16),) * rank)].flatten(2)
+    assert plain.abs().min() > 0.1
+    assert (plain - plain.mean(2, keepdim=True)).abs().max() < 1e-4
 
 
 def test_discretising_keeps_the_strongest_candidate() -> None:

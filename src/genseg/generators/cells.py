@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genseg.layers import MEAN
+
 KERNELS = ((4, 1), (6, 2), (8, 3))
 """Candidates, (kernel, padding), all of stride 2: each halves an even size, or doubles any when transposed. Kernels are
 multiples of the stride, so that no output pixel is reached by more taps than its neighbour (no checkerboard)."""
@@ -59,12 +61,18 @@ class MixedConvolution(nn.Module):
 
         Stride 2 is written as stride 1 on pixels folded into channels. For kernels of 8 at stride 2, the CPU library
         gives wrong results without a word: outputs in bfloat16 with 8 or 12 inputs, gradients in small volumes.
+
+        Transposed, the output is smoothed as well, by 1/4, 1/2, 1/4 along each axis: by itself the convolution can give
+        odd pixels another value than even ones, whatever is asked of it. Source: Zhang, Making Convolutional Networks
+        Shift-Invariant Again, ICML 2019, there for sampling down.
         """
-        kernel = space_to_depth(self.merged_kernel())
-        coarse, fine = divmod(dict(KERNELS)[self.kernels[-1]], STRIDE)
+        kernel, padding = self.merged_kernel(), dict(KERNELS)[self.kernels[-1]]
         if self.transposed:
-            return _surround(depth_to_space(self.convolve(features, kernel, padding=coarse)), -fine)
-        return self.convolve(space_to_depth(_surround(features, fine)), kernel, padding=coarse)
+            coarse, fine = divmod(padding + 1, STRIDE)
+            smoothed = space_to_depth(_smoothed(kernel))
+            return _surround(depth_to_space(self.convolve(features, smoothed, padding=coarse)), -fine)
+        coarse, fine = divmod(padding, STRIDE)
+        return self.convolve(space_to_depth(_surround(features, fine)), space_to_depth(kernel), padding=coarse)
 
     def merged_kernel(self) -> Tensor:
         """The kernel, as large as the largest candidate's, that does what the whole mixture does."""
@@ -125,6 +133,13 @@ def depth_to_space(features: Tensor) -> Tensor:
 def _surround(values: Tensor, margin: int) -> Tensor:
     """Zeros around `(batch, channel, *spatial)`, `margin` wide; where it is negative, as much is cut off."""
     return functional.pad(values, [margin] * 2 * (values.ndim - 2)) if margin else values
+
+
+def _smoothed(kernel: Tensor) -> Tensor:
+    """A kernel, two pixels wider, that does what it did and then smooths by 1/4, 1/2, 1/4 along each axis."""
+    mean = MEAN[kernel.ndim - 2]
+    wider: Tensor = mean(mean(_surround(kernel, 2), 2, stride=1), 2, stride=1)
+    return wider
 
 
 def _weight(rank: int, inputs: int, outputs: int, kernel: int) -> Tensor:

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genseg.layers import resize
+from genseg.layers import MEAN, resize
 
 MARGIN = {2: 6, 3: 2}
 """Width of the rim around objects, in pixels by spatial rank; even."""
 
-MEAN: dict[int, Callable[..., Tensor]] = {2: functional.avg_pool2d, 3: functional.avg_pool3d}
 MOST: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 

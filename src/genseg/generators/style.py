@@ -45,8 +45,8 @@ def style_shape(rank: int, classes: int, style_size: int) -> tuple[int, ...]:
 class StyleEncoder(nn.Module):
     """Image and mask to the mean and log variance of the image's style.
 
-    Objects and rim are read from the image as it is, the surroundings from one in which these and holes are hidden. There is
-    no normalisation, which would take away brightness and contrast, the larger part of a style.
+    Objects and rim are read from the image as it is, the surroundings from one in which these and holes are hidden.
+    There is no normalisation, which would take away brightness and contrast, the larger part of a style.
     """
 
     def __init__(self, rank: int, channels: int, style_size: int) -> None:

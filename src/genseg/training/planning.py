@@ -47,9 +47,7 @@ DECIDED_BY = {
 """Settings that decide a value of the plan, and which."""
 
 
-def make_plan(
-    statistics: Statistics, labels: LabelMap, settings: Settings, machine: Machine, patients: int
-) -> Plan:
+def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, machine: Machine, patients: int) -> Plan:
     """Derive a complete plan; what `settings` gives is kept. patients: how many of them train.
 
     Raises SettingsError for a segmenter that does not exist or does not work on the data's dimensions, a flip axis
