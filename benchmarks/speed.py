@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seconds per training step and peak memory, in one run: of the segmenters, float32 against the default precision; and
-of the joint loop, as a ratio to a plain update on as many images, with stage III at every update and at every fourth,
-with exact and with cheap hypergradients.
+of the joint loop, as a ratio to a plain update on as many images, with stage III at every update, every fourth and
+every eighth (the default), with exact and with cheap hypergradients.
 
     benchmarks/speed.py [--steps 8] [--segmenters unet-small ...] [--threads 2] [--only segmenters|joint]
 
@@ -39,7 +39,7 @@ WARM_UP = 2
 
 
 JOINT = [("strong-augmentation", 4, "exact")] + [
-    ("joint", every, method) for every in (4, 1) for method in ("exact", "central-difference")
+    ("joint", every, method) for every in (8, 4, 1) for method in ("exact", "central-difference")
 ]
 """Way of training, updates from one stage III to the next, how hypergradients are computed."""
 

@@ -164,7 +164,7 @@ class GenerationPlan(_Checked):
     clip_norm: float = Field(10.0, gt=0, description="stage I: largest norm of the gradient")
     share: float = Field(0.5, gt=0, lt=1, description="share of synthetic pairs among an update's images")
     every: int = Field(8, ge=1, description="updates of the segmenter from one stage I and III to the next")
-    folds: int = Field(4, ge=2, description="parts of the training cases that take turns in being held out")
+    folds: int = Field(8, ge=2, description="parts of the training cases that take turns in being held out")
     turn: int = Field(25, ge=1, description="updates until the next part's turn")
     search: float = Field(
         0.7, gt=0, le=1, description="share of the updates after which each cell keeps its strongest candidate alone"
@@ -174,7 +174,10 @@ class GenerationPlan(_Checked):
     )
     knob_rate: float = Field(0.02, gt=0, lt=1, description="stage III: Adam's rate for architecture and knobs")
     radius: float = Field(
-        1e-3, ge=0, lt=1, description="stage III: how far the generator's weights are moved, as a share of their length"
+        0.01,
+        ge=0,
+        lt=1,
+        description="stage III: how far the generator's weights may be moved in all, as a share of their length",
     )
 
 

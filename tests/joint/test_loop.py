@@ -26,8 +26,9 @@ def _values(problem: Problem) -> dict[str, Tensor]:
     return {name: one.detach().clone() for name, one in problem.generation.variables().items()}
 
 
-def test_feedback_moves_every_variable_and_the_generator() -> None:
-    problem = make_problem()
+def test_feedback_moves_every_variable_and_the_generator_by_its_part_of_the_trust_region() -> None:
+    problem = make_problem(radius=0.02, every=5)  # three feedbacks in 12 updates
+    problem.learner.update = 5
     before = _values(problem)
     weights = {name: one.detach().clone() for name, one in problem.generation.weights().items()}
     with patch.object(loop_module, "train_translator", lambda *_: ({"l1": 0.0}, None)):
@@ -38,7 +39,7 @@ def test_feedback_moves_every_variable_and_the_generator() -> None:
     reached = {name: one for name, one in weights.items() if name.startswith("generator.")}
     length = torch.cat([moved[name].flatten() for name in reached]).norm()
     whole = torch.cat([one.flatten() for one in reached.values()]).norm()
-    assert length.item() == pytest.approx(1e-3 * whole.item(), rel=1e-6)
+    assert length.item() == pytest.approx(0.02 / 3 * whole.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("arm", ["separate", "joint-cut"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -226,7 +227,8 @@ class JointLoop:
         guards.check_finite(found, error, update)
         if is_first:
             guards.check_gradients(found, generation.variables(), generation.architecture())
-        steer(generation, found, self._settings.radius)
+        feedbacks = math.ceil(self._plan.updates / self._settings.every)
+        steer(generation, found, self._settings.radius / feedbacks)
         generation.feedbacks += 1
         return {"held_out_loss": error, **measure(found, generation)}
 
@@ -312,10 +314,11 @@ class JointLoop:
         return image, mask.numpy()
 
 
-def steer(generation: Generation, found: Hypergradient, radius: float) -> None:
+def steer(generation: Generation, found: Hypergradient, reach: float) -> None:
     """Move architecture and knobs by their optimiser, the generator's weights by a step of fixed relative length.
 
-    radius: that length, as a share of the weights' own: the trust region, from which the next stage I leads back.
+    reach: that length, as a share of the weights' own. All steps together stay within a trust region: each shows the
+    way for one update of the segmenter alone, and a generator that follows far makes objects easy to tell, not real.
     """
     for name, variable in generation.variables().items():
         variable.grad = found.total(name)
@@ -323,10 +326,10 @@ def steer(generation: Generation, found: Hypergradient, radius: float) -> None:
     generation.knob_optimiser.zero_grad(set_to_none=True)
     weights = generation.weights()
     moved = {name: gradient for name, gradient in found.weights.items() if gradient is not None}
-    reach = radius * norm_of({name: weights[name].detach() for name in moved}) / norm_of(moved).clamp(min=1e-30)
+    factor = reach * norm_of({name: weights[name].detach() for name in moved}) / norm_of(moved).clamp(min=1e-30)
     with torch.no_grad():
         for name, gradient in moved.items():
-            weights[name] -= reach * gradient
+            weights[name] -= factor * gradient
 
 
 def measure(found: Hypergradient, generation: Generation) -> Measured:
