@@ -8,7 +8,7 @@ there.
 Sources: Zhu et al., BicycleGAN, NeurIPS 2017 (an encoder of real images beside the mask-to-image network); Zhu et al.,
 SEAN, CVPR 2020 (codes for each region); Park et al., SPADE, CVPR 2019 (modulation that differs from place to place);
 Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014 (sampling and divergence); Perez et al., Poisson Image
-Editing, SIGGRAPH 2003 (objects brought into other surroundings by their differences).
+Editing, SIGGRAPH 2003 (rims brought into other surroundings by their differences).
 """
 
 from __future__ import annotations
@@ -143,9 +143,9 @@ class StyleDistribution(nn.Module):
 
         objects: the image of each mask whose objects and rims it shows, brought to where the mask has them. images:
         those that surroundings are drawn from, the likelier the nearer their objects lie to the mask's, and moved so
-        that the mask's come to lie where theirs were: where one lay, one may lie. Objects are brought over by how they
-        differ from the surroundings that they had: a pale one stays pale. Differentiable in temperature and masks, but
-        for the choice of surroundings. All draws come from `generator`, on the CPU.
+        that the mask's come to lie where theirs were: where one lay, one may lie. Rims are brought over by how they
+        differ from the surroundings that they had, so that they blend into the new ones. Differentiable in temperature
+        and masks, but for the choice of surroundings. All draws come from `generator`, on the CPU.
         """
         looks = torch.tensor(list(objects)), torch.randint(self.views, (len(mask),), generator=generator)
         here = centres_of(mask)
@@ -155,11 +155,11 @@ class StyleDistribution(nn.Module):
             for codes in (self.mean, self.log_variance)
         )
         style = sample_style(mean, log_variance, generator, self.temperature)
-        differences = style[:, 1:] - self.mean[looks][:, :1].to(style)
+        rim = style[:, -1:] - self.mean[looks][:, :1].to(style)
         there = torch.cat([self.centres[around][:, :1], self.centres[looks][:, 1:], self.centres[looks][:, :1]], 1)
         offset = torch.cat([here, here[:, :1]], 1) - there  # the last is the rim's: that of all objects together
-        moved = shift(torch.cat([style[:, :1], differences], 1), offset)
-        return torch.cat([moved[:, :1], moved[:, :1] + moved[:, 1:]], 1)
+        moved = shift(torch.cat([style[:, :-1], rim], 1), offset)
+        return torch.cat([moved[:, :-1], moved[:, :1] + moved[:, -1:]], 1)
 
     def _surroundings(self, wanted: Tensor, images: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images and views whose foreground lies near the centres `wanted`, `(batch, rank)`."""
