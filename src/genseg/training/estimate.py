@@ -11,9 +11,9 @@ import torch
 from genseg.config import GenerationPlan, Plan
 from genseg.data.preprocess import Geometry, Prepared
 from genseg.device import Machine
+from genseg.joint.generation import begin_generation
 from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import begin, make_update
-from genseg.training.state import begin_training
 
 MEASURED = 2
 """Updates of a kind that are timed, after one that warms up."""
@@ -39,14 +39,11 @@ def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Mac
     """Stage I alone, and the loop from one stage III to the next."""
     cases = [_made_up(number, plan) for number in range(CASES)]
     loop = JointLoop(cases, [case.name for case in cases], plan, generation, 0, machine)
-    state = begin_training(plan, CASES, 0, machine)
-    begun = state.generation
-    if begun is None:
-        raise RuntimeError("a plan with a generator begins with one")
+    learner, begun = begin(plan, 0, machine), begin_generation(plan, generation, CASES, 0, machine)
     # Further on than any generator that is judged, for this one has learned nothing.
     begun.pretrained = plan.pretraining
     alone = _seconds(lambda: loop.pretrain(begun), MEASURED)
-    together = _seconds(lambda: loop.advance(state.learner, begun), generation.every)
+    together = _seconds(lambda: loop.advance(learner, begun), generation.every)
     return plan.pretraining * alone + plan.updates * together
 
 
