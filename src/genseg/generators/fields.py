@@ -96,5 +96,5 @@ def shift(style: Tensor, offset: Tensor) -> Tensor:
     matrix = torch.eye(rank, rank + 1).to(fields).repeat(len(fields), 1, 1)
     matrix[:, :, -1] = -offset.flatten(0, 1).flip(1)  # affine_grid's axes run x, y, z
     grid = functional.affine_grid(matrix, list(fields.shape), align_corners=False)
-    moved: Tensor = functional.grid_sample(fields, grid, padding_mode="reflection", align_corners=False)
-    return moved.unflatten(0, (len(style), -1))
+    moved = functional.grid_sample(fields, grid, padding_mode="reflection", align_corners=False)
+    return moved.view_as(style)
