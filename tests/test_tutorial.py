@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-SMALLER = ((r"--cases \d+", "--cases 10"), (r"--updates \d+", "--updates 4"), (r"phantom_\d+", "phantom_009"))
+SMALLER = (
+    (r"--cases \d+", "--cases 10"),
+    (r"--(updates|pretraining) \d+", r"--\1 4"),
+    (r"phantom_\d+", "phantom_009"),
+)
 EXPECTED = (
     "checked/contact-sheet.png",
     "plan.yaml",
