@@ -64,6 +64,8 @@ def joint_table(segmenter: str) -> str:
     lines = [line(["task", "labels", "seeds", *WAYS, *gains]), "|" + "---|" * (3 + len(WAYS) + len(gains))]
     results = {task: of_segmenter(arms, segmenter) for task, arms in sorted(read_results("joint").items())}
     results = {task: arms for task, arms in results.items() if set(arms) - {BASELINE}}
+    if not results:
+        return "Not run yet."
     for task, arms in results.items():
         labels = next(record for found in arms.values() for record in found.values())["labels"]
         shown = [show(difference(arms, *gain)) for gain in GAINS]
