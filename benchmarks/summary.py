@@ -17,15 +17,16 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from locations import RESULTS
 
-from genseg.evaluate import PairedDifference, paired_bootstrap, paired_bootstrap_over_strata
+from genseg.config import Arm
+from genseg.evaluate import PairedDifference, paired_bootstrap_over_strata
 
 README = Path(__file__).parents[1] / "README.md"
-WAYS = ("plain", "strong-augmentation", "separate", "joint-cut", "joint")
+WAYS: tuple[str, ...] = get_args(Arm)
 BASELINE = "strong-augmentation"
 GAINS = (("separate", BASELINE), ("joint", BASELINE), ("joint", "joint-cut"))
 SEGMENTERS = ("unet-small", "unet-pretrained")
@@ -52,29 +53,31 @@ def foundation_table() -> str:
     ]
     for task, arms in sorted(read_results("foundation").items()):
         labels = next(iter(arms[BASELINE].values()))["labels"]
-        networks = [f"{mean(arms, arm)}{cost(arms, arm)}" for arm in (BASELINE, "pretrained-encoder")]
-        gain = show(difference(arms, "pretrained-encoder", BASELINE))
+        networks = [f"{mean([arms], arm)}{cost(arms, arm)}" for arm in (BASELINE, "pretrained-encoder")]
+        gain = show(difference([arms], "pretrained-encoder", BASELINE))
         lines.append(line([task, str(labels), seeds(arms, (BASELINE,)), *networks, gain]))
     return "\n".join(lines)
 
 
 def joint_table(segmenter: str) -> str:
     """Five ways of training one network, and what the last three bring."""
-    gains = [f"{first} - {second}" for first, second in GAINS]
-    lines = [line(["task", "labels", "seeds", *WAYS, *gains]), "|" + "---|" * (3 + len(WAYS) + len(gains))]
     results = {task: of_segmenter(arms, segmenter) for task, arms in sorted(read_results("joint").items())}
     results = {task: arms for task, arms in results.items() if set(arms) - {BASELINE}}
     if not results:
         return "Not run yet."
+    gains = [f"{first} - {second}" for first, second in GAINS]
+    lines = [line(["task", "labels", "seeds", *WAYS, *gains]), "|" + "---|" * (3 + len(WAYS) + len(gains))]
     for task, arms in results.items():
         labels = next(record for found in arms.values() for record in found.values())["labels"]
-        shown = [show(difference(arms, *gain)) for gain in GAINS]
-        lines.append(line([task, str(labels), seeds(arms, WAYS), *(mean(arms, way) for way in WAYS), *shown]))
+        lines.append(line([task, str(labels), seeds(arms, WAYS), *joint_cells([arms])]))
     if len(results) > 1:
-        shown = [show(over_tasks(list(results.values()), *gain)) for gain in GAINS]
-        means = [mean_over_tasks(list(results.values()), way) for way in WAYS]
-        lines.append(line([f"mean of {len(results)}", "", "", *means, *shown]))
+        lines.append(line([f"mean of {len(results)}", "", "", *joint_cells(list(results.values()))]))
     return "\n".join(lines)
+
+
+def joint_cells(tasks: Sequence[Arms]) -> list[str]:
+    """Mean Dice of every way of training, and the gains."""
+    return [*(mean(tasks, way) for way in WAYS), *(show(difference(tasks, *gain)) for gain in GAINS)]
 
 
 def of_segmenter(arms: Arms, segmenter: str) -> Arms:
@@ -94,10 +97,11 @@ def seeds(arms: Arms, names: Sequence[str]) -> str:
     return " to ".join(str(count) for count in sorted({counts[0], counts[-1]}))
 
 
-def mean(arms: Arms, arm: str) -> str:
-    """Mean Dice over the seeds."""
-    found = arms.get(arm)
-    return f"{np.mean([record['dice'] for record in found.values()]):.3f}" if found else "-"
+def mean(tasks: Sequence[Arms], arm: str) -> str:
+    """Mean Dice of an arm over its seeds, then over tasks; a dash where one was not run."""
+    if not all(arms.get(arm) for arms in tasks):
+        return "-"
+    return f"{np.mean([np.mean([record['dice'] for record in arms[arm].values()]) for arms in tasks]):.3f}"
 
 
 def cost(arms: Arms, arm: str) -> str:
@@ -106,13 +110,6 @@ def cost(arms: Arms, arm: str) -> str:
     if not records:
         return ""
     return f" ({records[0]['updates']} updates, {np.mean([record['seconds'] for record in records]) / 60:.1f} min)"
-
-
-def mean_over_tasks(tasks: Sequence[Arms], arm: str) -> str:
-    """Mean Dice of an arm over tasks; a dash where one was not run."""
-    if not all(arms.get(arm) for arms in tasks):
-        return "-"
-    return f"{np.mean([np.mean([record['dice'] for record in arms[arm].values()]) for arms in tasks]):.3f}"
 
 
 def differences(arms: Arms, first: str, second: str) -> list[float]:
@@ -129,14 +126,8 @@ def average_by_case(records: Sequence[Record]) -> dict[str, float]:
     return {name: float(np.mean([r["dice_by_case"][name] for r in records])) for name in records[0]["dice_by_case"]}
 
 
-def difference(arms: Arms, first: str, second: str) -> PairedDifference | None:
-    """What the first arm brings over the second on one task; None where they share no seed."""
-    found = differences(arms, first, second)
-    return paired_bootstrap(found, [0.0] * len(found)) if found else None
-
-
-def over_tasks(tasks: Sequence[Arms], first: str, second: str) -> PairedDifference | None:
-    """What the first arm brings over the second on the mean of the tasks; None where one lacks them."""
+def difference(tasks: Sequence[Arms], first: str, second: str) -> PairedDifference | None:
+    """What the first arm brings over the second on the mean of the tasks; None where they share no seed on one."""
     found = [differences(arms, first, second) for arms in tasks]
     return paired_bootstrap_over_strata(found) if all(found) else None
 

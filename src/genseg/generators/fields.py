@@ -20,11 +20,6 @@ MARGIN = {2: 6, 3: 2}
 MOST: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
-def field_count(classes: int) -> int:
-    """How many fields a style has, for so many classes with background."""
-    return classes + 1
-
-
 def extend(codes: Tensor, sureness: Tensor) -> Tensor:
     """Codes `(batch, style_size, *cells)` kept where they are sure and carried on to where they are not: push-pull.
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from genseg.generators.fields import centres_of, extend, field_count, shares_of, shift, widened
+from genseg.generators.fields import centres_of, extend, shares_of, shift, widened
 from genseg.layers import ADAPTIVE_MEAN, CONVOLUTION, at_least_float32
 
 LAYERS = ((16, 2), (32, 1), (32, 1))
@@ -38,8 +38,8 @@ NEARNESS = 0.1
 
 
 def style_shape(rank: int, classes: int, style_size: int) -> tuple[int, ...]:
-    """Shape of one style: `(field, style_size, *cells)`."""
-    return field_count(classes), style_size, *(GRID[rank],) * rank
+    """Shape of one style, `(field, style_size, *cells)`: a field a class, background first, and one for the rim."""
+    return classes + 1, style_size, *(GRID[rank],) * rank
 
 
 class StyleEncoder(nn.Module):
