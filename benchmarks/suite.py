@@ -1,8 +1,8 @@
 """What the suites share: train with few labels through the public API, score the test cases, keep one JSON a run.
 
 Runs whose result is there already are passed over, so that an interrupted suite goes on where it stopped. Test cases
-are scored once, at the end, and decide nothing. With `--development` the labelled cases beyond those that may be used
-are scored instead: what choices are made by. Their results lie in a folder of their own.
+are scored once, at the end, and decide nothing. Choices are made by the labelled cases beyond those that may be used:
+every run scores them too, where there are any, and with `--development` alone, into a folder of its own.
 """
 
 from __future__ import annotations
@@ -67,11 +67,14 @@ def labels_of(data: Path, most: int) -> int:
     return min(most, len(splits["train"]) + len(splits["val"]))
 
 
-def development_list(data: Path, used: int, folder: Path) -> Path:
-    """A list, as `genseg evaluate` reads it, of the labelled cases beyond the first `used` that are not for testing."""
+def development_list(data: Path, used: int, folder: Path) -> Path | None:
+    """A list, as `genseg evaluate` reads it, of the labelled cases beyond the first `used` that are not for testing.
+
+    None where all are used.
+    """
     files = labelled_subset(index_dataset(data), None)[used:]
     if not files:
-        raise SystemExit(f"{data.name}: all labelled cases are used; none is left for development")
+        return None
     path = folder / "development.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
@@ -82,34 +85,35 @@ def development_list(data: Path, used: int, folder: Path) -> Path:
 
 def run(suite: Suite, task: str, arm: str, seed: int, data: Path, development: bool) -> dict[str, Any]:
     """Train and score one arm; the record that is kept."""
-    threads = torch.get_num_threads()
+    threads, labels = torch.get_num_threads(), labels_of(data, suite.tasks[task].labels)
     settings = genseg.Settings(
         segmenter=suite.arms[arm].segmenter,
         arm=suite.arms[arm].way,
         size=SIZE if suite.tasks[task].rank == 2 else None,
-        labels=labels_of(data, suite.tasks[task].labels),
+        labels=labels,
         seed=seed,
         device="cpu",
     )
     with tempfile.TemporaryDirectory() as folder:
-        scored = development_list(data, settings.labels, Path(folder)) if development else data
+        others = development_list(data, labels, Path(folder))
+        if development and others is None:
+            raise SystemExit(f"{task}: all labelled cases are used; none is left for development")
         started = time.monotonic()
         model = genseg.fit(data, Path(folder) / "run", settings=settings)
         seconds = time.monotonic() - started
         split = json.loads((model.run / "split.json").read_text(encoding="utf-8"))
         environment = json.loads((model.run / "environment.json").read_text(encoding="utf-8"))
-        test = model.evaluate(scored)
+        by_others = None if others is None else scores_of(model, others)
+        by_test = {} if development else scores_of(model, data)
         validation = json.loads((model.run / "validation" / "scores.json").read_text(encoding="utf-8"))
-    scores = test.to_json()
     return {
         "dataset": task,
-        "labels": settings.labels,
+        "labels": labels,
         "trained_on": len(split["train"]),
         "held_out": len(split["validation"]),
         "arm": arm,
         "segmenter": model.plan.segmenter,
         "seed": seed,
-        "scored_on": "development" if development else "test",
         "size": list(model.plan.patch_size),
         "updates": model.plan.updates,
         "images_per_update": model.plan.batch_size,
@@ -118,10 +122,17 @@ def run(suite: Suite, task: str, arm: str, seed: int, data: Path, development: b
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "device": environment["machine"],
         "validation_dice": validation["dice"],
-        **{key: scores[key] for key in ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")},
+        "development": by_others,
+        **by_test,
         "command": f"benchmarks/{suite.name}.py --tasks {task} --arms {arm} --seeds {seed} --threads {threads}"
         + " --development" * development,
     }
+
+
+def scores_of(model: genseg.Model, cases: Path) -> dict[str, Any]:
+    """What is kept of the scores on the test cases of a data set or a list."""
+    scores = model.evaluate(cases).to_json()
+    return {key: scores[key] for key in ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")}
 
 
 def main(suite: Suite, description: str) -> None:
@@ -152,7 +163,8 @@ def keep(suite: Suite, task: str, arm: str, seed: int, data: Path, development: 
     record["arm"] = arm
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(f"{task} {arm} seed {seed}: Dice {record['dice']:.4f}, {record['seconds']} s\n")
+    dice = (record["development"] if development else record)["dice"]
+    sys.stdout.write(f"{task} {arm} seed {seed}: Dice {dice:.4f}, {record['seconds']} s\n")
     sys.stdout.flush()
 
 

@@ -167,7 +167,11 @@ class GenerationPlan(_Checked):
     folds: int = Field(8, ge=2, description="parts of the training cases that take turns in being held out")
     turn: int = Field(25, ge=1, description="updates until the next part's turn")
     search: float = Field(
-        0.7, gt=0, le=1, description="share of the updates after which each cell keeps its strongest candidate alone"
+        0.7,
+        gt=0,
+        le=1,
+        description="share of the updates in which cases are held out and steer; after it all of them train, and each "
+        "cell of a steered generator keeps its strongest candidate alone",
     )
     method: Literal["exact", "double-backward", "central-difference"] = Field(
         "exact", description="how the mixed products of the hypergradient are computed"

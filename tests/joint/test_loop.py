@@ -224,13 +224,18 @@ def test_a_generator_of_no_use_is_reported(monkeypatch: pytest.MonkeyPatch, when
         loop.pretrain(generation) if when == "at the end of pretraining" else loop.advance(learner, generation)
 
 
-def test_the_search_ends_and_the_rest_goes_on() -> None:
+def test_when_the_search_ends_every_case_trains_and_nothing_steers() -> None:
     problem = make_problem(search=0.25)
     generation = problem.generation
     strongest = [[cell.kernels[int(cell.logits.argmax())]] for cell in generation.translator.generator.cells()]  # type: ignore[union-attr]
     assert problem.learner.update == 3 == 0.25 * problem.plan.updates
-    _, feedback = problem.loop.advance(problem.learner, generation)
+    knobs = {name: knob.clone() for name, knob in generation.knobs.named_parameters()}
+    with _seen_by(generation.translator) as seen:
+        _, feedback = problem.loop.advance(problem.learner, generation)
+    assert feedback == {}
+    assert len(seen) > 0
     assert generation.kernels() == strongest
     assert generation.architecture() == {}
-    assert feedback["architecture_entropy"] == 0
-    assert feedback["weights_norm"] > 0
+    assert all(torch.equal(knobs[name], knob) for name, knob in generation.knobs.named_parameters())
+    assert problem.loop._folds.held_out(3) == []
+    assert problem.loop._folds.training(3) == list(range(len(problem.cases)))

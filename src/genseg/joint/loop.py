@@ -79,8 +79,10 @@ class JointLoop:
         self._settings = generation
         self._seed = seed
         self._machine = machine
-        self._folds = RotatingFolds(groups, generation.folds, generation.turn, seed)
-        if self._is_rotating and len(self._folds) < 2:
+        # A frozen generator needs nobody held out.
+        self._searched = 0 if generation.arm == "separate" else max(1, round(generation.search * plan.updates))
+        self._folds = RotatingFolds(groups, generation.folds, generation.turn, self._searched, seed)
+        if self._searched and len(self._folds) < 2:
             raise SettingsError(
                 f"arm: {generation.arm} holds patients out in turn and needs two or more to train on; found one, or "
                 "images that are all nearly the same; use --arm separate or strong-augmentation"
@@ -107,9 +109,9 @@ class JointLoop:
         a link cut, NotFiniteError where a loss or the feedback is not finite.
         """
         update = learner.update
-        if self._settings.arm == "joint" and update == round(self._settings.search * self._plan.updates):
+        if self._settings.arm == "joint" and update == self._searched:
             generation.decide()
-        is_due = self._settings.arm == "joint" and update % self._settings.every == 0
+        is_due = self._settings.arm == "joint" and update < self._searched and update % self._settings.every == 0
         measured, unrolled = self.unroll(learner, generation, record=is_due)
         return measured, {} if unrolled is None else self._stage_three(learner, generation, unrolled, update)
 
@@ -120,10 +122,10 @@ class JointLoop:
 
         Raises CutLinkError where the first recorded pairs have no way back to the generator.
         """
-        update, cases = learner.update, self._training(learner.update)
+        update, cases = learner.update, self._folds.training(learner.update)
         measured: Measured = {}
         first: Unrolled | None = None
-        if self._is_rotating and update % self._settings.every == 0:
+        if self._settings.arm != "separate" and update % self._settings.every == 0:
             measured, first = self._stage_one(
                 generation, cases, f"turn {self._folds.turn(update)}", architecture=record
             )
@@ -227,7 +229,7 @@ class JointLoop:
         guards.check_finite(found, error, update)
         if is_first:
             guards.check_gradients(found, generation.variables(), generation.architecture())
-        feedbacks = math.ceil(self._plan.updates / self._settings.every)
+        feedbacks = math.ceil(self._searched / self._settings.every)
         steer(generation, found, self._settings.radius / feedbacks)
         generation.feedbacks += 1
         return {"held_out_loss": error, **measure(found, generation)}
@@ -281,8 +283,8 @@ class JointLoop:
         return MaskPool([mask for _, mask in self._patches], cases, self._plausible[key])
 
     def _real(self, cases: Sequence[int], update: int) -> tuple[Tensor, Tensor]:
-        turn = self._folds.turn(update) if self._is_rotating else 0
-        return self._batches(cases, f"stage II {turn}", self._plan.batch_size - self._synthetic)[update]
+        purpose = f"stage II {self._folds.turn(update)}"
+        return self._batches(cases, purpose, self._plan.batch_size - self._synthetic)[update]
 
     @property
     def _synthetic(self) -> int:
@@ -292,14 +294,6 @@ class JointLoop:
     @property
     def _everyone(self) -> list[int]:
         return list(range(len(self._cases)))
-
-    @property
-    def _is_rotating(self) -> bool:
-        """Whether cases are held out in turn: not where the generator is frozen, for nothing looks at them there."""
-        return self._settings.arm != "separate"
-
-    def _training(self, update: int) -> list[int]:
-        return self._folds.training(update) if self._is_rotating else self._everyone
 
     def _batches(
         self, cases: Sequence[int], purpose: str, size: int, changes: Literal["plan", "space"] = "plan"
