@@ -93,7 +93,9 @@ def make_problem(
     rank: int = 2, optimiser: str = "adamw", cases: list[Prepared] | None = None, **changes: Any
 ) -> Problem:
     """In float64, after stage I's pretraining and a few updates. changes: of the generation plan."""
-    settings = GenerationPlan(**{"pretraining": 3, "batch_size": 3, "folds": 2, "turn": 8, "every": 1, "search": 1, **changes})
+    settings = GenerationPlan(
+        **{"pretraining": 3, "batch_size": 3, "folds": 2, "turn": 8, "every": 1, "search": 1, **changes}
+    )
     plan = Plan(
         rank=2 if rank == 2 else 3,
         channels=1,
