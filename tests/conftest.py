@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from genseg.config import Plan, Settings
 from genseg.data.phantoms import write_phantoms
 from genseg.data.preprocess import Geometry, Prepared
 from genseg.device import Machine, choose_machine
+from genseg.generators import registry
+from genseg.joint import guards
 from genseg.segmenters import unet
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -134,6 +136,21 @@ def machine() -> Machine:
 def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make unet-small a network of two levels and a few hundred weights."""
     monkeypatch.setattr(unet, "SMALL", {2: [4, 8], 3: [4, 8]})
+
+
+@pytest.fixture(scope="module")
+def tiny_training() -> Iterator[dict[str, Any]]:
+    """Settings for a training that takes no time.
+
+    Meanwhile the small networks are of a few hundred weights, and generators that have learned nothing are let pass.
+    """
+    tiny = registry.GeneratorSpec("small", "tiny", {2: (4, 6), 3: (3, 4)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.GENERATORS, "small", tiny)
+        patch.setattr(guards, "check_health", lambda *_: None)
+        patch.setattr(unet, "SMALL", {2: [4, 8], 3: [4, 8]})
+        settings = {"segmenter": "unet-small", "updates": 2, "pretraining": 2, "batch_size": 2}
+        yield {**settings, "device": "cpu", "precision": "float32"}
 
 
 @pytest.fixture

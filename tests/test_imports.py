@@ -29,6 +29,7 @@ LAYERS = (
     {"joint"},
     {"training"},
     {"predict"},
+    {"evidence"},
     {"api"},
     {"__init__"},
     {"cli"},

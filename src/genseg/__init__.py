@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genseg.api import check, fit, generate, load, plan
+    from genseg.api import check, compare, fit, generate, load, plan
     from genseg.config import Plan, Settings
     from genseg.errors import GensegError
     from genseg.predict.model import Model
 
-__all__ = ["GensegError", "Model", "Plan", "Settings", "check", "fit", "generate", "load", "plan"]
+__all__ = ["GensegError", "Model", "Plan", "Settings", "check", "compare", "fit", "generate", "load", "plan"]
 
 _HOMES = {
     "GensegError": "genseg.errors",
@@ -19,6 +19,7 @@ _HOMES = {
     "Plan": "genseg.config",
     "Settings": "genseg.config",
     "check": "genseg.api",
+    "compare": "genseg.api",
     "fit": "genseg.api",
     "generate": "genseg.api",
     "load": "genseg.api",

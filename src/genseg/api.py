@@ -1,4 +1,4 @@
-"""The verbs of genseg as functions: `check`, `plan`, `fit`, `load`, `generate`.
+"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `load`, `generate`.
 
 Torch is imported inside the functions that need it, so that checking data is quick.
 """
@@ -16,6 +16,7 @@ from genseg.data.readers import ReadOptions
 from genseg.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from genseg.evidence.comparison import Comparison
     from genseg.predict.generated import Generated
     from genseg.predict.model import Model
 
@@ -69,14 +70,27 @@ def fit(
     data or each other, DeviceError, RunError where `out` cannot be used or is not empty (or, resuming, is no run folder
     or the data have changed), TrainingError where the loss is not finite. After KeyboardInterrupt a run can be resumed.
     """
-    from genseg.predict.model import load_model
-    from genseg.training.run import run_training
+    from genseg.evidence.trainings import fit_run
 
-    folder = run_training(Path(data), Path(out), settings or Settings(), plan, resume=resume, progress=progress)
-    model = load_model(folder.path, folder.settings().device)
-    if not (folder.path / "validation" / "report.html").is_file():
-        model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
-    return model
+    return fit_run(Path(data), Path(out), settings or Settings(), plan, resume=resume, progress=progress)
+
+
+def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -> Comparison:
+    """Find out whether generated pairs help on this data set, and deliver the better model in the run folder.
+
+    data: what the finished run in `run` was trained on. Strong augmentation alone and the run's own arm are trained on
+    every fold, with the same updates and images per update, so that each labelled case is held out once; the run itself
+    is one of these trainings. What an interrupted comparison has trained is not trained again.
+
+    Returns the comparison: `verdict` in words, `difference` with its interval over patients, `cases`, and `delivered`,
+    the arm of the model that the run folder holds now. All of it is in `run/comparison/`, with a picture. Raises
+    SettingsError where the run has no generated pairs, RunError where it has not finished or the data have changed,
+    and as `fit`.
+    """
+    from genseg.evidence.comparison import compare_with_baseline
+    from genseg.training.run_folder import RunFolder
+
+    return compare_with_baseline(Path(data), RunFolder.open(Path(run)), progress)
 
 
 def load(run: Path | str, *, device: str = "auto") -> Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,23 @@ import genseg
 from genseg.config import Settings
 from genseg.data.phantoms import write_phantoms
 from genseg.errors import RunError, SettingsError
-from genseg.generators import registry
 from genseg.generators.copies import CopyTest
 from genseg.joint import guards
-from genseg.segmenters import unet
-
-FEW = {"updates": 2, "pretraining": 2, "batch_size": 2, "device": "cpu", "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+def train(tiny_training: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Train a generator that has learned next to nothing: `train("gray", arm="joint")` gives its run folder."""
-    tiny = registry.GeneratorSpec("small", "tiny", {2: (4, 6), 3: (3, 4)})
     folder = tmp_path_factory.mktemp("generators")
 
     def run(kind: str, size: int = 32, **settings: Any) -> Path:
         data = folder / kind
         if not data.exists():
             write_phantoms(data, kind, 8, size=size)
-        segmenter = "unet-small"
-        chosen = Settings(**{**FEW, "segmenter": segmenter, **settings})
+        chosen = Settings(**{**tiny_training, **settings})
         return genseg.fit(data, folder / f"run-{len(list(folder.iterdir()))}", settings=chosen).run
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(registry.GENERATORS, "small", tiny)
-        patch.setattr(guards, "check_health", lambda *_: None)  # it would be switched off at once
-        patch.setattr(unet, "SMALL", {2: [4, 8], 3: [4, 8]})
-        yield run
+    return run
 
 
 @pytest.fixture(scope="module")

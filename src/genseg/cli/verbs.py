@@ -29,6 +29,11 @@ app = typer.Typer(
     add_completion=False,
 )
 
+COMPARING = (
+    "Now the same without generated pairs, and both with every other part of the cases held out, to see whether "
+    "the pairs help. It can be stopped: the model stays, and --resume goes on. --no-compare leaves it out."
+)
+
 READING = ("mask_repair", "pages", "nan_to")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder that `genseg train` wrote")]
@@ -106,6 +111,13 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="run folder", show_default="runs/DATA")] = None,
     plan_file: Annotated[Path | None, typer.Option("--plan", help="YAML by `genseg plan` to train by")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where the run in the run folder stopped")] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare/--no-compare",
+            help="see by cross-validation whether generated pairs help here, and deliver the better model",
+        ),
+    ] = True,
     **values: str | None,
 ) -> None:
     """Train a segmentation model on a data set and keep everything about it in a run folder."""
@@ -116,8 +128,13 @@ def train(
     run = Path("runs", data.resolve().stem) if out is None else out
     with progress_bars() as progress:
         shown = _showing_plan(run, progress)
-        model = genseg.fit(data, run, settings=settings, plan=plan, resume=resume, progress=shown)
-    Console().print(f"The model is in {model.run}; how it does on the held-out cases, in {model.run / 'validation'}.")
+        genseg.fit(data, run, settings=settings, plan=plan, resume=resume, progress=shown)
+    console = Console()
+    console.print(f"The model is in {run}; how it does on the held-out cases, in {run / 'validation'}.")
+    if compare and Plan.from_yaml(run / "plan.yaml").generation is not None:
+        console.print(COMPARING)
+        with progress_bars() as progress:
+            console.print(genseg.compare(data, run, progress=progress).verdict)
 
 
 @app.command()

@@ -32,7 +32,8 @@ Classes = Mapping[str, frozenset[int]]
 class Split:
     """Names of cases by use, each sorted. `method` says in words how they were chosen.
 
-    left_out: cases that neither train nor judge, because they are near-duplicates of test cases.
+    left_out: cases that neither train nor judge, because they are near-duplicates of test cases. folds: how many such
+    splits there are, in which each case is held out once; 1 where the data set declares its own.
     """
 
     train: tuple[str, ...]
@@ -40,6 +41,7 @@ class Split:
     test: tuple[str, ...]
     method: str
     left_out: tuple[str, ...] = ()
+    folds: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """The split as lists and strings."""
@@ -51,8 +53,8 @@ class Split:
         try:
             names = (tuple(map(str, data[key])) for key in ("train", "validation", "test", "left_out"))
             train, validation, test, left_out = names
-            return cls(train, validation, test, str(data["method"]), left_out)
-        except (KeyError, TypeError) as error:
+            return cls(train, validation, test, str(data["method"]), left_out, int(data["folds"]))
+        except (KeyError, TypeError, ValueError) as error:
             raise RunError("the stored split is damaged: it must hold train, validation, test and method") from error
 
 
@@ -132,6 +134,7 @@ def _split(parts: list[list[str]], number: int, test: list[CaseFiles], left_out:
         test=tuple(sorted(case.name for case in test)),
         method=f"{method}, {number + 1} of {len(parts)}",
         left_out=tuple(sorted(left_out)),
+        folds=len(parts),
     )
 
 

@@ -204,7 +204,7 @@ def _build(folder: RunFolder, described: dict[str, Any], machine: Machine) -> Mo
     reading = described["reading"]
     with torch.random.fork_rng():
         segmenter = build_segmenter(plan.segmenter, plan.rank, plan.channels, plan.classes)
-    segmenter.load_state_dict(read_tensors(folder.weights, described["sha256"]))
+    segmenter.load_state_dict(read_tensors(folder.path / "model" / described["weights"], described["sha256"]))
     return Model(
         plan=plan,
         labels=LabelMap.from_json(described["labels"]),

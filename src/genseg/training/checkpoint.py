@@ -21,7 +21,7 @@ from genseg.errors import RunError
 from genseg.files import TEMPORARY, atomic_write_bytes
 from genseg.training.state import TrainingState
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before it in case the newest is damaged."""
 

@@ -10,6 +10,7 @@
     model/segmenter.safetensors model/model.json                          the result, for prediction
     model/generator.safetensors                                           the generator, for synthetic pairs
     validation/report.html scores.json scores.csv                         how good it is on the held-out cases
+    comparison/                                                           what generated pairs bring here
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """The delivered weights."""
+        """The weights that the run's own training ended with."""
         return self.path / "model" / "segmenter.safetensors"
 
     @property
@@ -133,6 +134,7 @@ class RunFolder:
         described = {
             "format": FORMAT,
             "genseg": version("genseg"),
+            "weights": self.weights.name,
             "sha256": write_tensors(self.weights, state.learner.average.module.state_dict()),
             "plan": gathered.plan.model_dump(mode="json"),
             "labels": examination.labels.to_json(),
@@ -141,6 +143,18 @@ class RunFolder:
             "channel_files": any(len(files.images) > 1 for files in examination.cases.entries),
         }
         self.write_json("model/model.json", described)
+
+    def deliver_instead(self, other: RunFolder) -> None:
+        """Deliver the model of another finished run, which was better, in place of the own; the generator stays.
+
+        Whenever it is interrupted, one of the two is there whole: model.json, written last, names the file of weights.
+        """
+        described = other.read_json("model/model.json")
+        weights = self.path / "model" / f"segmenter-{Plan.from_mapping(described['plan']).arm}.safetensors"
+        atomic_write_bytes(weights, other.weights.read_bytes())
+        own = self.read_json("model/model.json")
+        self.write_json("model/model.json", {**described, "weights": weights.name, "generator": own["generator"]})
+        self.weights.unlink(missing_ok=True)
 
     def _deliver_generator(self, generation: Generation | None, source: PairSource | None) -> dict[str, Any] | None:
         """Write the generator. Returns what model.json says of it: why it was switched off ("off", empty where it was

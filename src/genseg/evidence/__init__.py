@@ -1,0 +1,1 @@
+"""What generated pairs bring, and what more labels would, told by trainings on the user's own cases."""

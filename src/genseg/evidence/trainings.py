@@ -1,0 +1,77 @@
+"""One training of several: in a folder of its own, gone on with where it stopped, scored on its held-out cases."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genseg.config import Plan, Settings
+from genseg.errors import RunError
+from genseg.predict.model import Model, load_model
+from genseg.progress import Progress
+from genseg.training.run import run_training
+from genseg.training.run_folder import RunFolder
+from genseg.training.state import total_updates
+
+SCORES = "validation/scores.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is wanted, and the folder that it is, or will be, in. name: for the progress."""
+
+    name: str
+    folder: Path
+    settings: Settings
+    plan: Plan
+
+
+def fit_run(data: Path, out: Path, settings: Settings, plan: Plan | None, *, resume: bool, progress: Progress) -> Model:
+    """Train, or go on training, and score the held-out cases once; see `genseg.fit`."""
+    folder = run_training(data, out, settings, plan, resume=resume, progress=progress)
+    model = load_model(folder.path, folder.settings().device)
+    if not (folder.path / "validation" / "report.html").is_file():
+        model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
+    return model
+
+
+def carry_out(data: Path, trainings: Sequence[Training], doing: str, progress: Progress) -> None:
+    """Make all trainings that are not finished. doing: what progress calls them together.
+
+    Finished ones are passed over, interrupted ones gone on with. Their checkpoints do not stay. Raises as `genseg.fit`.
+    """
+    total = sum(total_updates(training.plan) for training in trainings)
+    before = 0
+    for number, training in enumerate(trainings, 1):
+        if not (training.folder / "validation" / "report.html").is_file():
+            begun = (training.folder / "plan.yaml").is_file()
+            tell = _part(progress, f"{doing}, {training.name}, {number} of {len(trainings)}", before, training, total)
+            fit_run(data, training.folder, training.settings, training.plan, resume=begun, progress=tell)
+            shutil.rmtree(RunFolder(training.folder).checkpoints, ignore_errors=True)
+        before += total_updates(training.plan)
+        progress(doing, before, total)
+
+
+def _part(progress: Progress, doing: str, before: int, training: Training, total: int) -> Progress:
+    """Progress of one training as a part of all; reading and scoring, which take no time beside, are not told."""
+    updates = total_updates(training.plan)
+
+    def tell(_: str, done: int, of: int) -> None:
+        if of == updates:
+            progress(doing, before + done, total)
+
+    return tell
+
+
+def held_out_dice(folder: Path) -> dict[str, float]:
+    """Dice of each case that a finished training held out, its mean over classes.
+
+    Raises RunError where the scores are missing or damaged.
+    """
+    scores = RunFolder(folder).read_json(SCORES)
+    try:
+        return {str(name): float(dice) for name, dice in scores["dice_by_case"].items()}
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise RunError(f"{folder / SCORES}: damaged; delete the folder {folder} and train again") from error

@@ -1,0 +1,219 @@
+"""With generated pairs or without: a fair contest on the user's own cases, and the better model delivered."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import genseg
+from genseg.config import Settings
+from genseg.errors import RunError, SettingsError
+from genseg.evidence import comparison as comparison_module
+from genseg.evidence import trainings as trainings_module
+from genseg.evidence.comparison import Comparison, judge
+
+FOLDS = 2
+CASES = [f"case {number}" for number in range(12)]
+
+
+def _judged(differences: list[float], groups: dict[str, str] | None = None) -> Comparison:
+    names = CASES[: len(differences)]
+    baseline = dict(zip(names, np.linspace(0.5, 0.6, len(names)).tolist(), strict=True))
+    generated = {name: baseline[name] + one for name, one in zip(names, differences, strict=True)}
+    return judge("joint", generated, baseline, groups or {name: name for name in names})
+
+
+@pytest.mark.parametrize(
+    ("differences", "says", "delivered"),
+    [
+        ([0.05, 0.06] * 6, "help here: +5.5 points (95 %: +5.3 to +5.8)", "joint"),
+        ([-0.05, -0.06] * 6, "do harm here: -5.5 points", "strong-augmentation"),
+        ([0.1, -0.09] * 6, "make no difference that can be told here: +0.5 points", "joint"),
+        ([-0.1, 0.09] * 6, "make no difference that can be told here: -0.5 points", "strong-augmentation"),
+        ([0.0] * 12, "make no difference that can be told here: +0.0 points", "joint"),
+        ([0.1], "too few to tell", "joint"),
+    ],
+    ids=["help", "harm", "perhaps", "perhaps not", "equal", "one case"],
+)
+def test_the_verdict_follows_the_interval_and_the_model_the_mean(
+    differences: list[float], says: str, delivered: str
+) -> None:
+    found = _judged(differences)
+    assert says in found.verdict
+    assert found.delivered == delivered
+    assert found.verdict.endswith(f"The model is that of the arm {delivered}.")
+    assert f"over {len(differences)} held-out cases" in found.verdict
+
+
+def test_scans_of_one_patient_are_one_witness() -> None:
+    patients = {name: "one" if place < 10 else name for place, name in enumerate(CASES)}
+    found = _judged([0.1] * 10 + [-0.1, -0.1], patients).difference
+    assert found.count == 3
+    assert found.difference == pytest.approx((0.1 - 0.1 - 0.1) / 3)
+
+
+def test_arms_that_were_scored_on_different_cases_are_not_compared() -> None:
+    with pytest.raises(RunError, match=r"not scored on the same cases \(b\)"):
+        judge("joint", {"a": 0.5, "b": 0.5}, {"a": 0.5}, {"a": "a", "b": "b"})
+
+
+@pytest.fixture(scope="module")
+def trained(scans: Path, tiny_training: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with generated pairs on one of two folds. Read only."""
+    settings = Settings(**tiny_training, arm="separate", folds=FOLDS, fold=1)
+    return genseg.fit(scans, tmp_path_factory.mktemp("runs") / "run", settings=settings).run
+
+
+@pytest.fixture(scope="module")
+def compared(trained: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after the comparison, which the generated pairs won. Read only."""
+    run = shutil.copytree(trained, tmp_path_factory.mktemp("compared") / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison_module, "held_out_dice", _biased(0.2))
+        genseg.compare(scans, run)
+    return run
+
+
+def _biased(bonus: float) -> Callable[[Path], dict[str, float]]:
+    """Dice with a bonus for generated pairs, so that it is known who wins."""
+    read = trainings_module.held_out_dice
+
+    def held_out_dice(folder: Path) -> dict[str, float]:
+        return {name: dice + bonus * ("separate" in folder.name) for name, dice in read(folder).items()}
+
+    return held_out_dice
+
+
+def test_both_arms_are_trained_on_every_fold_alike(compared: Path, trained: Path) -> None:
+    folders = sorted(path.name for path in (compared / "comparison").iterdir() if path.is_dir())
+    assert folders == ["separate-fold-0", "separate-fold-1", "strong-augmentation-fold-0", "strong-augmentation-fold-1"]
+    plans = {}
+    for name in folders:
+        folder = trained if name == "separate-fold-1" else compared / "comparison" / name
+        plans[name] = yaml.safe_load((folder / "plan.yaml").read_text())
+        assert (plans[name].pop("generation") is None) == name.startswith("strong")
+    assert all(plan == plans["separate-fold-0"] for plan in plans.values())
+
+
+def test_every_case_is_held_out_once_by_each_arm(compared: Path) -> None:
+    kept = json.loads((compared / "comparison" / "comparison.json").read_text())
+    for arm, side in (("separate", "generated"), ("strong-augmentation", "baseline")):
+        scored: dict[str, float] = {}
+        for fold in range(FOLDS):
+            folder = compared / "comparison" / f"{arm}-fold-{fold}"
+            dice = json.loads((folder / "validation" / "scores.json").read_text())["dice_by_case"]
+            assert scored.keys().isdisjoint(dice)
+            scored |= dice
+        bonus = 0.2 if side == "generated" else 0
+        assert {case["name"]: case[side] for case in kept["cases"]} == {n: d + bonus for n, d in scored.items()}
+    assert len(kept["cases"]) == 6
+
+
+def test_figures_picture_and_verdict_are_kept_and_checkpoints_are_not(compared: Path, trained: Path) -> None:
+    folder = compared / "comparison"
+    kept = json.loads((folder / "comparison.json").read_text())
+    assert kept["delivered"] == "separate"
+    assert kept["verdict"].startswith("Generated pairs help here: +20")
+    assert (folder / "comparison.png").stat().st_size > 5000
+    assert not list(folder.glob("*/checkpoints"))
+    assert (compared / "model" / "segmenter.safetensors").read_bytes() == (
+        trained / "model" / "segmenter.safetensors"
+    ).read_bytes()
+
+
+def test_what_is_trained_is_not_trained_again(
+    compared: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(compared, tmp_path / "run")
+    monkeypatch.setattr(trainings_module, "fit_run", lambda *_, **__: pytest.fail("trained again"))
+    told: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(comparison_module, "held_out_dice", _biased(0.2))
+    again = genseg.compare(scans, run, progress=lambda *news: told.append(news))
+    kept = json.loads((compared / "comparison" / "comparison.json").read_text())
+    assert list(again.to_json()["cases"]) == kept["cases"]
+    assert told[-1] == ("Comparing", 8, 8)  # 2 updates alone and 2 + 2 with a generator; twice alone, once with
+
+
+def test_an_interrupted_comparison_goes_on(trained: Path, scans: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+
+    def stop(doing: str, done: int, _: int) -> None:
+        if doing.startswith("Comparing") and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        genseg.compare(scans, run, progress=stop)
+    finished = run / "comparison" / "strong-augmentation-fold-1" / "model" / "model.json"
+    before = finished.stat().st_mtime_ns
+    assert not (run / "comparison" / "comparison.json").exists()
+    genseg.compare(scans, run)
+    assert finished.stat().st_mtime_ns == before
+    assert (run / "comparison" / "comparison.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def replaced(compared: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run after a comparison that generated pairs lost. Read only."""
+    run = shutil.copytree(compared, tmp_path_factory.mktemp("replaced") / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison_module, "held_out_dice", _biased(-2))
+        assert genseg.compare(scans, run).delivered == "strong-augmentation"
+    return run
+
+
+def test_a_better_baseline_is_delivered_and_scored(replaced: Path, scans: Path) -> None:
+    model = genseg.load(replaced)
+    assert model.training == "strong-augmentation"
+    winner = genseg.load(replaced / "comparison" / "strong-augmentation-fold-1")
+    image = scans / "images" / "phantom_000.png"
+    assert np.array_equal(model.predict(image), winner.predict(image))
+    scores, theirs = (json.loads((one / "validation" / "scores.json").read_text()) for one in (replaced, winner.run))
+    assert scores["dice_by_case"] == theirs["dice_by_case"]
+    assert sorted(path.name for path in (replaced / "model").iterdir()) == [
+        "generator.safetensors",
+        "model.json",
+        "segmenter-strong-augmentation.safetensors",
+    ]
+
+
+def test_the_generator_stays_of_use(replaced: Path, tmp_path: Path) -> None:
+    assert genseg.generate(replaced, tmp_path / "pairs", 2, copies="keep").written == 2
+
+
+def test_a_replaced_run_is_compared_again_by_its_own_scores(
+    replaced: Path, compared: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(replaced, tmp_path / "run")
+    shutil.rmtree(run / "validation")  # as if it had been killed before the scoring
+    monkeypatch.setattr(comparison_module, "held_out_dice", _biased(-2))
+    again = genseg.compare(scans, run)
+    assert again.delivered == "strong-augmentation"
+    assert (run / "validation" / "scores.json").is_file()
+    expected = json.loads((compared / "comparison" / "comparison.json").read_text())["cases"]
+    assert [case.generated + 2.2 for case in again.cases] == pytest.approx([case["generated"] for case in expected])
+
+
+def test_a_run_without_generated_pairs_has_nothing_to_compare(replaced: Path, scans: Path) -> None:
+    with pytest.raises(SettingsError, match="strong-augmentation has no generated pairs"):
+        genseg.compare(scans, replaced / "comparison" / "strong-augmentation-fold-0")
+
+
+def test_an_unfinished_run_is_not_compared(trained: Path, scans: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "model" / "model.json").unlink()
+    with pytest.raises(RunError, match="has not finished; go on with it by --resume"):
+        genseg.compare(scans, run)
+
+
+def test_other_data_are_refused(trained: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    with pytest.raises(RunError, match="not those that this run began with"):
+        genseg.compare(rgb_phantoms, run)
+    assert not (run / "comparison").exists()
