@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genseg.api import check, compare, fit, generate, load, plan
+    from genseg.api import check, compare, curve, fit, generate, load, plan
     from genseg.config import Plan, Settings
     from genseg.errors import GensegError
     from genseg.predict.model import Model
 
-__all__ = ["GensegError", "Model", "Plan", "Settings", "check", "compare", "fit", "generate", "load", "plan"]
+__all__ = ["GensegError", "Model", "Plan", "Settings", "check", "compare", "curve", "fit", "generate", "load", "plan"]
 
 _HOMES = {
     "GensegError": "genseg.errors",
@@ -20,6 +20,7 @@ _HOMES = {
     "Settings": "genseg.config",
     "check": "genseg.api",
     "compare": "genseg.api",
+    "curve": "genseg.api",
     "fit": "genseg.api",
     "generate": "genseg.api",
     "load": "genseg.api",

@@ -1,10 +1,11 @@
-"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `load`, `generate`.
+"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `curve`, `load`, `generate`.
 
 Torch is imported inside the functions that need it, so that checking data is quick.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ from genseg.progress import Progress, silent
 
 if TYPE_CHECKING:
     from genseg.evidence.comparison import Comparison
+    from genseg.evidence.learning_curve import LearningCurve
     from genseg.predict.generated import Generated
     from genseg.predict.model import Model
 
@@ -91,6 +93,29 @@ def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -
     from genseg.training.run_folder import RunFolder
 
     return compare_with_baseline(Path(data), RunFolder.open(Path(run)), progress)
+
+
+def curve(
+    data: Path | str,
+    out: Path | str,
+    *,
+    settings: Settings | None = None,
+    counts: Sequence[int] | None = None,
+    gain: float = 0.02,
+    progress: Progress = silent,
+) -> LearningCurve:
+    """Measure how Dice grows with the number of labels, and forecast how many more a gain would take.
+
+    counts: numbers of training cases, three or more; None takes as many as a fold leaves, half, a quarter and an
+    eighth. gain: in Dice. For each count one model is trained a fold, so that each labelled case is held out once. out:
+    folder for `curve.json`, `curve.png` and the trainings; those that are finished there are not made again.
+
+    Returns the curve: `points` with intervals, `needed` labels in all with theirs, `verdict` in words. Raises
+    SettingsError for impossible counts, RunError where `out` holds trainings with other settings or data, and as `fit`.
+    """
+    from genseg.evidence.learning_curve import measure_curve
+
+    return measure_curve(Path(data), Path(out), settings or Settings(), counts, gain, progress)
 
 
 def load(run: Path | str, *, device: str = "auto") -> Model:

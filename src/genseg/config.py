@@ -107,6 +107,9 @@ class Settings(_Checked):
         description="spatial axes that may be flipped (0 = rows or i); auto: all, none where a class name has a side",
     )
     labels: int | None = Field(None, ge=2, description="use only the first so many labelled cases")
+    training_cases: int | None = Field(
+        None, ge=1, description="train on only so many of the cases that are not held out; fewer are among more"
+    )
     folds: int | None = Field(
         None, ge=2, description="parts to cut the labelled cases into; 5, or one a patient below 10"
     )

@@ -13,7 +13,7 @@ import pytest
 
 from genseg.data.case import CaseFiles
 from genseg.data.index import Index
-from genseg.data.split import Split, labelled_subset, make_folds
+from genseg.data.split import Split, labelled_subset, make_folds, with_fewer
 from genseg.errors import DataError, FaultCode, RunError, SettingsError
 
 
@@ -241,3 +241,51 @@ def test_split_survives_json() -> None:
 def test_damaged_json_is_a_named_error() -> None:
     with pytest.raises(RunError, match="split"):
         Split.from_json({"train": ["a"]})
+
+
+def _whole(cases: Sequence[CaseFiles], classes: dict[str, frozenset[int]]) -> Split:
+    return make_folds(cases, by_patient(cases), 2, 0, classes)[0]
+
+
+def test_fewer_training_cases_are_among_more_and_nothing_else_moves() -> None:
+    cases = [case(f"case {number}", f"patient {number // 3}") for number in range(24)]
+    classes = {entry.name: frozenset({1}) for entry in cases}
+    whole = _whole(cases, classes)
+    before: set[str] = set()
+    for count in range(1, len(whole.train) + 1):
+        fewer = with_fewer(whole, count, by_patient(cases), classes, 0)
+        assert len(fewer.train) == count
+        assert before < set(fewer.train) <= set(whole.train)
+        assert sorted(fewer.train + fewer.left_out) == sorted(whole.train)
+        assert (fewer.validation, fewer.folds) == (whole.validation, 2)
+        assert f"{count} of {len(whole.train)} train" in fewer.method
+        before = set(fewer.train)
+
+
+def test_the_seed_draws_which_cases_stay() -> None:
+    classes = {entry.name: frozenset({1}) for entry in names(20)}
+    whole = _whole(names(20), classes)
+    first, again, other = (with_fewer(whole, 4, by_patient(names(20)), classes, seed) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_rare_classes_are_there_first() -> None:
+    classes = {entry.name: frozenset({1}) for entry in names(30)}
+    classes |= {
+        "case 7": frozenset({2}),
+        "case 11": frozenset({2}),
+        "case 23": frozenset({3}),
+        "case 2": frozenset({3}),
+    }
+    whole = _whole(names(30), classes)
+    fewer = with_fewer(whole, 3, by_patient(names(30)), classes, 0)
+    assert frozenset().union(*(classes[name] for name in fewer.train)) == {1, 2, 3}
+    with pytest.raises(SettingsError, match="2 found, too few for every class"):
+        with_fewer(whole, 2, by_patient(names(30)), classes, 0)
+
+
+@pytest.mark.parametrize("count", [0, 11, -1])
+def test_an_impossible_number_of_training_cases_is_refused(count: int) -> None:
+    classes = {entry.name: frozenset({1}) for entry in names(20)}
+    with pytest.raises(SettingsError, match=f"training_cases: {count} found; 10 cases can train"):
+        with_fewer(_whole(names(20), classes), count, by_patient(names(20)), classes, 0)

@@ -11,6 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from genseg.config import Settings
+from genseg.errors import SettingsError
 
 Command = TypeVar("Command", bound=Callable[..., None])
 _METAVARS = {int: "<int>", float: "<float>", str: "<text>"}
@@ -38,6 +39,14 @@ def settings_from(values: Mapping[str, str | None]) -> Settings:
     """The settings that the options ask for. Raises SettingsError naming every bad one."""
     given = {name: _split(text, Settings.model_fields[name]) for name, text in values.items() if text is not None}
     return Settings.from_mapping(given, "options")
+
+
+def whole_numbers(text: str, name: str) -> list[int]:
+    """Numbers with commas between them: "4,8" -> [4, 8]. Raises SettingsError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise SettingsError(f"{name}: {text!r} found; expected whole numbers with commas between them, as in 4,8,16")
+    return [int(part) for part in parts]
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:

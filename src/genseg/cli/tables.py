@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # these take seconds to import, and here only their names are
     from genseg.data.labels import LabelMap
     from genseg.data.statistics import Statistics
     from genseg.evaluate import Estimate, EvaluationSummary
+    from genseg.evidence.learning_curve import LearningCurve
 
 SHOWN_PAIRS = 20
 """Most rows of the table of pairs that are printed unless all are asked for."""
@@ -60,6 +61,12 @@ def scores_table(summary: EvaluationSummary) -> Table:
     columns = ("class", "Dice", "IoU", f"HD95 in {summary.tolerance.unit}", "surface Dice")
     rows = [(p.name, _show(p.dice), _show(p.iou), _show(p.hd95), _show(p.surface_dice)) for p in parts]
     return _table(f"Scores of {len(summary.cases)} cases, mean and 95 % interval", columns, rows)
+
+
+def curve_table(curve: LearningCurve) -> Table:
+    """Mean Dice of the held-out cases at each number of labels."""
+    rows = [(p.labels, f"{p.dice:.3f} ({p.low:.3f} to {p.high:.3f})") for p in curve.points]
+    return _table("Dice by number of training cases, mean and 95 % interval", ("cases", "Dice"), rows)
 
 
 def segmenters_table() -> Table:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from genseg.cli import tables
-from genseg.cli.options import settings_from, settings_options
+from genseg.cli.options import settings_from, settings_options, whole_numbers
 from genseg.cli.progress import progress_bars
 from genseg.config import Plan, Settings
 from genseg.progress import Progress
@@ -135,6 +135,28 @@ def train(
         console.print(COMPARING)
         with progress_bars() as progress:
             console.print(genseg.compare(data, run, progress=progress).verdict)
+
+
+@app.command()
+@settings_options()
+def curve(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the trainings, the figures and the picture")],
+    counts: Annotated[str | None, typer.Option(help="numbers of training cases, say 4,8,16,32")] = None,
+    points: Annotated[float, typer.Option(help="the gain that is asked after, in Dice points")] = 2.0,
+    **values: str | None,
+) -> None:
+    """Train with fewer and with more of the labels, and say how many more a gain would take."""
+    import genseg
+
+    settings = settings_from(values)
+    numbers = None if counts is None else whole_numbers(counts, "counts")
+    with progress_bars() as progress:
+        found = genseg.curve(data, out, settings=settings, counts=numbers, gain=points / 100, progress=progress)
+    console = Console()
+    console.print(tables.curve_table(found))
+    console.print(found.verdict)
+    console.print(f"The picture is {out / 'curve.png'}.")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from genseg.data.case import CaseFiles
@@ -32,8 +32,8 @@ Classes = Mapping[str, frozenset[int]]
 class Split:
     """Names of cases by use, each sorted. `method` says in words how they were chosen.
 
-    left_out: cases that neither train nor judge, because they are near-duplicates of test cases. folds: how many such
-    splits there are, in which each case is held out once; 1 where the data set declares its own.
+    left_out: cases that neither train nor judge: near-duplicates of test cases, or more than shall train. folds: how
+    many such splits there are, in which each case is held out once; 1 where the data set declares its own.
     """
 
     train: tuple[str, ...]
@@ -124,6 +124,36 @@ def make_folds(
     parts = _share_out(pool, count, seed, classes, class_names)
     method = "leave-one-out by patient" if count == len(pool) else f"{count}-fold by patient"
     return [_split(parts, number, test, left_out, method) for number in range(count)]
+
+
+def with_fewer(split: Split, count: int, groups: Mapping[str, str], classes: Classes, seed: int) -> Split:
+    """The split with `count` of its training cases, those of fewer among those of more.
+
+    Patients come in an order drawn by `seed`, those who bring a class that is not there yet first. groups, classes: as
+    `groups` and `stratify` of `make_folds`. Raises SettingsError where there are not so many training cases, or so few
+    lack a class.
+    """
+    if not 1 <= count <= len(split.train):
+        raise SettingsError(f"training_cases: {count} found; {len(split.train)} cases can train")
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for name in split.train:
+        waiting[groups[name]].append(name)
+    present = {group: frozenset().union(*(classes[name] for name in names)) for group, names in waiting.items()}
+    wanted = frozenset().union(*present.values())
+    taken: list[str] = []
+    while len(taken) < count:
+        group = min(waiting, key=lambda one: (-len(present[one] & wanted), _rank(f"{seed}/fewer", waiting[one][0])))
+        wanted -= present[group]
+        taken += waiting.pop(group)
+    kept = taken[:count]
+    if frozenset().union(*(classes[name] for name in kept)) != frozenset().union(*present.values()):
+        raise SettingsError(f"training_cases: {count} found, too few for every class to be among them; take more")
+    return replace(
+        split,
+        train=tuple(sorted(kept)),
+        method=f"{split.method}; {count} of {len(split.train)} train",
+        left_out=tuple(sorted({*split.left_out, *split.train} - {*kept})),
+    )
 
 
 def _split(parts: list[list[str]], number: int, test: list[CaseFiles], left_out: list[str], method: str) -> Split:

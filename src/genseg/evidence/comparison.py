@@ -88,7 +88,7 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     examination = examine_for_training(data, settings, progress)
     run.check_cases(examination.cases)
     _keep_own_scores(run, plan.arm)
-    carry_out(data, _trainings(run, plan), "Comparing", progress)
+    carry_out(data, examination.cases, _trainings(run, plan), "Comparing", progress)
     dice = {arm: _dice(run, arm) for arm in (plan.arm, BASELINE)}
     names = sorted(dice[BASELINE])
     groups = dict(zip(names, groups_of(examination, names), strict=True))

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 from genseg.files import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from genseg.evidence.comparison import ComparedCase
+    from genseg.evidence.learning_curve import LearningCurve
 
 
 def draw_comparison(cases: Sequence[ComparedCase], verdict: str, path: Path) -> None:
     """Draw every held-out case as a dot, Dice without generated pairs to the right and with them upwards, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 6.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(6, 6.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.scatter([case.baseline for case in cases], [case.generated for case in cases], s=18, alpha=0.7)
@@ -27,6 +26,49 @@ def draw_comparison(cases: Sequence[ComparedCase], verdict: str, path: Path) -> 
     axes.set_aspect("equal")
     axes.text(0.03, 0.95, "better with generated pairs", color="grey")
     axes.text(0.97, 0.03, "better without", color="grey", ha="right")
-    axes.set_title("\n".join(textwrap.wrap(verdict, 68)), fontsize=10, loc="left")
+    axes.set_title(textwrap.fill(verdict, 68), fontsize=10, loc="left")
+    _save(figure, path)
+
+
+def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
+    """Draw what was measured with its intervals, the curve through it and its band, and where the gain is reached."""
+    figure = _figure(8, 5)
+    axes = figure.subplots()
+    places, low, high = curve.band
+    axes.fill_between(places, low, high, color="tab:blue", alpha=0.15, linewidth=0, label="95 % interval of the curve")
+    axes.plot(places, curve.fitted(places), color="tab:blue", label="fitted curve")
+    axes.errorbar(
+        [point.labels for point in curve.points],
+        [point.dice for point in curve.points],
+        # An interval of drawn means may lie wholly to one side of the mean itself.
+        [[max(0.0, p.dice - p.low) for p in curve.points], [max(0.0, p.high - p.dice) for p in curve.points]],
+        fmt="o",
+        color="black",
+        capsize=3,
+        label="measured on held-out cases",
+    )
+    axes.axvline(curve.labels, color="grey", linestyle=":", label=f"the {curve.labels} labels there are")
+    if curve.needed <= places[-1]:
+        axes.axvline(curve.needed, color="tab:orange", linestyle="--", label=f"{100 * curve.gain:g} points more")
+    axes.set(xlabel="labelled cases to train on", ylabel="Dice", xscale="log")
+    axes.set_xticks([point.labels for point in curve.points] + [curve.labels, 2 * curve.labels, 4 * curve.labels])
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=9)
+    axes.set_title(textwrap.fill(curve.verdict, 95), fontsize=10, loc="left")
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from genseg.config import Plan, Settings
+from genseg.data.case import Case
 from genseg.errors import RunError
 from genseg.predict.model import Model, load_model
 from genseg.progress import Progress
@@ -37,11 +38,13 @@ def fit_run(data: Path, out: Path, settings: Settings, plan: Plan | None, *, res
     return model
 
 
-def carry_out(data: Path, trainings: Sequence[Training], doing: str, progress: Progress) -> None:
-    """Make all trainings that are not finished. doing: what progress calls them together.
+def carry_out(data: Path, cases: Iterable[Case], trainings: Sequence[Training], doing: str, progress: Progress) -> None:
+    """Make all trainings that are not finished. doing: what progress calls them together. cases: those of `data`.
 
-    Finished ones are passed over, interrupted ones gone on with. Their checkpoints do not stay. Raises as `genseg.fit`.
+    Finished ones are passed over, interrupted ones gone on with. Their checkpoints do not stay. Raises RunError where a
+    folder is of another training or other data, and as `genseg.fit`.
     """
+    _check_begun(list(cases), trainings)
     total = sum(total_updates(training.plan) for training in trainings)
     before = 0
     for number, training in enumerate(trainings, 1):
@@ -52,6 +55,17 @@ def carry_out(data: Path, trainings: Sequence[Training], doing: str, progress: P
             shutil.rmtree(RunFolder(training.folder).checkpoints, ignore_errors=True)
         before += total_updates(training.plan)
         progress(doing, before, total)
+
+
+def _check_begun(cases: Sequence[Case], trainings: Sequence[Training]) -> None:
+    """Raise RunError where a folder holds what is not wanted: its figures would be taken for those of this training."""
+    for training in trainings:
+        if (training.folder / "plan.yaml").is_file():
+            begun = RunFolder(training.folder)
+            if begun.settings() != training.settings or begun.plan() != training.plan:
+                cure = "choose another folder, or delete this one"
+                raise RunError(f"{training.folder}: was trained with other settings than are asked for now; {cure}")
+            begun.check_cases(cases)
 
 
 def _part(progress: Progress, doing: str, before: int, training: Training, total: int) -> Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from genseg.data.duplicates import group_cases
 from genseg.data.index import index_dataset
 from genseg.data.load import LoadOptions
 from genseg.data.readers import ReadOptions
-from genseg.data.split import Split, declared_split, labelled_subset, make_folds
+from genseg.data.split import Split, declared_split, labelled_subset, make_folds, with_fewer
 from genseg.device import Machine
 from genseg.errors import SettingsError
 from genseg.progress import Progress
@@ -75,13 +75,26 @@ def choose_split(examination: Examination, settings: Settings) -> Split:
     read = set(examination.cases.names)
     test = [files for files in examination.index.entries if files.split == "test" and files.name not in read]
     cases: list[CaseFiles] = [*examination.cases.entries, *test]
+    groups = group_cases(cases, examination.duplicates)
+    present = {case.name: _classes_in(case) for case in examination.cases}
+    split = _whole_split(cases, groups, present, examination.labels.names, settings)
+    if settings.training_cases is None:
+        return split
+    return with_fewer(split, settings.training_cases, groups, present, settings.seed)
+
+
+def _whole_split(
+    cases: Sequence[CaseFiles],
+    groups: Mapping[str, str],
+    present: Mapping[str, frozenset[int]],
+    names: Sequence[str],
+    settings: Settings,
+) -> Split:
     if settings.labels is None and settings.folds is None and settings.fold == 0:
         declared = declared_split(cases)
         if declared is not None:
             return declared
-    groups = group_cases(cases, examination.duplicates)
-    present = {case.name: _classes_in(case) for case in examination.cases}
-    folds = make_folds(cases, groups, settings.folds, settings.seed, present, examination.labels.names)
+    folds = make_folds(cases, groups, settings.folds, settings.seed, present, names)
     if settings.fold >= len(folds):
         raise SettingsError(f"fold: {settings.fold} found, but there are {len(folds)} folds, numbered from 0")
     return folds[settings.fold]
