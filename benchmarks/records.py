@@ -1,0 +1,106 @@
+"""The kept records of runs, and what they say of one way of training against another.
+
+Dice is the mean over test cases and seeds. Differences are paired case by case and averaged over the seeds that both
+ways have; their intervals are bootstrap intervals over cases, and over several tasks each task counts alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from suite import Run, Suite
+
+from genseg.evaluate import Estimate, PairedDifference, bootstrap_interval, paired_bootstrap_over_strata
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was run of one task with one segmenter and number of labels: records by way of training and seed.
+
+    labels: as many as there were to be had, at most those asked for.
+    """
+
+    task: str
+    segmenter: str
+    asked: int
+    by_way: Mapping[str, dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def labels(self) -> int:
+        """How many labels there were."""
+        return int(next(record for records in self.by_way.values() for record in records.values())["labels"])
+
+    def records(self, way: str) -> list[Record]:
+        """Those of a way, seed by seed."""
+        return [self.by_way[way][seed] for seed in sorted(self.by_way.get(way, {}))]
+
+    def elsewhere(self, place: str) -> Cell:
+        """The same runs, scored on another data set; those that were not scored on it are left out."""
+        scored = {
+            way: {seed: record["elsewhere"][place] for seed, record in records.items() if place in _others(record)}
+            for way, records in self.by_way.items()
+        }
+        return Cell(f"{self.task} on {place}", self.segmenter, self.asked, scored)
+
+
+def read_cells(suite: Suite) -> list[Cell]:
+    """The cells of a suite of which anything was run, in the suite's order."""
+    cells: dict[tuple[str, str, int], Cell] = {}
+    for run in suite.runs():
+        record = _read(run)
+        if record is not None:
+            key = (run.task, run.segmenter, run.labels)
+            cells.setdefault(key, Cell(*key)).by_way[run.way][run.seed] = record
+    order = {key: place for place, key in enumerate((run.task, run.segmenter, run.labels) for run in suite.runs())}
+    return [cells[key] for key in sorted(cells, key=order.__getitem__)]
+
+
+def mean_dice(cells: Sequence[Cell], way: str) -> float | None:
+    """Mean Dice of a way over its seeds, then over cells; None where one was not run."""
+    found = [[record["dice"] for record in cell.records(way)] for cell in cells]
+    return float(np.mean([np.mean(one) for one in found])) if all(found) else None
+
+
+def dice_interval(cell: Cell, way: str) -> Estimate:
+    """Mean Dice of a way over cases, each averaged over seeds, with its interval."""
+    return bootstrap_interval(list(_average_by_case(cell.records(way)).values()))
+
+
+def difference(cells: Sequence[Cell], first: str, second: str) -> PairedDifference | None:
+    """What the first way brings over the second on the mean of the cells; None where they share no seed in one."""
+    found = [_differences(cell, first, second) for cell in cells]
+    return paired_bootstrap_over_strata(found) if found and all(found) else None
+
+
+def _differences(cell: Cell, first: str, second: str) -> list[float]:
+    shared = sorted(set(cell.by_way.get(first, {})) & set(cell.by_way.get(second, {})))
+    one, other = (_average_by_case([cell.by_way[way][seed] for seed in shared]) for way in (first, second))
+    return [one[name] - other[name] for name in one]
+
+
+def _average_by_case(records: Iterable[Record]) -> dict[str, float]:
+    scores: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        for name, dice in record["dice_by_case"].items():
+            scores[name].append(dice)
+    return {name: float(np.mean(one)) for name, one in scores.items()}
+
+
+def _others(record: Record) -> Mapping[str, Any]:
+    others: Mapping[str, Any] = record.get("elsewhere", {})
+    return others
+
+
+def _read(run: Run) -> Record | None:
+    path = run.record()
+    if not path.exists():
+        return None
+    record: Record = json.loads(path.read_text(encoding="utf-8"))
+    return record

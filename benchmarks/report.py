@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""What the kept records of a suite say: tables as Markdown, and with the pictures as HTML.
+
+    benchmarks/report.py SUITE            print the tables
+    benchmarks/report.py SUITE -o DIR     write DIR/report.md, DIR/report.html and the pictures
+    benchmarks/report.py --readme         put the tables of README between their markers
+
+Dice is the mean over test cases and seeds. Differences are in Dice points with 95 % intervals over cases, paired case
+by case over the seeds that both have; on the mean each task counts alike. A dash stands for what was not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from pictures import draw_label_curves
+from records import Cell, dice_interval, difference, mean_dice, read_cells
+from suite import Suite, suite_names
+
+from genseg.evaluate import PairedDifference
+
+README = Path(__file__).parents[1] / "README.md"
+TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
+BASELINE = "strong-augmentation"
+EXPLAINED = " ".join((__doc__ or "").split("\n\n")[-1].split())
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its heading."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """The rows under their columns, without the heading."""
+        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
+        return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def ways_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
+    """Every way of training, and what one brings over another.
+
+    cells: of one segmenter and number of labels asked for. The mean of a difference is over the tasks that both were
+    run on.
+    """
+    gains = tuple(f"{first} - {second}" for first, second in suite.compared)
+    best = ("joint - best other",) if _has_joint(suite) else ()
+    rows = [(cell.task, str(cell.labels), _seeds(cell), *_numbers(suite, [cell])) for cell in cells]
+    if len(cells) > 1:
+        rows.append((f"mean of {len(cells)}", "", "", *_numbers(suite, cells)))
+    return Table(title, ("task", "labels", "seeds", *suite.ways, *gains, *best), tuple(rows))
+
+
+def _numbers(suite: Suite, cells: Sequence[Cell]) -> list[str]:
+    means = {way: mean_dice(cells, way) for way in suite.ways}
+    gains = [_gain(cells, first, second) for first, second in suite.compared]
+    if _has_joint(suite):
+        others = {way: mean for way, mean in means.items() if mean is not None and way != "joint"}
+        gains.append(_gain(cells, "joint", max(others, key=others.__getitem__)) if others else "-")
+    return ["-" if mean is None else f"{mean:.3f}" for mean in means.values()] + gains
+
+
+def _has_joint(suite: Suite) -> bool:
+    return "joint" in suite.ways and len(suite.compared) > 0
+
+
+def _gain(cells: Sequence[Cell], first: str, second: str) -> str:
+    """The difference over those cells that both ways were run on, and over how many where that is not all."""
+    both = [cell for cell in cells if difference([cell], first, second) is not None]
+    some = f", {len(both)} tasks" if 0 < len(both) < len(cells) else ""
+    return _show(difference(both, first, second)) + some
+
+
+def cost_table(cells: Sequence[Cell], ways: Sequence[str]) -> Table:
+    """Minutes and memory of a run, and where it was made; over all tasks that a way was run on."""
+    rows = []
+    for segmenter, group in groupby(sorted(cells, key=lambda cell: cell.segmenter), lambda cell: cell.segmenter):
+        of_segmenter = list(group)
+        for way in ways:
+            records = [record for cell in of_segmenter for record in cell.records(way)]
+            if records:
+                minutes = np.mean([record["seconds"] for record in records]) / 60
+                memory = max(record["peak_memory_mib"] for record in records)
+                places = sorted({record["device"] for record in records})
+                effort = f"{records[0]['updates']} x {records[0]['images_per_update']}"
+                rows.append((segmenter, way, effort, f"{minutes:.1f}", f"{memory}", "; ".join(places)))
+    columns = ("segmenter", "way", "updates x images", "minutes a run", "peak memory, MiB", "machine")
+    return Table("Cost", columns, tuple(rows))
+
+
+def foundation_table() -> Table:
+    """Both networks on real pairs alone, with strong augmentation."""
+    cells = {(cell.task, cell.segmenter): cell for cell in read_cells(Suite.read("foundation"))}
+    rows = []
+    for task in sorted({task for task, _ in cells}):
+        small, pretrained = (cells.get((task, name)) for name in ("unet-small", "unet-pretrained"))
+        if small is not None:
+            rows.append((task, str(small.labels), _seeds(small), *_networks(small, pretrained)))
+    columns = ("U-Net from random weights", "U-Net, pretrained encoder", "gain, Dice points (95 %)")
+    return Table("Baselines", ("task", "labels", "seeds", *columns), tuple(rows))
+
+
+def _networks(small: Cell, pretrained: Cell | None) -> tuple[str, str, str]:
+    if pretrained is None:
+        return _with_cost(small), "-", "-"
+    both = Cell(small.task, "both", small.asked)
+    both.by_way["small"].update(small.by_way[BASELINE])
+    both.by_way["pretrained"].update(pretrained.by_way[BASELINE])
+    return _with_cost(small), _with_cost(pretrained), _show(difference([both], "pretrained", "small"))
+
+
+def _with_cost(cell: Cell) -> str:
+    records = cell.records(BASELINE)
+    minutes = np.mean([record["seconds"] for record in records]) / 60
+    return f"{mean_dice([cell], BASELINE):.3f} ({records[0]['updates']} updates, {minutes:.1f} min)"
+
+
+def tables_of(suite: Suite) -> list[Table]:
+    """All tables of a suite: by segmenter and number of labels, on other places' data, and the cost."""
+    cells = read_cells(suite)
+    tables = []
+    for segmenter in suite.segmenters:
+        for asked in sorted({cell.asked for cell in cells}):
+            chosen = [cell for cell in cells if (cell.segmenter, cell.asked) == (segmenter, asked)]
+            if chosen:
+                tables.append(ways_table(suite, chosen, f"{segmenter}, {asked} labels"))
+                tables += _elsewhere(suite, chosen, f"{segmenter}, {asked} labels, scored in another place")
+    return [*tables, cost_table(cells, suite.ways)] if cells else []
+
+
+def _elsewhere(suite: Suite, cells: Sequence[Cell], title: str) -> list[Table]:
+    scored = [cell.elsewhere(place) for cell in cells for place in suite.tasks[cell.task].also]
+    scored = [cell for cell in scored if any(cell.records(way) for way in suite.ways)]
+    return [_places_table(suite, scored, title)] if scored else []
+
+
+def _places_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
+    gains = tuple(f"{first} - {second}" for first, second in suite.compared)
+    rows = []
+    for cell in cells:
+        means = [mean_dice([cell], way) for way in suite.ways]
+        shown = ["-" if mean is None else f"{mean:.3f}" for mean in means]
+        rows.append((cell.task, *shown, *(_show(difference([cell], *pair)) for pair in suite.compared)))
+    return Table(title, ("trained on, scored on", *suite.ways, *gains), tuple(rows))
+
+
+def write_report(suite: Suite, folder: Path) -> None:
+    """Write the report of a suite, with a learning curve for each task that was run with several numbers of labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables, pictures = tables_of(suite), draw_label_curves(read_cells(suite), suite.ways, dice_interval, folder)
+    sections = [f"## {table.title}\n\n{table.markdown()}" for table in tables]
+    sections += [f"![{path.stem}]({path.name})" for path in pictures]
+    text = "\n\n".join([f"# Suite {suite.name}", EXPLAINED, *sections])
+    (folder / "report.md").write_text(text + "\n", encoding="utf-8")
+    template = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined)
+    html = template.render(
+        suite=suite.name, explained=EXPLAINED, tables=tables, pictures=[path.name for path in pictures]
+    )
+    (folder / "report.html").write_text(html, encoding="utf-8")
+
+
+def write_readme() -> None:
+    """Put the tables of README between their markers."""
+    suite = Suite.read("joint")
+    tables = {"results": foundation_table().markdown()}
+    for segmenter in suite.segmenters:
+        cells = [cell for cell in read_cells(suite) if cell.segmenter == segmenter and set(cell.by_way) - {BASELINE}]
+        tables[f"joint {segmenter}"] = ways_table(suite, cells, segmenter).markdown() if cells else "Not run yet."
+    text = README.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    README.write_text(text, encoding="utf-8")
+
+
+def _seeds(cell: Cell) -> str:
+    """How many seeds the ways were run with."""
+    counts = sorted({len(records) for records in cell.by_way.values() if records})
+    return " to ".join(str(count) for count in sorted({counts[0], counts[-1]}))
+
+
+def _show(found: PairedDifference | None) -> str:
+    """Dice points with interval."""
+    if found is None or found.difference is None or found.low is None or found.high is None:
+        return "-"
+    return f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+
+
+def main() -> None:
+    """Print, write, or put into README."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", nargs="?", choices=suite_names())
+    parser.add_argument("--out", "-o", type=Path)
+    parser.add_argument("--readme", action="store_true")
+    asked = parser.parse_args()
+    if asked.readme:
+        write_readme()
+    elif asked.suite is None:
+        parser.error("name a suite, or give --readme")
+    elif asked.out is None:
+        tables = tables_of(Suite.read(asked.suite))
+        sys.stdout.write("\n\n".join(f"## {table.title}\n\n{table.markdown()}" for table in tables) + "\n")
+    else:
+        write_report(Suite.read(asked.suite), asked.out)
+
+
+if __name__ == "__main__":
+    main()
