@@ -57,7 +57,7 @@ def ways_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
     rows = [(cell.task, str(cell.labels), _seeds(cell), *_numbers(suite, [cell])) for cell in cells]
     if len(cells) > 1:
         rows.append((f"mean of {len(cells)}", "", "", *_numbers(suite, cells)))
-    return Table(title, ("task", "labels", "seeds", *suite.ways, *gains, *best), tuple(rows))
+    return _without_empty(Table(title, ("task", "labels", "seeds", *suite.ways, *gains, *best), tuple(rows)))
 
 
 def _numbers(suite: Suite, cells: Sequence[Cell]) -> list[str]:
@@ -67,6 +67,13 @@ def _numbers(suite: Suite, cells: Sequence[Cell]) -> list[str]:
         others = {way: mean for way, mean in means.items() if mean is not None and way != "joint"}
         gains.append(_gain(cells, "joint", max(others, key=others.__getitem__)) if others else "-")
     return ["-" if mean is None else f"{mean:.3f}" for mean in means.values()] + gains
+
+
+def _without_empty(table: Table) -> Table:
+    """The table without the columns of what was run nowhere."""
+    kept = [place for place in range(len(table.columns)) if any(row[place] != "-" for row in table.rows)]
+    columns = tuple(table.columns[place] for place in kept)
+    return Table(table.title, columns, tuple(tuple(row[place] for place in kept) for row in table.rows))
 
 
 def _has_joint(suite: Suite) -> bool:
@@ -150,7 +157,7 @@ def _places_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
         means = [mean_dice([cell], way) for way in suite.ways]
         shown = ["-" if mean is None else f"{mean:.3f}" for mean in means]
         rows.append((cell.task, *shown, *(_show(difference([cell], *pair)) for pair in suite.compared)))
-    return Table(title, ("trained on, scored on", *suite.ways, *gains), tuple(rows))
+    return _without_empty(Table(title, ("trained on, scored on", *suite.ways, *gains), tuple(rows)))
 
 
 def write_report(suite: Suite, folder: Path) -> None:

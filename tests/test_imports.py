@@ -34,7 +34,7 @@ LAYERS = (
     {"__init__"},
     {"cli"},
 )
-DATA_MODULES_WITH_TORCH = {"genseg.data.augment", "genseg.data.batches"}
+DATA_MODULES_WITH_TORCH = {"genseg.data.augment", "genseg.data.batches", "genseg.data.mix"}
 
 
 def _modules() -> dict[str, Path]:

@@ -81,7 +81,7 @@ def _place(location: tuple[int | str, ...], record: type[BaseModel]) -> tuple[li
     return path[:1], known
 
 
-Arm = Literal["plain", "strong-augmentation", "separate", "joint-cut", "joint"]
+Arm = Literal["plain", "strong-augmentation", "copy-paste", "cutmix", "separate", "joint-cut", "joint"]
 """Ways of training that can be compared: all make the same number of updates on as many images each."""
 
 
@@ -99,8 +99,9 @@ class Settings(_Checked):
     arm: Arm | None = Field(
         None,
         description="what is trained on: plain and strong-augmentation, real pairs without and with random changes; "
-        "separate, joint-cut and joint, generated pairs too, by a generator that is frozen, goes on, or is steered by "
-        "the error on held-out cases; joint by default, strong-augmentation where fewer than two patients train",
+        "copy-paste and cutmix, these with objects or boxes of one image put into another; separate, joint-cut and "
+        "joint, generated pairs too, by a generator that is frozen, goes on, or is steered by the error on held-out "
+        "cases; joint by default, strong-augmentation where fewer than two patients train",
     )
     flips: Literal["auto", "all", "none"] | tuple[int, ...] = Field(
         "auto",
@@ -211,7 +212,9 @@ class Plan(_Checked):
     warm_up: float = Field(0.05, ge=0, le=0.5, description="share of the updates in which the rate rises")
     average_decay: float = Field(0.95, ge=0, lt=1, description="decay of the moving average of weights")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    augmentation: Literal["strong", "none"] = Field(description="random changes of the training images")
+    augmentation: Literal["strong", "none", "copy-paste", "cutmix"] = Field(
+        description="random changes of the training images; the last two mix strongly changed images as well"
+    )
     flip_axes: tuple[int, ...] = Field(description="spatial axes that may be flipped")
     mirroring: bool = Field(
         True, description="predict copies mirrored along flip_axes too, and average; off: 4 times as fast (volumes: 8)"
@@ -251,7 +254,9 @@ class Plan(_Checked):
         """The way of training that this plan is for."""
         if self.generation is not None:
             return self.generation.arm
-        return "plain" if self.augmentation == "none" else "strong-augmentation"
+        if self.augmentation == "none":
+            return "plain"
+        return "strong-augmentation" if self.augmentation == "strong" else self.augmentation
 
     @property
     def pretraining(self) -> int:

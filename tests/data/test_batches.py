@@ -137,3 +137,21 @@ def test_cases_that_do_not_fit_into_memory_give_the_same_batches(
     assert all(isinstance(case.image, np.memmap) for case in mapped)
     for one, other in zip(Batches(kept, plan, 0, machine)[0], Batches(mapped, plan, 0, machine)[0], strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("mix", ["copy-paste", "cutmix"])
+def test_mixed_batches_are_strongly_changed_ones_mixed(
+    make_plan: MakePlan, make_case: MakeCase, machine: Machine, mix: str
+) -> None:
+    cases = [make_case(number) for number in range(8)]
+    strong, mixed = (
+        Batches(cases, make_plan(augmentation=augmentation, batch_size=8), 0, machine)[0]
+        for augmentation in ("strong", mix)
+    )
+    same = (strong[0] == mixed[0]).all(1)
+    assert 0.3 < same.float().mean() < 1
+    assert torch.equal(strong[1][same], mixed[1][same])
+    assert torch.equal(mixed[0].movedim(1, -1)[~same], strong[0].roll(1, 0).movedim(1, -1)[~same])
+    plan = make_plan(augmentation=mix, batch_size=8)
+    moved = [Batches(cases, one, 0, machine, changes="space")[0] for one in (make_plan(batch_size=8), plan)]
+    assert torch.equal(moved[0][0], moved[1][0])

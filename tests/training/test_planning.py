@@ -234,7 +234,7 @@ def test_an_edited_plan_is_kept_where_nothing_else_is_asked_for() -> None:
 
 def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
     assert _plan(_figures((64, 64)), arm="separate", pretraining=7).pretraining == 7
-    for arm in ("plain", "strong-augmentation"):
+    for arm in ("plain", "strong-augmentation", "copy-paste", "cutmix"):
         with pytest.raises(SettingsError, match=f"pretraining: 7 updates .* arm {arm} has none"):
             _plan(_figures((64, 64)), arm=arm, pretraining=7)
     given, wanted = (_plan(_figures((64, 64)), arm="joint", pretraining=count) for count in (7, 9))
@@ -251,6 +251,8 @@ def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
         ({"batch_size": 1}, "strong-augmentation"),
         ({"patients": 1, "arm": "separate"}, "separate"),
         ({"arm": "plain"}, "plain"),
+        ({"arm": "copy-paste"}, "copy-paste"),
+        ({"arm": "cutmix"}, "cutmix"),
     ],
 )
 def test_feedback_is_the_default_where_patients_can_be_held_out(given: dict[str, Any], arm: str) -> None:

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from genseg.config import Plan
 from genseg.data.augment import augment, augment_space
+from genseg.data.mix import mix_pairs
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
 from genseg.randomness import generator_for
@@ -54,6 +55,9 @@ class Batches:
             return image, mask
         change = augment if self._changes == "plan" else augment_space
         image, mask = change(image, mask, generator, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing)
+        mix = self._plan.augmentation
+        if self._changes == "plan" and (mix == "copy-paste" or mix == "cutmix"):
+            image, mask = mix_pairs(image, mask, mix, generator)
         return self._machine.send(image), mask
 
     def indices(self, update: int) -> list[int]:

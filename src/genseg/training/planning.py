@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from genseg.config import Arm, GenerationPlan, IntensityRule, Plan, Settings
 from genseg.data.labels import LabelMap
@@ -23,6 +24,13 @@ STAGE_ONE_BATCH = {2: 4, 3: 2}
 PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
 BATCH_PICTURES = 16
+
+AUGMENTATION: dict[Arm, Literal["none", "copy-paste", "cutmix"]] = {
+    "plain": "none",
+    "copy-paste": "copy-paste",
+    "cutmix": "cutmix",
+}
+"""Random changes of the training images, where not strong ones alone."""
 
 LEAST_PATCH = 8
 """Smallest side of a patch: less is gone after three halvings."""
@@ -70,7 +78,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         batch_size=batch_size,
         updates=settings.updates or UPDATES[rank][kind],
         learning_rate=settings.learning_rate or spec.learning_rate,
-        augmentation="none" if arm == "plain" else "strong",
+        augmentation=AUGMENTATION.get(arm, "strong"),
         flip_axes=_flip_axes(settings, rank, labels.names),
         generation=_generation(arm, settings, rank, kind),
     )
@@ -144,18 +152,15 @@ def _intensity(statistics: Statistics) -> IntensityRule:
 
 
 def _generation(arm: Arm, settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
-    if arm == "plain" or arm == "strong-augmentation":
-        if settings.pretraining is not None:
-            raise SettingsError(
-                f"pretraining: {settings.pretraining} updates of a generator are asked for, but the arm "
-                f"{arm} has none; leave it out, or choose --arm separate or joint"
-            )
-        return None
-    return GenerationPlan(
-        arm=arm,
-        pretraining=settings.pretraining or PRETRAINING[rank][kind],
-        batch_size=STAGE_ONE_BATCH[rank],
-    )
+    if arm == "separate" or arm == "joint-cut" or arm == "joint":
+        pretraining = settings.pretraining or PRETRAINING[rank][kind]
+        return GenerationPlan(arm=arm, pretraining=pretraining, batch_size=STAGE_ONE_BATCH[rank])
+    if settings.pretraining is not None:
+        raise SettingsError(
+            f"pretraining: {settings.pretraining} updates of a generator are asked for, but the arm "
+            f"{arm} has none; leave it out, or choose --arm separate or joint"
+        )
+    return None
 
 
 def _flip_axes(settings: Settings, rank: int, names: Sequence[str]) -> tuple[int, ...]:
