@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.data.case import IGNORE
 from genseg.data.pictures import marked_slice, overlay, tile, with_heading
 from genseg.files import atomic_path
 
@@ -34,9 +35,10 @@ def draw_pairs(examples: Sequence[Example], path: Path, class_names: Sequence[st
     """One row an example: real pair, the same generated, their difference, a new pair and the new image bare."""
     pictures, titles = [], []
     for example in examples:
-        real, new = marked_slice(example.mask), marked_slice(example.new_mask)
+        mask = np.where(example.mask == IGNORE, np.uint8(0), example.mask)
+        real, new = marked_slice(mask), marked_slice(example.new_mask)
         pictures += [
-            overlay(example.image[..., real], example.mask[..., real]),
+            overlay(example.image[..., real], mask[..., real]),
             overlay(example.rebuilt[..., real], None),
             overlay(np.abs(example.image - example.rebuilt)[..., real], None),
             overlay(example.new_image[..., new], example.new_mask[..., new]),
