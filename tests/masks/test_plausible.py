@@ -136,15 +136,6 @@ def test_one_objection_for_each_measure(scene) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_mirror_images_are_plausible_where_flips_are() -> None:
-    mask = np.zeros((30, 30), dtype=np.uint8)
-    mask[2:8, 3:9] = 1
-    for axes in ((), (0,), (1,), (0, 1)):
-        plausibility = Plausibility.learn([mask], 2, flip_axes=axes)
-        allowed = [plausibility.objections(np.flip(mask, axis)) == [] for axis in (0, 1)]
-        assert allowed == [axis in axes for axis in (0, 1)]
-
-
 def test_ignored_pixels_are_background(scene) -> None:
     mask = scene(2)
     ignored = np.where(mask == 0, np.uint8(IGNORE), mask)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from genseg.masks.growth import level_sets, soft_mask
-from genseg.masks.spatial import SpatialDraw, draw_spatial, move, only_flips
+from genseg.masks.spatial import SpatialDraw, draw_spatial, move, no_movement
 
 NAMES = ("rotation", "scale", "shear", "translation", "elastic")
 
 
 def _still(rank: int) -> SpatialDraw:
-    return only_flips((False,) * rank)
+    return no_movement(rank)
 
 
 def _moved(
@@ -52,12 +52,6 @@ def test_nothing_drawn_changes_nothing(rank: int, scene) -> None:
     np.testing.assert_array_equal(_moved(scene(rank), _still(rank), 3), scene(rank))
 
 
-@pytest.mark.parametrize(("rank", "axis"), [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2)])
-def test_flips_mirror_the_image(rank: int, axis: int, scene) -> None:
-    flips = tuple(other == axis for other in range(rank))
-    np.testing.assert_array_equal(_moved(scene(rank), only_flips(flips), 3), np.flip(scene(rank), axis))
-
-
 @pytest.mark.parametrize("rank", [2, 3])
 def test_translation_is_a_share_of_the_size(rank: int, scene) -> None:
     size = scene(rank).shape[0]
@@ -65,12 +59,6 @@ def test_translation_is_a_share_of_the_size(rank: int, scene) -> None:
     moved = _moved(scene(rank), replace(_still(rank), translation=numbers), 3, translation=2 / size)
     expected = np.roll(scene(rank), (1, -2, 2)[:rank], axis=range(rank))
     np.testing.assert_array_equal(moved, expected)
-
-
-def test_translation_is_not_mirrored_by_a_flip(scene) -> None:
-    draw = replace(only_flips((True, False)), translation=(1.0, 0.0))
-    moved = _moved(scene(2), draw, 3, translation=3 / 32)
-    np.testing.assert_array_equal(moved, np.roll(np.flip(scene(2), 0), 3, axis=0))
 
 
 @pytest.mark.parametrize(("rank", "pair", "axes"), [(2, 0, (0, 1)), (3, 0, (0, 1)), (3, 1, (0, 2)), (3, 2, (1, 2))])
@@ -139,7 +127,7 @@ def test_elastic_moves_edges_by_no_more_than_it_says(rank: int) -> None:
     size, radius = {2: 64, 3: 32}[rank], {2: 20, 3: 10}[rank]
     places = np.linalg.norm(np.indices((size,) * rank) - (size - 1) / 2, axis=0)
     mask = (places < radius).astype(np.uint8)
-    draw = replace(_still(rank), elastic=draw_spatial(rank, (), Generator().manual_seed(1)).elastic)
+    draw = replace(_still(rank), elastic=draw_spatial(rank, Generator().manual_seed(1)).elastic)
     changed = _moved(mask, draw, elastic=0.12) != mask
     assert changed.sum() > 0.02 * mask.sum()
     # Half the size, along each axis at most.
@@ -162,10 +150,3 @@ def test_an_object_cut_by_the_border_is_rounded_off() -> None:
     assert widths[16] > 0
     assert (np.diff(widths) >= 0).all()
     assert widths[15] < widths[19] < 9
-
-
-def test_only_the_axes_given_are_flipped() -> None:
-    generator = Generator().manual_seed(0)
-    flips = np.array([draw_spatial(3, (1,), generator).flips for _ in range(40)])
-    assert flips.any(0).tolist() == [False, True, False]
-    assert not flips.all(0).any()

@@ -97,8 +97,21 @@ def augment_space(
     ranges: Ranges = Ranges(),
 ) -> tuple[Tensor, Tensor]:
     """The changes of `augment` that move image and mask together, alone."""
-    image, mask = _flip(image, mask, flip_axes, generator)
+    image, mask = flip(image, mask, flip_axes, generator)
     return _deform(image, mask, spacing or [1.0] * (image.ndim - 2), ranges, generator)
+
+
+def flip(image: Tensor, mask: Tensor, axes: Sequence[int], generator: Generator) -> tuple[Tensor, Tensor]:
+    """Each image with its mask mirrored along each of these spatial axes half the time; differentiable in both.
+
+    image: `(batch, channel, *spatial)`. mask: `(batch, *spatial)` or `(batch, class, *spatial)`.
+    """
+    flipped, flipped_mask, rank = image, mask, image.ndim - 2
+    for axis in axes:
+        chosen = (torch.rand(len(image), generator=generator) < 0.5).to(image.device)
+        flipped = torch.where(_per_image(chosen, image), flipped.flip(axis - rank), flipped)
+        flipped_mask = torch.where(_per_image(chosen, mask), flipped_mask.flip(axis - rank), flipped_mask)
+    return flipped, flipped_mask
 
 
 def augment_intensity(image: Tensor, generator: Generator, *, ranges: Ranges = Ranges()) -> Tensor:
@@ -126,15 +139,6 @@ def _per_image(numbers: Tensor, image: Tensor) -> Tensor:
 
 
 # Spatial changes
-
-
-def _flip(image: Tensor, mask: Tensor, axes: Sequence[int], generator: Generator) -> tuple[Tensor, Tensor]:
-    flipped, flipped_mask = image, mask
-    for axis in axes:
-        chosen = (torch.rand(len(image), generator=generator) < 0.5).to(image.device)
-        flipped = torch.where(_per_image(chosen, image), flipped.flip(axis + 2), flipped)
-        flipped_mask = torch.where(_per_image(chosen, mask), flipped_mask.flip(axis + 1), flipped_mask)
-    return flipped, flipped_mask
 
 
 def _deform(

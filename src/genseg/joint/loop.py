@@ -258,7 +258,7 @@ class JointLoop:
         if view == 0:
             return image, mask
         draws = generator_for(self._seed, f"view {view}", update)
-        return augment_space(image, mask, draws, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing)
+        return augment_space(image, mask, draws, flip_axes=(), spacing=self._plan.spacing)
 
     def _images(self, cases: Sequence[int]) -> Tensor:
         """The cases' patches, `(case, channel, *patch)`, on the CPU."""
@@ -279,7 +279,7 @@ class JointLoop:
         key = tuple(cases)
         if key not in self._plausible:
             masks = [self._patches[case][1] for case in cases]
-            self._plausible[key] = Plausibility.learn(masks, self._plan.classes, self._plan.flip_axes)
+            self._plausible[key] = Plausibility.learn(masks, self._plan.classes)
         return MaskPool([mask for _, mask in self._patches], cases, self._plausible[key])
 
     def _real(self, cases: Sequence[int], update: int) -> tuple[Tensor, Tensor]:

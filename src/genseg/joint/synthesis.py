@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
 from genseg.config import Plan
-from genseg.data.augment import augment_intensity
+from genseg.data.augment import augment_intensity, flip
 from genseg.device import Machine
 from genseg.joint.knobs import Knobs
 from genseg.joint.steps import Tensors
@@ -72,7 +72,6 @@ def synthesise(
         pool.plausibility,
         count,
         classes=plan.classes,
-        flip_axes=plan.flip_axes,
         spacing=plan.spacing,
         generator=draws,
     )
@@ -81,6 +80,7 @@ def synthesise(
     style = knobs.styles.sample(mask, parents, pool.cases, draws)
     with machine.autocast():
         plain: Tensor = generator(mask, style)
+    plain, mask = flip(plain, mask, plan.flip_axes, draws)
     image = plain if plan.augmentation == "none" else augment_intensity(plain, draws)
     weight = knobs.pair_weights(parents)
     return Pairs(image, plain, mask, weight, knobs.gamma(), recipes)

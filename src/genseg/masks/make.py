@@ -18,7 +18,7 @@ from genseg.masks.compose import drop_object, keep_object, paste
 from genseg.masks.growth import GrowthDraw, draw_growth, grow, level_sets, no_growth, soft_mask
 from genseg.masks.plausible import Plausibility
 from genseg.masks.ranges import MaskRanges
-from genseg.masks.spatial import SpatialDraw, draw_spatial, move, only_flips
+from genseg.masks.spatial import SpatialDraw, draw_spatial, move, no_movement
 
 GRAFTS = 0.25
 """Share of the masks that take an object from another mask."""
@@ -57,15 +57,15 @@ class MaskRecipe:
     graft: Graft | None
 
 
-def draw_recipe(count_of_masks: int, rank: int, flip_axes: Sequence[int], generator: Generator) -> MaskRecipe:
+def draw_recipe(count_of_masks: int, rank: int, generator: Generator) -> MaskRecipe:
     """One recipe, drawn evenly; a quarter of them take an object from another mask, where there is another."""
     mask = _below(count_of_masks, generator)
-    change = _draw_change(rank, flip_axes, generator)
+    change = _draw_change(rank, generator)
     if count_of_masks < 2 or _number(generator) >= GRAFTS:
         return MaskRecipe(mask, change, None)
     other = (mask + 1 + _below(count_of_masks - 1, generator)) % count_of_masks
     chosen, replaced, adds = (_number(generator) for _ in range(3))
-    graft = Graft(other, chosen, None if adds < 0.5 else replaced, _draw_change(rank, flip_axes, generator))
+    graft = Graft(other, chosen, None if adds < 0.5 else replaced, _draw_change(rank, generator))
     return MaskRecipe(mask, change, graft)
 
 
@@ -100,16 +100,18 @@ def new_masks(
     count: int,
     *,
     classes: int,
-    flip_axes: Sequence[int],
     spacing: Sequence[float] | None,
     generator: Generator,
 ) -> tuple[Tensor, list[MaskRecipe]]:
     """Plausible new masks `(count, class, *spatial)` and their recipes; arguments and gradients as in `realise`.
 
     Whether a mask is plausible is a discrete choice, without gradient. Where no recipe of several is, the mask is a
-    real one, at most flipped, and has no gradient: its recipe's numbers are 0.
+    real one and has no gradient: its recipe's numbers are 0.
+
+    Nothing is mirrored here: image and mask are, together, once the image is there. A mirrored mask in surroundings
+    that are not would put left to the right, and parts that look alike could not be told by where they lie.
     """
-    made = [_plausible_mask(masks, ranges, plausibility, classes, flip_axes, spacing, generator) for _ in range(count)]
+    made = [_plausible_mask(masks, ranges, plausibility, classes, spacing, generator) for _ in range(count)]
     return torch.stack([mask for mask, _ in made]), [recipe for _, recipe in made]
 
 
@@ -118,18 +120,17 @@ def _plausible_mask(
     ranges: MaskRanges,
     plausibility: Plausibility,
     classes: int,
-    flip_axes: Sequence[int],
     spacing: Sequence[float] | None,
     generator: Generator,
 ) -> tuple[Tensor, MaskRecipe]:
     for _ in range(ATTEMPTS):
-        recipe = draw_recipe(len(masks), masks[0].ndim, flip_axes, generator)
+        recipe = draw_recipe(len(masks), masks[0].ndim, generator)
         made = realise(recipe, masks, ranges, classes, spacing)
         judged = made.detach().cpu().numpy().argmax(0).astype(np.uint8)
         if not plausibility.objections(judged):
             return made, recipe
     rank = masks[0].ndim
-    unchanged = Change(only_flips(recipe.change.spatial.flips), no_growth(rank))
+    unchanged = Change(no_movement(rank), no_growth(rank))
     recipe = MaskRecipe(recipe.mask, unchanged, None)
     return realise(recipe, masks, ranges, classes, spacing), recipe
 
@@ -147,8 +148,8 @@ def _changed(
     return move(grow(sets, change.growth, values), change.spatial, values, sets.centre, step)
 
 
-def _draw_change(rank: int, flip_axes: Sequence[int], generator: Generator) -> Change:
-    return Change(draw_spatial(rank, flip_axes, generator), draw_growth(rank, generator))
+def _draw_change(rank: int, generator: Generator) -> Change:
+    return Change(draw_spatial(rank, generator), draw_growth(rank, generator))
 
 
 def _number(generator: Generator) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,16 +39,15 @@ class Plausibility:
     bounds: tuple[Bounds, ...]
 
     @classmethod
-    def learn(cls, masks: Sequence[NDArray[np.uint8]], classes: int, flip_axes: Collection[int] = ()) -> Plausibility:
+    def learn(cls, masks: Sequence[NDArray[np.uint8]], classes: int) -> Plausibility:
         """Measure real masks, all of which are plausible then.
 
         masks: `(*spatial)` class indices or `IGNORE`, which counts as background. classes: background included.
-        flip_axes: axes along which a mask's mirror image is as real as the mask.
         Raises DataError where there is no mask, or where masks hold values that are no class.
         """
         _check(masks, classes)
         measured = [_measure(mask, classes) for mask in masks]
-        return cls(tuple(_bounds(list(of_class), flip_axes) for of_class in zip(*measured, strict=True)))
+        return cls(tuple(_bounds(list(of_class)) for of_class in zip(*measured, strict=True)))
 
     def objections(self, mask: NDArray[np.uint8]) -> list[str]:
         """Why a mask, `(*spatial)` class indices, is unlike the real ones, in words; none for a plausible mask."""
@@ -78,12 +77,10 @@ def _objections(what: str, values: Sequence[float], bound: tuple[float, float] |
     return [f"{what}: {v:.3g}; real masks have {low:.3g} to {high:.3g}" for v in values if not low <= v <= high][:1]
 
 
-def _bounds(measured: Sequence[Mapping[str, list[float]]], flip_axes: Collection[int]) -> Bounds:
+def _bounds(measured: Sequence[Mapping[str, list[float]]]) -> Bounds:
     bounds = {}
     for name in dict.fromkeys(name for measures in measured for name in measures):
         values = [value for measures in measured for value in measures.get(name, [])]
-        if name in {_centre_name(axis) for axis in flip_axes}:
-            values += [1 - value for value in values]
         share, added = MARGINS[name.split()[0]]
         bounds[name] = (min(values) / (1 + share) - added, max(values) * (1 + share) + added)
     return bounds
@@ -122,12 +119,8 @@ def _measure_pieces(
     measures = {"area of a piece": (sizes / np.prod(shape)).tolist()}
     for axis, (place, size) in enumerate(zip(places, shape, strict=True)):
         means = np.bincount(piece, weights=place)[1:] / sizes
-        measures[_centre_name(axis)] = ((means + 0.5) / size).tolist()
+        measures[f"centre of a piece along axis {axis}"] = ((means + 0.5) / size).tolist()
     return measures
-
-
-def _centre_name(axis: int) -> str:
-    return f"centre of a piece along axis {axis}"
 
 
 def _touched(labels: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

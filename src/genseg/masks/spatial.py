@@ -1,4 +1,4 @@
-"""Flips, rotation, scale, shear, translation and elastic deformation of a mask's level sets, in one resampling.
+"""Rotation, scale, shear, translation and elastic deformation of a mask's level sets, in one resampling.
 
 2D and 3D by one code path. Positions are in pixels of the finest axis, from the middle of the image, in the order of
 the spatial axes; so rotation is rigid whatever the spacing.
@@ -26,13 +26,12 @@ Source: Choi & Lee, Injectivity conditions of 2D and 3D uniform cubic B-spline f
 
 @dataclass(frozen=True)
 class SpatialDraw:
-    """Which axes are flipped, and numbers in [-1, 1].
+    """Numbers in [-1, 1].
 
     rotation: one in 2D, one about each axis in 3D. scale: one. shear: one for each pair of axes. translation: one for
     each axis. elastic: control points for each axis, last axis fastest.
     """
 
-    flips: tuple[bool, ...]
     rotation: tuple[float, ...]
     scale: tuple[float, ...]
     shear: tuple[float, ...]
@@ -40,18 +39,16 @@ class SpatialDraw:
     elastic: tuple[float, ...]
 
 
-def draw_spatial(rank: int, flip_axes: Sequence[int], generator: Generator) -> SpatialDraw:
-    """Every number drawn evenly, every axis in `flip_axes` flipped half the time."""
-    flips = torch.rand(rank, generator=generator) < 0.5
+def draw_spatial(rank: int, generator: Generator) -> SpatialDraw:
+    """Every number drawn evenly."""
     counts = _counts(rank)
     numbers = torch.rand(sum(counts), generator=generator) * 2 - 1
-    parts = [tuple(part.tolist()) for part in numbers.split(counts)]
-    return SpatialDraw(tuple(axis in flip_axes and bool(flips[axis]) for axis in range(rank)), *parts)
+    return SpatialDraw(*(tuple(part.tolist()) for part in numbers.split(counts)))
 
 
-def only_flips(flips: tuple[bool, ...]) -> SpatialDraw:
-    """The draw that flips some axes and changes nothing else."""
-    return SpatialDraw(flips, *((0.0,) * count for count in _counts(len(flips))))
+def no_movement(rank: int) -> SpatialDraw:
+    """The draw that changes nothing."""
+    return SpatialDraw(*((0.0,) * count for count in _counts(rank)))
 
 
 def move(
@@ -100,12 +97,10 @@ def _sources(
     points = like.new_tensor(draw.elastic).view(rank, *[ELASTIC_POINTS[rank]] * rank)
     bend = smooth_field(points, spatial) * (like * extent / 2)
     shift = values["translation"] * _column(like, draw.translation) * extent
-    # Flips mirror the whole image; everything else happens about the objects' own centre, where flips put it.
-    mirror = _column(like, [-1.0 if flipped else 1.0 for flipped in draw.flips])
-    pivot = mirror * _column(like, centre)
+    pivot = _column(like, centre)
     offset = _positions(tuple(spatial), tuple(step)).to(like) + bend - (pivot + shift)
     turned: Tensor = torch.tensordot(_linear(draw, values, rank), offset, dims=1)
-    return mirror * (turned + pivot)
+    return turned + pivot
 
 
 def _linear(draw: SpatialDraw, values: Mapping[str, Tensor], rank: int) -> Tensor:
