@@ -257,3 +257,18 @@ def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
 )
 def test_feedback_is_the_default_where_patients_can_be_held_out(given: dict[str, Any], arm: str) -> None:
     assert _plan(_figures((64, 64)), **given).arm == arm
+
+
+@pytest.mark.parametrize(
+    ("machine", "given", "arm"),
+    [
+        (CPU, {}, "strong-augmentation"),
+        (CPU, {"pretraining": 9}, "joint"),
+        (CPU, {"arm": "joint"}, "joint"),
+        (GPU, {}, "joint"),
+    ],
+)
+def test_volumes_have_a_generator_on_a_gpu_or_where_it_is_asked_for(
+    machine: Machine, given: dict[str, Any], arm: str
+) -> None:
+    assert _plan(_figures((40, 40, 40)), machine, **given).arm == arm

@@ -66,7 +66,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     spec = segmenter_spec(name, rank)
     patch_size = _picture_size(statistics, settings, kind) if rank == 2 else _volume_patch(statistics, kind)
     batch_size = settings.batch_size or _batch_size(patch_size, kind)
-    arm = settings.arm or ("joint" if min(patients, batch_size) > 1 else "strong-augmentation")
+    arm = settings.arm or _default_arm(settings, rank, kind, min(patients, batch_size))
     return Plan(
         rank=2 if rank == 2 else 3,
         channels=statistics.channels,
@@ -149,6 +149,16 @@ def _intensity(statistics: Statistics) -> IntensityRule:
         if window.low < window.high:
             return IntensityRule(rule="window", low=window.low, high=window.high, mean=window.mean, std=window.std)
     return IntensityRule(rule="percentile" if statistics.rank == 2 else "z-score")
+
+
+def _default_arm(settings: Settings, rank: int, kind: str, most: int) -> Arm:
+    """Feedback where somebody can be held out of `most`, but for volumes without a GPU where it is asked for alone.
+
+    In the few updates that a CPU can make on volumes, real ones are not yet exhausted, and synthetic ones in their
+    place cost more than they bring; see docs/experiments.md.
+    """
+    pays = rank == 2 or kind != "cpu" or settings.pretraining is not None
+    return "joint" if most > 1 and pays else "strong-augmentation"
 
 
 def _generation(arm: Arm, settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
