@@ -7,9 +7,9 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from records import Cell
 
 from genseg.evaluate import Estimate
+from records import Cell
 
 
 def draw_label_curves(

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from suite import Run, Suite
 
 from genseg.evaluate import Estimate, PairedDifference, bootstrap_interval, paired_bootstrap_over_strata
+from suite import Run, Suite
 
 Record = dict[str, Any]
 

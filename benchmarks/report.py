@@ -20,11 +20,11 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+
+from genseg.evaluate import PairedDifference
 from pictures import draw_label_curves
 from records import Cell, dice_interval, difference, mean_dice, read_cells
 from suite import Suite, suite_names
-
-from genseg.evaluate import PairedDifference
 
 README = Path(__file__).parents[1] / "README.md"
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from locations import data_root
-from suite import Run, Suite, Task, suite_names
 
 import genseg
 from genseg.data.index import index_dataset
 from genseg.data.split import labelled_subset
 from genseg.files import atomic_write_bytes
+from locations import data_root
+from suite import Run, Suite, Task, suite_names
 
 KEPT = ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")
 

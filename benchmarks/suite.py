@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from locations import RESULTS
 from pydantic import BaseModel, ConfigDict, Field
 
 from genseg.config import Arm
 from genseg.segmenters.registry import SEGMENTERS
+from locations import RESULTS
 
 SUITES = Path(__file__).parent / "suites"
 

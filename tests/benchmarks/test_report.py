@@ -1,0 +1,136 @@
+"""What the kept records are made to say: means, paired differences, and nothing about what was not run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import report
+from records import Cell, difference, mean_dice, read_cells
+from suite import Run, Suite, suite_names
+
+SUITE = Suite.model_validate(
+    {
+        "name": "made-up",
+        "tasks": {"one": {"rank": 2, "also": ["far"]}, "two": {"rank": 3, "labels": [5]}},
+        "labels": [10, 20],
+        "seeds": [0, 1],
+        "size": 64,
+        "segmenters": ["unet-small", "unet-pretrained"],
+        "ways": ["strong-augmentation", "separate", "joint"],
+        "compared": [["joint", "strong-augmentation"]],
+    }
+)
+
+
+def _keep(run: Run, dice: dict[str, float], **more: Any) -> None:
+    mean = sum(dice.values()) / len(dice)
+    effort = {"updates": 7, "images_per_update": 4, "seconds": 90, "peak_memory_mib": 100, "device": "cpu"}
+    record = {"labels": run.labels, "dice": mean, "dice_by_case": dice, **effort, **more}
+    run.record().write_text(json.dumps(record))
+
+
+def _run(way: Any, seed: int = 0, task: str = "one", labels: int = 10) -> Run:
+    return Run(task, way, "unet-small", labels, seed)
+
+
+def test_a_suite_lists_what_its_segmenters_can_do_seed_by_seed() -> None:
+    runs = list(SUITE.runs())
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert {run.segmenter for run in runs if run.task == "two"} == {"unet-small"}
+    assert {run.labels for run in runs if run.task == "two"} == {5}
+    assert len(runs) == len({run.name for run in runs}) == 2 * (2 * 2 * 3 + 3)
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_the_suites_can_be_read_and_name_what_they_compare(name: str) -> None:
+    suite = Suite.read(name)
+    assert {way for pair in suite.compared for way in pair} <= set(suite.ways)
+    assert len(suite.seeds) >= 3
+    assert list(suite.runs())
+
+
+@pytest.mark.usefixtures("results")
+def test_differences_are_paired_by_case_over_the_seeds_that_both_have() -> None:
+    _keep(_run("strong-augmentation", 0), {"a": 0.5, "b": 0.6, "c": 0.7})
+    _keep(_run("strong-augmentation", 1), {"a": 0.1, "b": 0.1, "c": 0.1})
+    _keep(_run("joint", 0), {"c": 0.73, "a": 0.52, "b": 0.61})
+    (cell,) = read_cells(SUITE)
+    found = difference([cell], "joint", "strong-augmentation")
+    assert found is not None
+    assert found.difference == pytest.approx(0.02)
+    assert found.low == pytest.approx(0.01)
+    assert found.high == pytest.approx(0.03)
+    assert mean_dice([cell], "strong-augmentation") == pytest.approx((0.6 + 0.1) / 2)
+    assert difference([cell], "separate", "joint") is None
+    assert mean_dice([cell], "separate") is None
+
+
+@pytest.mark.usefixtures("results")
+def test_every_task_counts_alike() -> None:
+    _keep(_run("strong-augmentation"), dict.fromkeys("abcdefgh", 0.5))
+    _keep(_run("joint"), dict.fromkeys("abcdefgh", 0.6))
+    _keep(_run("strong-augmentation", task="two", labels=5), dict.fromkeys("ab", 0.5))
+    _keep(_run("joint", task="two", labels=5), dict.fromkeys("ab", 0.4))
+    found = difference(read_cells(SUITE), "joint", "strong-augmentation")
+    assert found is not None
+    assert found.difference == pytest.approx(0.0)
+
+
+@pytest.mark.usefixtures("results")
+def test_tables_show_dashes_and_over_how_many_tasks() -> None:
+    _keep(_run("strong-augmentation"), {"a": 0.5, "b": 0.6})
+    _keep(_run("strong-augmentation", task="two", labels=5), {"a": 0.5, "b": 0.6})
+    _keep(_run("joint"), {"a": 0.52, "b": 0.63})
+    table = report.ways_table(SUITE, read_cells(SUITE), "made up")
+    assert "separate" not in table.columns
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    gain = "joint - strong-augmentation"
+    assert [row["joint"] for row in rows] == ["0.575", "-", "-"]
+    assert [row[gain] for row in rows] == ["+2.5 (+2.0 to +3.0)", "-", "+2.5 (+2.0 to +3.0), 1 tasks"]
+    assert rows[2]["strong-augmentation"] == "0.550"
+    assert table.markdown().splitlines()[1] == "| " + " | ".join(["---"] * len(table.columns)) + " |"
+
+
+@pytest.mark.usefixtures("results")
+def test_other_places_are_told_where_they_were_scored() -> None:
+    far = {"dice": 0.3, "dice_by_case": {"x": 0.2, "y": 0.4}}
+    _keep(_run("strong-augmentation"), {"a": 0.5, "b": 0.6}, elsewhere={"far": far})
+    _keep(_run("joint"), {"a": 0.5, "b": 0.6})
+    titles = {table.title: table for table in report.tables_of(SUITE)}
+    table = titles["unet-small, 10 labels, scored in another place"]
+    assert table.rows == (("one on far", "0.300"),)
+    cell = read_cells(SUITE)[0].elsewhere("far")
+    assert cell.records("joint") == []
+
+
+@pytest.mark.usefixtures("results")
+def test_a_report_has_tables_and_a_curve_for_several_numbers_of_labels(tmp_path: Path) -> None:
+    for labels in (10, 20):
+        _keep(_run("joint", labels=labels), {"a": 0.5, "b": 0.4 + labels / 100})
+    report.write_report(SUITE, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "labels-one-unet-small.png",
+        "report.html",
+        "report.md",
+    ]
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert "unet-small, 20 labels" in html
+    assert '<img src="labels-one-unet-small.png"' in html
+
+
+def test_readme_holds_what_the_records_say(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text((repository / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(report, "README", readme)
+    report.write_readme()
+    assert readme.read_text(encoding="utf-8") == (repository / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_cell_knows_how_many_labels_there_were() -> None:
+    cell = Cell("one", "unet-small", 40)
+    cell.by_way["joint"][0] = {"labels": 39}
+    assert cell.labels == 39
