@@ -101,7 +101,7 @@ class Settings(_Checked):
         description="what is trained on: plain and strong-augmentation, real pairs without and with random changes; "
         "copy-paste and cutmix, these with objects or boxes of one image put into another; separate, joint-cut and "
         "joint, generated pairs too, by a generator that is frozen, goes on, or is steered by the error on held-out "
-        "cases; joint by default, strong-augmentation for volumes without a GPU or where fewer than two patients train",
+        "cases; joint by default, strong-augmentation for volumes without a GPU, batches below 4, or one patient alone",
     )
     flips: Literal["auto", "all", "none"] | tuple[int, ...] = Field(
         "auto",

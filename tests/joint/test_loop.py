@@ -90,7 +90,7 @@ def test_held_out_images_and_masks_reach_no_update(update: int) -> None:
     assert settings is not None
     spoiled = JointLoop(poisoned, groups, problem.plan, settings, 0, problem.loop._machine)
     problem.learner.update = update
-    masks = [spoiled._patches[case][1] for case in held_out]
+    masks = [spoiled._patches._masks[case].numpy() for case in held_out]
     translator, segmenter = problem.generation.translator, problem.learner.segmenter
     with (
         _seen_by(segmenter, translator, translator.encoder, problem.generation.discriminator) as seen,

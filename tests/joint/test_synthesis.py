@@ -38,7 +38,7 @@ def test_mask_and_image_are_mirrored_together_along_the_plan_s_axes() -> None:
     loop, generation, plan = problem.loop, problem.generation, problem.plan
     assert plan.flip_axes == (0,)
     with patch.object(synthesis_module, "new_masks", _same_masks):
-        pool, draws = loop._pool(loop._everyone), generator_for(0, "pairs", 0)
+        pool, draws = loop._patches.pool(loop._patches.everyone), generator_for(0, "pairs", 0)
         pairs = synthesise(_Ramp(), generation.knobs, pool, COUNT, plan, loop._machine, draws)
     mask, _ = _same_masks()
     image = _Ramp()(mask, mask)

@@ -249,6 +249,10 @@ def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
         ({"patients": 2}, "joint"),
         ({"patients": 1}, "strong-augmentation"),
         ({"batch_size": 1}, "strong-augmentation"),
+        ({"batch_size": 1, "pretraining": 9, "arm": "joint"}, "joint"),
+        ({"batch_size": 3}, "strong-augmentation"),
+        ({"batch_size": 3, "pretraining": 9}, "joint"),
+        ({"batch_size": 4}, "joint"),
         ({"patients": 1, "arm": "separate"}, "separate"),
         ({"arm": "plain"}, "plain"),
         ({"arm": "copy-paste"}, "copy-paste"),
@@ -266,6 +270,7 @@ def test_feedback_is_the_default_where_patients_can_be_held_out(given: dict[str,
         (CPU, {"pretraining": 9}, "joint"),
         (CPU, {"arm": "joint"}, "joint"),
         (GPU, {}, "joint"),
+        (GPU, {"batch_size": 2}, "strong-augmentation"),
     ],
 )
 def test_volumes_have_a_generator_on_a_gpu_or_where_it_is_asked_for(

@@ -32,6 +32,9 @@ AUGMENTATION: dict[Arm, Literal["none", "copy-paste", "cutmix"]] = {
 }
 """Random changes of the training images, where not strong ones alone."""
 
+PAYING_BATCH = 4
+"""Smallest batch that half of is given to generated images: fewer real ones than two an update teach too little."""
+
 LEAST_PATCH = 8
 """Smallest side of a patch: less is gone after three halvings."""
 
@@ -66,7 +69,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     spec = segmenter_spec(name, rank)
     patch_size = _picture_size(statistics, settings, kind) if rank == 2 else _volume_patch(statistics, kind)
     batch_size = settings.batch_size or _batch_size(patch_size, kind)
-    arm = settings.arm or _default_arm(settings, rank, kind, min(patients, batch_size))
+    arm = settings.arm or _default_arm(settings, rank, kind, patients, batch_size)
     return Plan(
         rank=2 if rank == 2 else 3,
         channels=statistics.channels,
@@ -151,14 +154,15 @@ def _intensity(statistics: Statistics) -> IntensityRule:
     return IntensityRule(rule="percentile" if statistics.rank == 2 else "z-score")
 
 
-def _default_arm(settings: Settings, rank: int, kind: str, most: int) -> Arm:
-    """Feedback where somebody can be held out of `most`, but for volumes without a GPU where it is asked for alone.
+def _default_arm(settings: Settings, rank: int, kind: str, patients: int, batch_size: int) -> Arm:
+    """Feedback where somebody can be held out, and where it is asked for or pays; see docs/experiments.md.
 
-    In the few updates that a CPU can make on volumes, real ones are not yet exhausted, and synthetic ones in their
-    place cost more than they bring; see docs/experiments.md.
+    It does not on volumes without a GPU: in the few updates that a CPU can make, real ones are not yet exhausted, and
+    synthetic ones in their place cost more than they bring. Nor where a batch would hold one real image alone.
     """
-    pays = rank == 2 or kind != "cpu" or settings.pretraining is not None
-    return "joint" if most > 1 and pays else "strong-augmentation"
+    pays = (rank == 2 or kind != "cpu") and batch_size >= PAYING_BATCH
+    is_asked_for = settings.pretraining is not None
+    return "joint" if min(patients, batch_size) > 1 and (pays or is_asked_for) else "strong-augmentation"
 
 
 def _generation(arm: Arm, settings: Settings, rank: int, kind: str) -> GenerationPlan | None:

@@ -1,0 +1,75 @@
+"""The training cases as the generator meets them: one patch of each, always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from genseg.config import Plan
+from genseg.data.augment import augment_space
+from genseg.data.batches import cut_patch
+from genseg.data.preprocess import Prepared
+from genseg.device import Machine
+from genseg.joint.stages import real_pairs
+from genseg.joint.synthesis import MaskPool
+from genseg.masks.plausible import Plausibility
+from genseg.randomness import generator_for
+
+
+class Patches:
+    """A patch around the object of each case: the whole picture, or part of a large volume.
+
+    Methods take positions of cases, and give tensors in their order, on the CPU unless they say otherwise.
+    """
+
+    def __init__(self, cases: Sequence[Prepared], plan: Plan, seed: int, machine: Machine) -> None:
+        cut = [cut_around_object(case, plan, seed, number) for number, case in enumerate(cases)]
+        self._images = [image for image, _ in cut]
+        self._masks = [mask for _, mask in cut]
+        self._plan = plan
+        self._seed = seed
+        self._machine = machine
+        self._plausible: dict[tuple[int, ...], Plausibility] = {}
+
+    @property
+    def everyone(self) -> list[int]:
+        """Every case."""
+        return list(range(len(self._images)))
+
+    def images(self, cases: Sequence[int]) -> Tensor:
+        """`(case, channel, *patch)`."""
+        return torch.stack([self._images[case] for case in cases])
+
+    def masks(self, cases: Sequence[int]) -> Tensor:
+        """`(case, *patch)` uint8 class indices or `IGNORE`."""
+        return torch.stack([self._masks[case] for case in cases])
+
+    def shown(self, masks: Tensor) -> Tensor:
+        """Masks as networks are shown them, `(case, class, *patch)`, on the device."""
+        return self._machine.send(real_pairs(self._images[0], masks, self._plan.classes))
+
+    def view(self, cases: Sequence[int], number: int, update: int) -> tuple[Tensor, Tensor]:
+        """Images and masks: as they are in view 0, moved at random in any other.
+
+        Not mirrored: pairs are, as a whole, once their image is made; see `masks.make.new_masks`.
+        """
+        image, mask = self.images(cases), self.masks(cases)
+        if number == 0:
+            return image, mask
+        draws = generator_for(self._seed, f"view {number}", update)
+        return augment_space(image, mask, draws, flip_axes=(), spacing=self._plan.spacing)
+
+    def pool(self, cases: Sequence[int]) -> MaskPool:
+        """The masks of these cases, and what these alone say of plausible ones."""
+        masks, key = [mask.numpy() for mask in self._masks], tuple(cases)
+        if key not in self._plausible:
+            self._plausible[key] = Plausibility.learn([masks[case] for case in cases], self._plan.classes)
+        return MaskPool(masks, cases, self._plausible[key])
+
+
+def cut_around_object(case: Prepared, plan: Plan, seed: int, number: int) -> tuple[Tensor, Tensor]:
+    """The patch `(channel, *patch)` of one case, and its mask. number: tells it from other cases."""
+    centred = plan.model_copy(update={"foreground_share": 1.0})
+    return cut_patch(case, centred, generator_for(seed, "patch", number))

@@ -1,0 +1,40 @@
+"""Stage III's step, and what the record keeps of it."""
+
+from __future__ import annotations
+
+import torch
+
+from genseg.joint.generation import Generation
+from genseg.joint.hypergradient import Hypergradient, norm_of
+
+
+def steer(generation: Generation, found: Hypergradient, reach: float) -> None:
+    """Move architecture and knobs by their optimiser, the generator's weights by a step of fixed relative length.
+
+    reach: that length, as a share of the weights' own. All steps together stay within a trust region: each shows the
+    way for one update of the segmenter alone, and a generator that follows far makes objects easy to tell, not real.
+    """
+    for name, variable in generation.variables().items():
+        variable.grad = found.total(name)
+    generation.knob_optimiser.step()
+    generation.knob_optimiser.zero_grad(set_to_none=True)
+    weights = generation.weights()
+    moved = {name: gradient for name, gradient in found.weights.items() if gradient is not None}
+    factor = reach * norm_of({name: weights[name].detach() for name in moved}) / norm_of(moved).clamp(min=1e-30)
+    with torch.no_grad():
+        for name, gradient in moved.items():
+            weights[name] -= factor * gradient
+
+
+def measure(found: Hypergradient, generation: Generation) -> dict[str, float]:
+    """What the record keeps of a feedback: the length of every term, and what it has led to."""
+    architecture = generation.architecture()
+    knobs = {name: found.direct.get(name) for name in generation.variables() if name not in architecture}
+    return {
+        "direct_norm": norm_of({name: found.direct.get(name) for name in architecture}).item(),
+        "indirect_norm": norm_of(found.indirect).item(),
+        "weights_norm": norm_of(found.weights).item(),
+        **{f"norm_{name}": norm_of({name: gradient}).item() for name, gradient in knobs.items()},
+        "architecture_entropy": generation.translator.generator.architecture_entropy().item(),
+        **generation.knobs.values(),
+    }
