@@ -29,6 +29,7 @@ LAYERS = (
     {"joint"},
     {"training"},
     {"predict"},
+    {"export"},
     {"evidence"},
     {"api"},
     {"__init__"},

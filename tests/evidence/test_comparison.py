@@ -177,10 +177,22 @@ def test_a_better_baseline_is_delivered_and_scored(replaced: Path, scans: Path) 
     scores, theirs = (json.loads((one / "validation" / "scores.json").read_text()) for one in (replaced, winner.run))
     assert scores["dice_by_case"] == theirs["dice_by_case"]
     assert sorted(path.name for path in (replaced / "model").iterdir()) == [
+        "card.json",
+        "card.md",
         "generator.safetensors",
         "model.json",
         "segmenter-strong-augmentation.safetensors",
     ]
+
+
+def test_the_card_is_of_the_delivered_model_and_tells_the_verdict(replaced: Path, compared: Path) -> None:
+    for run, arm in ((replaced, "strong-augmentation"), (compared, "separate")):
+        card = json.loads((run / "model" / "card.json").read_text())
+        model = json.loads((run / "model" / "model.json").read_text())
+        verdict = json.loads((run / "comparison" / "comparison.json").read_text())["verdict"]
+        assert (card["arm"], card["weights"]["sha256"]) == (arm, model["sha256"])
+        assert card["comparison"] == verdict
+        assert verdict in (run / "model" / "card.md").read_text()
 
 
 def test_the_generator_stays_of_use(replaced: Path, tmp_path: Path) -> None:

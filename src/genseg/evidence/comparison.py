@@ -19,6 +19,7 @@ from genseg.errors import RunError, SettingsError
 from genseg.evaluate import PairedDifference, paired_bootstrap
 from genseg.evidence.pictures import draw_comparison
 from genseg.evidence.trainings import SCORES, Training, carry_out, held_out_dice
+from genseg.export.card import write_card
 from genseg.predict.model import load_model
 from genseg.progress import Progress
 from genseg.training.data import examine_for_training, groups_of
@@ -96,6 +97,7 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     _deliver(data, run, compared, progress)
     draw_comparison(compared.cases, compared.verdict, run.path / "comparison" / "comparison.png")
     run.write_json("comparison/comparison.json", compared.to_json())
+    write_card(run)
     return compared
 
 

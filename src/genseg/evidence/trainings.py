@@ -10,6 +10,7 @@ from pathlib import Path
 from genseg.config import Plan, Settings
 from genseg.data.case import Case
 from genseg.errors import RunError
+from genseg.export.card import write_card
 from genseg.predict.model import Model, load_model
 from genseg.progress import Progress
 from genseg.training.run import run_training
@@ -30,11 +31,13 @@ class Training:
 
 
 def fit_run(data: Path, out: Path, settings: Settings, plan: Plan | None, *, resume: bool, progress: Progress) -> Model:
-    """Train, or go on training, and score the held-out cases once; see `genseg.fit`."""
+    """Train, or go on training, score the held-out cases once, and write the model's card; see `genseg.fit`."""
     folder = run_training(data, out, settings, plan, resume=resume, progress=progress)
     model = load_model(folder.path, folder.settings().device)
     if not (folder.path / "validation" / "report.html").is_file():
         model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
+    if not (folder.path / "model" / "card.md").is_file():
+        write_card(folder)
     return model
 
 

@@ -3,12 +3,14 @@
 ::
 
     settings.yaml plan.yaml split.json labels.json cases.json cases.png   what was trained on what, and how
+    data.json                                                             what the data are like, in figures
     environment.json                                                      versions and machine
     events.jsonl curves.png tensorboard/                                  every update and validation, and its picture
     checkpoints/                                                          to resume from
     pairs/                                                                pictures of real and generated pairs
     model/segmenter.safetensors model/model.json                          the result, for prediction
     model/generator.safetensors                                           the generator, for synthetic pairs
+    model/card.md model/card.json                                         what the model is, for whom, and its limits
     validation/report.html scores.json scores.csv                         how good it is on the held-out cases
     comparison/                                                           what generated pairs bring here
 """
@@ -40,7 +42,7 @@ from genseg.training.data import TrainingData
 from genseg.training.state import TrainingState
 
 PACKAGES = ("genseg", "torch", "monai", "numpy", "scipy", "scikit-image", "pillow", "nibabel", "pydicom", "tifffile")
-FROZEN = ("settings.yaml", "split.json", "labels.json", "cases.json", "cases.png", "plan.yaml")
+FROZEN = ("settings.yaml", "split.json", "labels.json", "cases.json", "data.json", "cases.png", "plan.yaml")
 """What is written before the first update; plan.yaml last, for it marks a run folder."""
 
 
@@ -109,6 +111,9 @@ class RunFolder:
         self.write_json("split.json", gathered.split.to_json())
         self.write_json("labels.json", gathered.examination.labels.to_json())
         self.write_json("cases.json", {case.name: fingerprint(case) for case in gathered.examination.cases})
+        index, statistics = gathered.examination.index, gathered.examination.statistics
+        described = {"title": index.title, "licence": index.licence, "modality": index.modality}
+        self.write_json("data.json", {**described, "statistics": statistics.to_json()})
         contact_sheet(gathered.examination, self.path / "cases.png")
         gathered.plan.to_yaml(self.path / "plan.yaml")
 

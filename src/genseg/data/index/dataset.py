@@ -49,6 +49,8 @@ def index_dataset(path: Path, *, allow_unlabelled: bool = False) -> Index:
         warnings=tuple(findings.faults),
         channels_last_axis=contents.channels_last_axis,
         declared_order=contents.declared_order,
+        title=description.title,
+        licence=description.licence,
     )
 
 

@@ -16,8 +16,8 @@ FILE_NAME = "dataset.json"
 def read_description(path: Path, findings: Findings) -> Description:
     """Read a `dataset.json` of any of the lay-outs; what cannot be understood becomes a fault.
 
-    Understood are `class_names` (a list), `labels` (`{"tumour": 1}` or `{"1": "tumour"}`), `channel_names` and
-    `modality` (a text, or `{"0": "T1"}`, then these are the channels).
+    Understood are `name`, `licence` or `license`, `class_names` (a list), `labels` (`{"tumour": 1}` or `{"1":
+    "tumour"}`), `channel_names` and `modality` (a text, or `{"0": "T1"}`, then these are the channels).
     """
     content = _read_json(path, findings)
     values = _label_values(content.get("labels"), path, findings)
@@ -29,8 +29,16 @@ def read_description(path: Path, findings: Findings) -> Description:
         label_values=values,
         modality=modality if isinstance(modality, str) else ", ".join(channels),
         channel_names=channels,
+        title=_text(content, "name"),
+        licence=_text(content, "licence") or _text(content, "license"),
         content=content,
     )
+
+
+def _text(content: Mapping[str, object], key: str) -> str:
+    """What is written under a key; "" where it is no text."""
+    value = content.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def stop_broken(path: Path, found: str, expected: str, findings: Findings) -> None:

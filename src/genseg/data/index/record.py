@@ -18,7 +18,7 @@ class Description:
     class_names: background first, or None where nothing is said.
     label_values: class name -> value stored in the masks, where the file lists them.
     modality: as written, for instance "MRI" or "RGB dermoscopy"; "" where nothing is said.
-    channel_names: one a channel, or empty.
+    channel_names: one a channel, or empty. title, licence: of the data, as written; "" where nothing is said.
     content: the whole file, for what only one lay-out knows.
     """
 
@@ -27,6 +27,8 @@ class Description:
     label_values: Mapping[str, int] | None = None
     modality: str = ""
     channel_names: tuple[str, ...] = ()
+    title: str = ""
+    licence: str = ""
     content: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -72,7 +74,8 @@ class Index:
     layout: name of the lay-out, for printing.
     entries: the labelled cases, each with image and mask: in the order of the data set's own lists (train, val, test)
         where it has them, else sorted by name.
-    class_names, label_values, modality, channel_names: as the data set declares them; see `Description`.
+    class_names, label_values, modality, channel_names, title, licence: as the data set declares them; see
+        `Description`.
     without_mask: images without mask: those of a lay-out's unlabelled part and, where allowed, any other.
     ignored: number of hidden and foreign files passed over.
     warnings: faults that do not stop.
@@ -92,6 +95,8 @@ class Index:
     warnings: tuple[Fault, ...]
     channels_last_axis: bool = False
     declared_order: bool = False
+    title: str = ""
+    licence: str = ""
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
         """Name, image files, mask file, patient and split of each case, paths relative to `root`, for printing."""

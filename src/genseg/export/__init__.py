@@ -1,0 +1,1 @@
+"""What leaves the lab with a model."""

@@ -1,0 +1,110 @@
+"""The model card: what a model is, what it was made from, how good it is, and where its limits are.
+
+Source of the headings: Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+
+from genseg.config import Plan
+from genseg.files import atomic_write_bytes, printable
+from genseg.training.run_folder import RunFolder
+
+WORST = 3
+"""How many of the worst cases a card names."""
+
+FEW = 20
+"""Held-out cases below which a card says that its figures are rough."""
+
+
+def write_card(run: RunFolder) -> None:
+    """Write model/card.json and model/card.md of a finished run that was scored on its held-out cases.
+
+    Raises RunError where one of the run's files is missing or damaged.
+    """
+    described = describe(run)
+    run.write_json("model/card.json", described)
+    atomic_write_bytes(run.path / "model" / "card.md", _template().render(described).encode())
+
+
+def describe(run: RunFolder) -> dict[str, Any]:
+    """All that the card says, as plain dictionaries, lists, numbers and text. Raises RunError as `write_card`."""
+    model, data, cases = (run.read_json(name) for name in ("model/model.json", "data.json", "cases.json"))
+    split, scores, environment = run.split(), run.read_json("validation/scores.json"), run.read_json("environment.json")
+    plan = Plan.from_mapping(model["plan"], "model.json")
+    compared = run.path / "comparison" / "comparison.json"
+    return {
+        "classes": list(plan.class_names[1:]),
+        "rank": plan.rank,
+        "modality": data["modality"] or data["statistics"]["modality"],
+        "segmenter": plan.segmenter,
+        "size": list(plan.patch_size),
+        "spacing": None if plan.spacing is None else [round(step, 4) for step in plan.spacing],
+        "intensity": plan.intensity.rule,
+        "arm": plan.arm,
+        "updates": plan.updates,
+        "images_per_update": plan.batch_size,
+        "seed": run.settings().seed,
+        "weights": {"file": model["weights"], "sha256": model["sha256"]},
+        "data": {
+            "title": data["title"],
+            "licence": data["licence"],
+            "trained_on": len(split.train),
+            "held_out": len(split.validation),
+            "split": split.method,
+            "sizes": [data["statistics"][f"size_{end}"] for end in ("min", "max")],
+            "sha256": _fingerprint(cases),
+            "cases": cases,
+        },
+        "scores": _scores(scores),
+        "comparison": json.loads(compared.read_text(encoding="utf-8"))["verdict"] if compared.is_file() else None,
+        "few": len(split.validation) < FEW,
+        "environment": environment,
+        "genseg": model["genseg"],
+    }
+
+
+def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Per class and together, with intervals, and the worst cases by name."""
+    worst = sorted(scores["dice_by_case"].items(), key=lambda item: (item[1], item[0]))[:WORST]
+    parts = scores["by_class"] if len(scores["by_class"]) == 1 else [*scores["by_class"], scores["overall"]]
+    return {
+        "count": scores["count"],
+        "distance": f"HD95 in {scores['surface_tolerance']['unit']}",
+        "parts": [
+            {"name": part["name"], **{measure: part[measure] for measure in ("dice", "iou", "hd95")}} for part in parts
+        ],
+        "worst": [{"case": printable(name), "dice": dice} for name, dice in worst],
+    }
+
+
+def _fingerprint(cases: Mapping[str, str]) -> str:
+    """One hash for images and masks of all cases."""
+    lines = "".join(f"{name}\0{cases[name]}\n" for name in sorted(cases))
+    return hashlib.sha256(lines.encode(errors="surrogatepass")).hexdigest()
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("genseg.export"),
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["interval"] = _interval
+    return environment.get_template("card.md.j2")
+
+
+def _interval(estimate: Mapping[str, Any], digits: int) -> str:
+    if estimate["mean"] is None:
+        return "undefined"
+    if estimate["low"] is None or estimate["high"] is None:
+        return f"{estimate['mean']:.{digits}f}"
+    return f"{estimate['mean']:.{digits}f} ({estimate['low']:.{digits}f} to {estimate['high']:.{digits}f})"

@@ -1,0 +1,101 @@
+"""The model card says what the run's own files say, and never more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genseg.errors import RunError
+from genseg.export.card import describe, write_card
+from genseg.training.run_folder import RunFolder
+
+
+@pytest.fixture
+def run(rgb_run: Path, tmp_path: Path) -> RunFolder:
+    """A finished run to be changed."""
+    return RunFolder(shutil.copytree(rgb_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def change(run: RunFolder) -> Callable[..., None]:
+    """Change a JSON file of the run: `change("data.json", lambda content: ...)`."""
+
+    def change(name: str, how: Callable[[dict[str, Any]], Any]) -> None:
+        content = run.read_json(name)
+        how(content)
+        run.write_json(name, content)
+
+    return change
+
+
+def _text(run: RunFolder) -> str:
+    write_card(run)
+    return (run.path / "model" / "card.md").read_text(encoding="utf-8")
+
+
+def test_training_writes_the_card(rgb_run: Path) -> None:
+    folder = RunFolder(rgb_run)
+    assert json.loads((rgb_run / "model" / "card.json").read_text()) == describe(folder)
+    text = (rgb_run / "model" / "card.md").read_text()
+    assert "**Not a medical device.**" in text
+    assert "Licence as the data set states it: Apache-2.0." in text
+    assert "genseg phantom (rgb)" in text
+
+
+def test_figures_are_those_of_the_held_out_cases(run: RunFolder) -> None:
+    scores, card = run.read_json("validation/scores.json"), describe(run)
+    (part,) = card["scores"]["parts"]
+    assert part["name"] == "lesion"
+    assert part["dice"] == scores["by_class"][0]["dice"]
+    assert card["scores"]["count"] == 2
+    worst = [one["case"] for one in card["scores"]["worst"]]
+    assert worst == sorted(worst, key=lambda name: (scores["dice_by_case"][name], name))
+    assert f"| lesion | {part['dice']['mean']:.3f} (" in _text(run)
+
+
+def test_the_weights_are_those_that_lie_there(run: RunFolder) -> None:
+    weights = describe(run)["weights"]
+    content = (run.path / "model" / weights["file"]).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == weights["sha256"]
+
+
+def test_the_data_hash_changes_with_any_case_and_not_with_their_order(
+    run: RunFolder, change: Callable[..., None]
+) -> None:
+    before = describe(run)["data"]["sha256"]
+    cases = run.read_json("cases.json")
+    run.write_json("cases.json", dict(reversed(cases.items())))
+    assert describe(run)["data"]["sha256"] == before
+    change("cases.json", lambda content: content.update(phantom_003="0" * 64))
+    assert describe(run)["data"]["sha256"] != before
+
+
+def test_what_is_not_stated_or_undefined_is_said_to_be(run: RunFolder, change: Callable[..., None]) -> None:
+    undefined = {"mean": None, "low": None, "high": None, "count": 0}
+    change("data.json", lambda content: content.update(title="", licence=""))
+    change("validation/scores.json", lambda content: content["by_class"][0].update(hd95=undefined))
+    text = _text(run)
+    assert "A data set without a name. Licence as the data set states it: none stated." in text
+    assert "| undefined |" in text
+
+
+@pytest.mark.parametrize(("held_out", "is_rough"), [(2, True), (40, False)])
+def test_few_held_out_cases_are_called_few(
+    run: RunFolder, change: Callable[..., None], held_out: int, is_rough: bool
+) -> None:
+    change("split.json", lambda content: content.update(validation=[f"case {n}" for n in range(held_out)]))
+    assert ("these figures are rough" in _text(run)) == is_rough
+
+
+def test_a_damaged_run_has_no_card(run: RunFolder) -> None:
+    (run.path / "validation" / "scores.json").unlink()
+    (run.path / "model" / "card.md").unlink()
+    with pytest.raises(RunError, match=r"scores\.json"):
+        write_card(run)
+    assert not (run.path / "model" / "card.md").exists()
