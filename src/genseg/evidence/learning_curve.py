@@ -36,6 +36,9 @@ BEYOND = 4.0
 STEPS = 4
 """Numbers of labels that are tried unless others are asked for: each twice the one before."""
 
+LEAST_RISE = 0.005
+"""How much Dice must rise over the numbers of labels that were tried for a forecast to mean anything."""
+
 LEAST = 2
 """Fewest labels that are tried unless fewer are asked for."""
 
@@ -77,7 +80,11 @@ class LearningCurve:
     @property
     def verdict(self) -> str:
         """How many more labels the gain takes, in words."""
-        now = float(self.fitted(self.labels))
+        now, before = float(self.fitted(self.labels)), float(self.fitted(self.points[0].labels))
+        if now - before < LEAST_RISE:
+            tried = f"from {self.points[0].labels} to {self.points[-1].labels} cases"
+            cure = "train longer (--updates) and try again"
+            return f"Dice does not rise {tried}, so nothing can be said of more labels; {cure}."
         begin = f"With the {self.labels} labels there are, Dice is about {100 * now:.1f} %"
         aim = f"{100 * self.gain:g} more points"
         if math.isinf(self.needed):
