@@ -61,7 +61,7 @@ def test_a_curve_that_has_levelled_off_says_so() -> None:
 
 
 def test_where_dice_does_not_rise_nothing_is_forecast() -> None:
-    falling = {number: [{name: 0.6 - number / 200 for name in CASES}] for number in (4, 8, 16)}
+    falling = {number: [dict.fromkeys(CASES, 0.6 - number / 200)] for number in (4, 8, 16)}
     curve = curve_of(falling, ALONE, 20, 0.02)
     assert curve.verdict.startswith("Dice does not rise from 4 to 16 cases, so nothing can be said of more labels")
 
