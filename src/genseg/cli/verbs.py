@@ -102,6 +102,8 @@ def plan(
         made.to_yaml(out)
     machine = choose_machine(settings.device, settings.precision)
     console.print(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe()}.")
+    if made.generation is not None:
+        console.print("After it, the comparison trains several times more; `genseg train --no-compare` leaves it out.")
 
 
 @app.command()

@@ -129,7 +129,7 @@ def _trainings(run: RunFolder, plan: Plan) -> list[Training]:
     """All but the run itself: its own fold first, so that the first of them tells something."""
     settings = run.settings()
     folds = sorted(range(run.split().folds), key=lambda fold: fold != settings.fold)
-    alone = plan.model_copy(update={"generation": None})
+    alone = plan.model_copy(update={"generation": None, "augmentation": "strong"})
     trainings = []
     for fold in folds:
         ours = settings.model_copy(update={"fold": fold})
