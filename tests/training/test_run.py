@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +149,22 @@ def test_a_run_that_diverges_delivers_nothing(
     assert not RunFolder(tmp_path).is_finished
     assert not (tmp_path / "model").exists()
     assert not RunFolder(tmp_path).cache.exists()
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(
+    rgb_phantoms: Path, rgb_settings: Settings, tmp_path: Path
+) -> None:
+    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); input()"
+    with pytest.raises(KeyboardInterrupt):
+        _train(rgb_phantoms, tmp_path, rgb_settings, progress=_interrupt_at("Training", 1))
+    lock = [sys.executable, "-c", code, str(tmp_path / "training.lock")]
+    with subprocess.Popen(lock, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        before = (tmp_path / "events.jsonl").read_bytes()
+        with pytest.raises(RunError, match="another process is training in this folder"):
+            _train(rgb_phantoms, tmp_path, rgb_settings, resume=True)
+        assert (tmp_path / "events.jsonl").read_bytes() == before
+        other.kill()
+    assert _train(rgb_phantoms, tmp_path, rgb_settings, resume=True).is_finished
+    assert not (tmp_path / "training.lock").exists()

@@ -48,6 +48,11 @@ def _resume(data: Path, run: RunFolder, progress: Progress) -> RunFolder:
 
 
 def _train(run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress) -> None:
+    with run.locked():
+        _train_alone(run, gathered, seed, machine, progress)
+
+
+def _train_alone(run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress) -> None:
     run.write_environment(machine)
     try:
         training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")

@@ -28,6 +28,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from genseg.config import Plan, Settings
 from genseg.data.case import Case
 from genseg.data.check import contact_sheet
@@ -104,6 +106,23 @@ class RunFolder:
         if not isinstance(content, dict):
             raise RunError(f"{self.path / name}: damaged; expected keys and values, found {type(content).__name__}")
         return content
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training in this folder while the body runs; a killed process keeps nobody out.
+
+        Raises RunError where one is at work in it.
+        """
+        path = self.path / "training.lock"
+        try:
+            with FileLock(path, timeout=0):
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+        except Timeout:
+            cure = "wait for it to end, or choose another -o"
+            raise RunError(f"{self.path}: another process is training in this folder; {cure}") from None
 
     def freeze(self, settings: Settings, gathered: TrainingData) -> None:
         """Write down what is to be trained, before the first update; see `FROZEN`."""
