@@ -154,7 +154,7 @@ def test_a_run_that_diverges_delivers_nothing(
 def test_a_folder_that_another_process_trains_in_is_refused(
     rgb_phantoms: Path, rgb_settings: Settings, tmp_path: Path
 ) -> None:
-    code = "import sys, filelock; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); input()"
+    code = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]): print('held', flush=True); input()"
     with pytest.raises(KeyboardInterrupt):
         _train(rgb_phantoms, tmp_path, rgb_settings, progress=_interrupt_at("Training", 1))
     lock = [sys.executable, "-c", code, str(tmp_path / "training.lock")]

@@ -119,7 +119,8 @@ class RunFolder:
                 try:
                     yield
                 finally:
-                    path.unlink(missing_ok=True)
+                    with suppress(OSError):  # Windows keeps open files
+                        path.unlink()
         except Timeout:
             cure = "wait for it to end, or choose another -o"
             raise RunError(f"{self.path}: another process is training in this folder; {cure}") from None
