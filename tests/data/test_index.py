@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -684,3 +685,22 @@ def test_real_data_sets_are_paired_in_the_order_of_their_lists(real_data: Path) 
             assert [entry.name for entry in index.entries if entry.split == split] == content["splits"][split]
         assert index.class_names == tuple(content["class_names"])
         assert index.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({"name": "Scans", "licence": "CC0"}, ("Scans", "CC0")),
+        ({"license": "CC BY 4.0"}, ("", "CC BY 4.0")),
+        ({"name": ["x"], "licence": 3}, ("", "")),
+    ],
+)
+def test_title_and_licence_are_taken_as_written(
+    rgb_phantoms: Path, tmp_path: Path, declared: dict[str, object], expected: tuple[str, str]
+) -> None:
+    data = shutil.copytree(rgb_phantoms, tmp_path / "data")
+    described = json.loads((data / "dataset.json").read_text())
+    kept = {key: value for key, value in described.items() if key not in ("name", "licence")}
+    (data / "dataset.json").write_text(json.dumps(kept | declared))
+    index = index_dataset(data)
+    assert (index.title, index.licence) == expected
