@@ -64,8 +64,7 @@ def _numbers(suite: Suite, cells: Sequence[Cell]) -> list[str]:
     means = {way: mean_dice(cells, way) for way in suite.ways}
     gains = [_gain(cells, first, second) for first, second in suite.compared]
     if _has_joint(suite):
-        others = {way: mean for way, mean in means.items() if mean is not None and way != "joint"}
-        gains.append(_gain(cells, "joint", max(others, key=others.__getitem__)) if others else "-")
+        gains.append(_gain_over_best(suite, cells))
     return ["-" if mean is None else f"{mean:.3f}" for mean in means.values()] + gains
 
 
@@ -78,6 +77,17 @@ def _without_empty(table: Table) -> Table:
 
 def _has_joint(suite: Suite) -> bool:
     return "joint" in suite.ways and len(suite.compared) > 0
+
+
+def _gain_over_best(suite: Suite, cells: Sequence[Cell]) -> str:
+    """What joint brings over the way that is best without it, over those cells that joint was run on."""
+    with_joint = [cell for cell in cells if cell.records("joint")]
+    means = {way: mean_dice(with_joint, way) for way in suite.ways if way != "joint"} if with_joint else {}
+    others = {way: mean for way, mean in means.items() if mean is not None}
+    if not others:
+        return "-"
+    some = f", {len(with_joint)} tasks" if len(with_joint) < len(cells) else ""
+    return _show(difference(with_joint, "joint", max(others, key=others.__getitem__))) + some
 
 
 def _gain(cells: Sequence[Cell], first: str, second: str) -> str:

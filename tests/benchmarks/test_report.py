@@ -96,6 +96,17 @@ def test_tables_show_dashes_and_over_how_many_tasks() -> None:
 
 
 @pytest.mark.usefixtures("results")
+def test_the_best_other_way_is_sought_where_joint_was_run() -> None:
+    _keep(_run("strong-augmentation"), {"a": 0.5, "b": 0.6})
+    _keep(_run("strong-augmentation", task="two", labels=5), {"a": 0.5, "b": 0.6})
+    _keep(_run("separate"), {"a": 0.51, "b": 0.61})
+    _keep(_run("joint"), {"a": 0.53, "b": 0.64})
+    table = report.ways_table(SUITE, read_cells(SUITE), "made up")
+    shown = [dict(zip(table.columns, row, strict=True))["joint - best other"] for row in table.rows]
+    assert shown == ["+2.5 (+2.0 to +3.0)", "-", "+2.5 (+2.0 to +3.0), 1 tasks"]
+
+
+@pytest.mark.usefixtures("results")
 def test_other_places_are_told_where_they_were_scored() -> None:
     far = {"dice": 0.3, "dice_by_case": {"x": 0.2, "y": 0.4}}
     _keep(_run("strong-augmentation"), {"a": 0.5, "b": 0.6}, elsewhere={"far": far})
