@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from genseg.evaluate import Estimate
+from genseg.figures import new_figure, save_figure
 from records import Cell
 
 
@@ -32,8 +30,7 @@ def draw_label_curves(
 def _draw(
     cells: Sequence[Cell], ways: Sequence[str], interval: Callable[[Cell, str], Estimate], title: str, path: Path
 ) -> None:
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7, 4.5)
     axes = figure.subplots()
     for way in ways:
         found = [(cell.labels, interval(cell, way)) for cell in cells if cell.records(way)]
@@ -47,4 +44,4 @@ def _draw(
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)

@@ -79,8 +79,13 @@ def difference(cells: Sequence[Cell], first: str, second: str) -> PairedDifferen
     return paired_bootstrap_over_strata(found) if found and all(found) else None
 
 
+def shared_seeds(cell: Cell, first: str, second: str) -> list[int]:
+    """Seeds that both ways were run with."""
+    return sorted(set(cell.by_way.get(first, {})) & set(cell.by_way.get(second, {})))
+
+
 def _differences(cell: Cell, first: str, second: str) -> list[float]:
-    shared = sorted(set(cell.by_way.get(first, {})) & set(cell.by_way.get(second, {})))
+    shared = shared_seeds(cell, first, second)
     one, other = (_average_by_case([cell.by_way[way][seed] for seed in shared]) for way in (first, second))
     return [one[name] - other[name] for name in one]
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from genseg.evaluate import PairedDifference
 from pictures import draw_label_curves
-from records import Cell, dice_interval, difference, mean_dice, read_cells
+from records import Cell, dice_interval, difference, mean_dice, read_cells, shared_seeds
 from suite import Suite, suite_names
 
 README = Path(__file__).parents[1] / "README.md"
@@ -92,7 +92,7 @@ def _gain_over_best(suite: Suite, cells: Sequence[Cell]) -> str:
 
 def _gain(cells: Sequence[Cell], first: str, second: str) -> str:
     """The difference over those cells that both ways were run on, and over how many where that is not all."""
-    both = [cell for cell in cells if difference([cell], first, second) is not None]
+    both = [cell for cell in cells if shared_seeds(cell, first, second)]
     some = f", {len(both)} tasks" if 0 < len(both) < len(cells) else ""
     return _show(difference(both, first, second)) + some
 
@@ -188,9 +188,9 @@ def write_report(suite: Suite, folder: Path) -> None:
 def write_readme() -> None:
     """Put the tables of README between their markers."""
     suite = Suite.read("joint")
-    tables = {"results": foundation_table().markdown()}
+    every, tables = read_cells(suite), {"results": foundation_table().markdown()}
     for segmenter in suite.segmenters:
-        cells = [cell for cell in read_cells(suite) if cell.segmenter == segmenter and set(cell.by_way) - {BASELINE}]
+        cells = [cell for cell in every if cell.segmenter == segmenter and set(cell.by_way) - {BASELINE}]
         tables[f"joint {segmenter}"] = ways_table(suite, cells, segmenter).markdown() if cells else "Not run yet."
     text = README.read_text(encoding="utf-8")
     for name, table in tables.items():

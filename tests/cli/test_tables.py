@@ -74,7 +74,7 @@ def rgb_phantoms_index(rgb_phantoms: Path) -> Index:
     ],
 )
 def test_a_mean_is_shown_with_its_interval_where_there_is_one(estimate: Estimate, shown: str) -> None:
-    assert tables._show(estimate) == shown
+    assert estimate.text() == shown
 
 
 def test_every_segmenter_is_listed() -> None:

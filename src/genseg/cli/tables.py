@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # these take seconds to import, and here only their names are
     from genseg.data.index import Index
     from genseg.data.labels import LabelMap
     from genseg.data.statistics import Statistics
-    from genseg.evaluate import Estimate, EvaluationSummary
+    from genseg.evaluate import EvaluationSummary
     from genseg.evidence.learning_curve import LearningCurve
 
 SHOWN_PAIRS = 20
@@ -59,7 +59,7 @@ def scores_table(summary: EvaluationSummary) -> Table:
     """Mean scores of each class with their 95 % intervals."""
     parts = summary.by_class if len(summary.by_class) == 1 else (*summary.by_class, summary.overall)
     columns = ("class", "Dice", "IoU", f"HD95 in {summary.tolerance.unit}", "surface Dice")
-    rows = [(p.name, _show(p.dice), _show(p.iou), _show(p.hd95), _show(p.surface_dice)) for p in parts]
+    rows = [(p.name, *(one.text() for one in (p.dice, p.iou, p.hd95, p.surface_dice))) for p in parts]
     return _table(f"Scores of {len(summary.cases)} cases, mean and 95 % interval", columns, rows)
 
 
@@ -82,14 +82,6 @@ def _say(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(_say(part) for part in value) or "none"
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
-
-
-def _show(estimate: Estimate) -> str:
-    if estimate.mean is None:
-        return "undefined"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:.3f}"
-    return f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Table:

@@ -28,6 +28,14 @@ class Estimate:
     high: float | None
     count: int
 
+    def text(self, digits: int = 3) -> str:
+        """Mean and interval in words, as far as they are there."""
+        if self.mean is None:
+            return "undefined"
+        if self.low is None or self.high is None:
+            return f"{self.mean:.{digits}f}"
+        return f"{self.mean:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
 
 @dataclass(frozen=True)
 class PairedDifference:

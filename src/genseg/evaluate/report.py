@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +17,7 @@ from genseg.evaluate.intervals import DRAWS, Estimate
 from genseg.evaluate.strip_plot import strip_plot
 from genseg.evaluate.summary import UNENCODABLE, EvaluationSummary
 from genseg.files import atomic_path
+from genseg.templates import load_template
 
 Picture = NDArray[np.uint8]
 
@@ -42,7 +42,7 @@ def write_report(
         {"role": role, "case": scores[name], "source": _inline_png(picture_of(name))}
         for name, role in pictured_cases(summary).items()
     ]
-    html = _template().render(
+    html = load_template("genseg.evaluate", "report.html.j2", FILTERS).render(
         title=title,
         summary=summary,
         ranked=sorted(summary.cases, key=lambda case: (case.mean_dice, case.name)),
@@ -70,18 +70,6 @@ def pictured_cases(summary: EvaluationSummary) -> dict[str, str]:
     return roles | {name: "Worst case" if place == 0 else "Among the worst" for place, name in enumerate(left)}
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("genseg.evaluate"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"score": _score, "distance": _distance, "interval": _interval, "setting": _setting}
-    return environment.get_template("report.html.j2")
-
-
 def _score(value: float) -> str:
     return f"{value:.3f}"
 
@@ -98,6 +86,15 @@ def _interval(estimate: Estimate, digits: int = 3) -> str:
 
 def _setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "score": _score,
+    "distance": _distance,
+    "interval": _interval,
+    "setting": _setting,
+}
+"""How the template writes values."""
 
 
 def _inline_png(picture: Picture) -> str:

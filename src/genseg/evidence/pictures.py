@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genseg.files import atomic_path
+from genseg.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from genseg.evidence.comparison import ComparedCase
     from genseg.evidence.learning_curve import LearningCurve
 
 
 def draw_comparison(cases: Sequence[ComparedCase], verdict: str, path: Path) -> None:
     """Draw every held-out case as a dot, Dice without generated pairs to the right and with them upwards, as PNG."""
-    figure = _figure(6, 6.6)
+    figure = new_figure(6, 6.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
     axes.scatter([case.baseline for case in cases], [case.generated for case in cases], s=18, alpha=0.7)
@@ -27,12 +25,12 @@ def draw_comparison(cases: Sequence[ComparedCase], verdict: str, path: Path) -> 
     axes.text(0.03, 0.95, "better with generated pairs", color="grey")
     axes.text(0.97, 0.03, "better without", color="grey", ha="right")
     axes.set_title(textwrap.fill(verdict, 68), fontsize=10, loc="left")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
     """Draw what was measured with its intervals, the curve through it and its band, and where the gain is reached."""
-    figure = _figure(8, 5)
+    figure = new_figure(8, 5)
     axes = figure.subplots()
     places, low, high = curve.band
     axes.fill_between(places, low, high, color="tab:blue", alpha=0.15, linewidth=0, label="95 % interval of the curve")
@@ -57,18 +55,4 @@ def draw_learning_curve(curve: LearningCurve, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=9)
     axes.set_title(textwrap.fill(curve.verdict, 95), fontsize=10, loc="left")
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(figure, path)

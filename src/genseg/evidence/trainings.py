@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from genseg.export.card import write_card
 from genseg.predict.model import Model, load_model
 from genseg.progress import Progress
 from genseg.training.run import run_training
-from genseg.training.run_folder import RunFolder
+from genseg.training.run_folder import RunFolder, fingerprints
 from genseg.training.state import total_updates
 
 SCORES = "validation/scores.json"
@@ -47,7 +47,7 @@ def carry_out(data: Path, cases: Iterable[Case], trainings: Sequence[Training], 
     Finished ones are passed over, interrupted ones gone on with. Their checkpoints do not stay. Raises RunError where a
     folder is of another training or other data, and as `genseg.fit`.
     """
-    _check_begun(list(cases), trainings)
+    _check_begun(fingerprints(cases), trainings)
     total = sum(total_updates(training.plan) for training in trainings)
     before = 0
     for number, training in enumerate(trainings, 1):
@@ -60,7 +60,7 @@ def carry_out(data: Path, cases: Iterable[Case], trainings: Sequence[Training], 
         progress(doing, before, total)
 
 
-def _check_begun(cases: Sequence[Case], trainings: Sequence[Training]) -> None:
+def _check_begun(found: Mapping[str, str], trainings: Sequence[Training]) -> None:
     """Raise RunError where a folder holds what is not wanted: its figures would be taken for those of this training."""
     for training in trainings:
         if (training.folder / "plan.yaml").is_file():
@@ -68,7 +68,7 @@ def _check_begun(cases: Sequence[Case], trainings: Sequence[Training]) -> None:
             if begun.settings() != training.settings or begun.plan() != training.plan:
                 cure = "choose another folder, or delete this one"
                 raise RunError(f"{training.folder}: was trained with other settings than are asked for now; {cure}")
-            begun.check_cases(cases)
+            begun.check_fingerprints(found)
 
 
 def _part(progress: Progress, doing: str, before: int, training: Training, total: int) -> Progress:

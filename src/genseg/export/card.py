@@ -10,10 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-
 from genseg.config import Plan
+from genseg.evaluate import Estimate
 from genseg.files import atomic_write_bytes, printable
+from genseg.templates import load_template
 from genseg.training.run_folder import RunFolder
 
 WORST = 3
@@ -29,8 +29,9 @@ def write_card(run: RunFolder) -> None:
     Raises RunError where one of the run's files is missing or damaged.
     """
     described = describe(run)
+    template = load_template("genseg.export", "card.md.j2", {"interval": _interval})
     run.write_json("model/card.json", described)
-    atomic_write_bytes(run.path / "model" / "card.md", _template().render(described).encode())
+    atomic_write_bytes(run.path / "model" / "card.md", template.render(described).encode())
 
 
 def describe(run: RunFolder) -> dict[str, Any]:
@@ -90,21 +91,5 @@ def _fingerprint(cases: Mapping[str, str]) -> str:
     return hashlib.sha256(lines.encode(errors="surrogatepass")).hexdigest()
 
 
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("genseg.export"),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["interval"] = _interval
-    return environment.get_template("card.md.j2")
-
-
 def _interval(estimate: Mapping[str, Any], digits: int) -> str:
-    if estimate["mean"] is None:
-        return "undefined"
-    if estimate["low"] is None or estimate["high"] is None:
-        return f"{estimate['mean']:.{digits}f}"
-    return f"{estimate['mean']:.{digits}f} ({estimate['low']:.{digits}f} to {estimate['high']:.{digits}f})"
+    return Estimate(**estimate).text(digits)

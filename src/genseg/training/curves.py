@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.files import atomic_path
+from genseg.figures import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,16 +26,11 @@ def draw_curves(events: Sequence[Mapping[str, Any]], path: Path) -> None:
         A step that was logged twice (training resumed from an earlier checkpoint) counts as logged last. A loss
         that is not a finite number above 0 leaves a gap. Without any event of a kind its panel says so.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2)
     _draw_loss(left, _by_step(events, "step"))
     _draw_dice(right, _by_step(events, "validation"))
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def _by_step(events: Sequence[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:

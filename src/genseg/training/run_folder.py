@@ -130,7 +130,7 @@ class RunFolder:
         settings.to_yaml(self.path / "settings.yaml")
         self.write_json("split.json", gathered.split.to_json())
         self.write_json("labels.json", gathered.examination.labels.to_json())
-        self.write_json("cases.json", {case.name: fingerprint(case) for case in gathered.examination.cases})
+        self.write_json("cases.json", fingerprints(gathered.examination.cases))
         index, statistics = gathered.examination.index, gathered.examination.statistics
         described = {"title": index.title, "licence": index.licence, "modality": index.modality}
         self.write_json("data.json", {**described, "statistics": statistics.to_json()})
@@ -191,8 +191,11 @@ class RunFolder:
 
     def check_cases(self, cases: Iterable[Case]) -> None:
         """Raise RunError where cases are not those that the run began with; all such cases at once."""
+        self.check_fingerprints(fingerprints(cases))
+
+    def check_fingerprints(self, found: Mapping[str, str]) -> None:
+        """The same, of cases whose hashes are known; see `fingerprints`."""
         frozen = self.read_json("cases.json")
-        found = {case.name: fingerprint(case) for case in cases}
         kinds = {
             "changed": sorted(name for name in found.keys() & frozen.keys() if found[name] != frozen[name]),
             "added": sorted(found.keys() - frozen.keys()),
@@ -241,6 +244,11 @@ def _make_empty(path: Path) -> list[Path]:
     if occupied:
         raise RunError(f"{path}: not empty. Choose another -o, or go on with an interrupted run by --resume")
     return made
+
+
+def fingerprints(cases: Iterable[Case]) -> dict[str, str]:
+    """The hash of each case, by its name."""
+    return {case.name: fingerprint(case) for case in cases}
 
 
 def fingerprint(case: Case) -> str:
