@@ -118,14 +118,16 @@ def curve(
     return measure_curve(Path(data), Path(out), settings or Settings(), counts, gain, progress)
 
 
-def load(run: Path | str, *, device: str = "auto") -> Model:
-    """Load the model of a finished run folder.
+def load(run: Path | str, *, device: str = "auto", ensemble: bool = False) -> Model:
+    """Load the model of a finished run folder, or an exported one (`.onnx`, `.xml`).
 
-    Raises RunError where there is none or it is damaged, DeviceError for an absent device.
+    ensemble: of a run that was compared, the mean of the models of all folds: slower by their number, and steadier.
+    Raises RunError where there is none or it is damaged, DeviceError for an absent device, MissingExtraError where the
+    runtime of an exported model is not installed.
     """
-    from genseg.predict.model import load_model
+    from genseg.predict.loading import load_model
 
-    return load_model(run, device)
+    return load_model(run, device, ensemble=ensemble)
 
 
 def generate(

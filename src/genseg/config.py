@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 
+FORMAT = 3
+"""Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""
+
 MOST_CLASSES = 255
 """Masks hold class indices as uint8, whose last value marks pixels that count in no loss."""
 

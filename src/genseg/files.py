@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY = ".genseg-"
 """How the names of temporary files begin; only a killed process leaves one behind."""
+
+UNENCODABLE = "backslashreplace"
+"""How bytes of file names that are no text are written into texts."""
 
 _SUFFIX_CHARACTERS = 16  # enough for any suffix that decides a format, and keeps temporary names short
 
@@ -44,6 +48,21 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows under a line of column names, in one step; None is an empty cell.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors=UNENCODABLE, newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +49,6 @@ def resize(features: Tensor, spatial: torch.Size) -> Tensor:
     if features.shape[2:] == spatial:
         return features
     return functional.interpolate(features, size=spatial, mode=LINEAR_MODE[len(spatial)], align_corners=False)
-
-
-def ways_to_mirror(axes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Every choice of axes to flip, the empty one first."""
-    return [way for count in range(len(axes) + 1) for way in combinations(axes, count)]
 
 
 def crop(features: Tensor, spatial: Sequence[int]) -> Tensor:

@@ -182,7 +182,10 @@ def test_a_better_baseline_is_delivered_and_scored(replaced: Path, scans: Path) 
         "generator.safetensors",
         "model.json",
         "segmenter-strong-augmentation.safetensors",
+        "trust.json",
     ]
+    trusts = [(one / "model" / "trust.json").read_text() for one in (replaced, winner.run)]
+    assert trusts[0] == trusts[1]
 
 
 def test_the_card_is_of_the_delivered_model_and_tells_the_verdict(replaced: Path, compared: Path) -> None:

@@ -14,8 +14,9 @@ from PIL import Image
 from genseg.config import Plan
 from genseg.data.labels import LabelMap
 from genseg.data.load import LoadOptions
-from genseg.device import choose_machine
 from genseg.predict.model import Model
+from genseg.predict.trust import UNTESTED
+from genseg.segmenters.torch_network import TorchNetwork
 from genseg.segmenters.unet import UNet
 
 
@@ -38,9 +39,9 @@ def make_model(tmp_path: Path, plan_of: Callable[..., Plan]) -> Callable[..., Mo
         torch.nn.init.normal_(segmenter.head.weight)
         torch.nn.init.zeros_(segmenter.head.bias)
         labels = LabelMap(plan.class_names, {index: index for index in range(plan.classes)})
-        machine = choose_machine("cpu", "float32")
+        network = TorchNetwork(segmenter, torch.device("cpu"))
         return Model(
-            plan, labels, tmp_path / "run", segmenter.eval(), machine, options or LoadOptions(), channel_files, "plain"
+            plan, labels, tmp_path / "run", network, options or LoadOptions(), channel_files, "plain", UNTESTED
         )
 
     return make

@@ -14,7 +14,6 @@ from PIL import Image
 import genseg
 from genseg.data.load import LoadOptions
 from genseg.data.readers import ReadOptions
-from genseg.data.split import Split
 from genseg.errors import DataError, FaultCode, RunError
 from genseg.predict.model import Model
 
@@ -96,11 +95,11 @@ def test_masks_of_pictures_are_indices_in_the_size_of_the_picture(
         write_picture(tmp_path / "scans" / name, size)
     told: list[tuple[str, int, int]] = []
     written = model.predict_folder(tmp_path / "scans", tmp_path / "out", progress=lambda *news: told.append(news))
-    assert [path.relative_to(tmp_path / "out").as_posix() for path in written] == ["a.png", "b.png"]
+    assert [case.mask.relative_to(tmp_path / "out").as_posix() for case in written] == ["a.png", "b.png"]
     assert told == [("Predicting", 1, 2), ("Predicting", 2, 2)]
-    for path, source in zip(written, ("a.png", "b.jpg"), strict=True):
-        assert np.array_equal(np.array(Image.open(path)), model.predict(tmp_path / "scans" / source))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    for case, source in zip(written, ("a.png", "b.jpg"), strict=True):
+        assert np.array_equal(np.array(Image.open(case.mask)), model.predict(tmp_path / "scans" / source))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "predictions.csv"]
 
 
 def test_masks_of_volumes_lie_where_the_volume_lies(make_model: MakeModel, tmp_path: Path) -> None:
@@ -110,13 +109,16 @@ def test_masks_of_volumes_lie_where_the_volume_lies(make_model: MakeModel, tmp_p
     volume.set_qform(turned, 1)
     nibabel.save(volume, tmp_path / "scan.nii.gz")
     model = make_model(rank=3, channels=1)
-    (written,) = model.predict_folder(tmp_path / "scan.nii.gz", tmp_path / "out", overlays=True)
-    mask, source = nibabel.load(written), nibabel.load(tmp_path / "scan.nii.gz")
-    assert written.name == "scan.nii.gz"
+    (written,) = model.predict_folder(tmp_path / "scan.nii.gz", tmp_path / "out", extras=["overlays", "confidence"])
+    mask, source = nibabel.load(written.mask), nibabel.load(tmp_path / "scan.nii.gz")
+    assert written.mask.name == "scan.nii.gz"
     for key in ("dim", "pixdim", "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "xyzt_units"):
         assert np.array_equal(mask.header[key], source.header[key]), key
     assert np.array_equal(np.asanyarray(mask.dataobj), model.predict(tmp_path / "scan.nii.gz"))
     assert (tmp_path / "out" / "overlays" / "scan.png").is_file()
+    confidence = nibabel.load(tmp_path / "out" / "confidence" / "scan.nii.gz")
+    assert np.array_equal(confidence.affine, source.affine)
+    assert np.array_equal(np.asanyarray(confidence.dataobj), model.examine(tmp_path / "scan.nii.gz").confidence)
 
 
 def test_channel_files_are_one_case_and_give_one_mask(
@@ -126,7 +128,7 @@ def test_channel_files_are_one_case_and_give_one_mask(
         write_picture(tmp_path / "scans" / name, mode="L")
     model = make_model(channel_files=True, channels=2)
     written = model.predict_folder(tmp_path / "scans", tmp_path / "out")
-    assert [path.name for path in written] == ["x.png", "y.png"]
+    assert [case.mask.name for case in written] == ["x.png", "y.png"]
 
 
 def test_bad_images_stop_no_other_and_are_all_named(
@@ -140,7 +142,7 @@ def test_bad_images_stop_no_other_and_are_all_named(
     with pytest.raises(DataError) as refused:
         make_model().predict_folder(scans, tmp_path / "out")
     assert [Path(fault.file).name for fault in refused.value.faults] == ["a.png", "c.png"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "d.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "d.png", "predictions.csv"]
 
 
 @pytest.mark.parametrize("images", ["scans", "scans/images", "scans/images/a.png"])
@@ -209,19 +211,11 @@ def test_an_evaluation_writes_its_report_only_where_it_is_told_to(
         model.evaluate(rgb_phantoms, tmp_path / "file")
 
 
-def test_every_case_that_does_not_suit_the_model_is_named(
-    make_model: MakeModel, rgb_phantoms: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_case_that_does_not_suit_the_model_is_named(make_model: MakeModel, rgb_phantoms: Path) -> None:
     model = make_model(channels=1, class_names=("background", "lesion"))
-    monkeypatch.setattr("genseg.predict.model.RunFolder.open", lambda _: _Split())
     with pytest.raises(DataError) as refused:
         model.evaluate(rgb_phantoms)
     assert [fault.file for fault in refused.value.faults] == ["phantom_007", "phantom_008", "phantom_009"]
-
-
-class _Split:
-    def split(self) -> Split:
-        return Split((), (), (), "")
 
 
 def test_scores_do_not_depend_on_how_masks_are_stored(rgb_run: Path, rgb_phantoms: Path) -> None:

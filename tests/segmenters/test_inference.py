@@ -8,47 +8,46 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor, nn
 
 from genseg.config import Plan
 from genseg.data.case import Case
 from genseg.data.prepared import prepare_all
 from genseg.data.preprocess import prepare
-from genseg.segmenters.inference import predict_mask, predict_probabilities
+from genseg.segmenters.inference import predict_mask, responses, segment
+from genseg.segmenters.network import Array, Response
 
 PlanOf = Callable[..., Plan]
 
-CPU = torch.device("cpu")
 RAS_SPACING = (0.7, 1.0, 2.5)
 VOLUME = (9, 10, 12)
 WHOLE_PATCH, SMALL_PATCH = (10, 10, 12), (8, 8, 8)
 
 
-class Threshold(nn.Module):
+class Threshold:
     """Class 1 where the first channel is above 0, with logits as far apart as the value is from it."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, is_fixed: bool = False) -> None:
+        self.is_fixed = is_fixed
         self.sizes: list[tuple[int, ...]] = []
 
-    def forward(self, image: Tensor) -> Tensor:
+    def __call__(self, image: Array) -> Response:
         self.sizes.append(tuple(image.shape[2:]))
-        return torch.cat([-image[:, :1], image[:, :1]], dim=1)
+        return Response(np.concatenate([-image[:, :1], image[:, :1]], 1), image.mean((2, *range(3, image.ndim))))
 
 
-class Recite(nn.Module):
+class Recite:
     """Logits of a mask that was given, whatever the image."""
 
-    def __init__(self, mask: NDArray[np.uint8], classes: int) -> None:
-        super().__init__()
-        self.logits = 10 * nn.functional.one_hot(torch.tensor(mask).long() % classes, classes).movedim(-1, 0)[None]
+    is_fixed = False
 
-    def forward(self, image: Tensor) -> Tensor:
+    def __init__(self, mask: NDArray[np.uint8], classes: int) -> None:
+        self.logits = 10 * np.moveaxis(np.eye(classes, dtype=np.float32)[mask % classes], -1, 0)[None]
+
+    def __call__(self, image: Array) -> Response:
         assert image.shape[2:] == self.logits.shape[2:]
-        return self.logits.float()
+        return Response(self.logits, np.zeros((1, 1), np.float32))
 
 
 def _volume(image: NDArray[np.uint8], affine: NDArray[np.float64], mask: NDArray[np.uint8] | None = None) -> Case:
@@ -74,7 +73,7 @@ def test_masks_lie_in_the_voxel_order_of_the_file(
     image = np.random.default_rng(number).integers(0, 256, (2, *VOLUME)).astype(np.uint8)
     plan = plan_of(3, channels=2, spacing=RAS_SPACING, patch_size=patch)
     segmenter = Threshold()
-    predicted = predict_mask(segmenter, prepare(_volume(image, volume_affines[number]), plan), plan, CPU)
+    predicted = predict_mask(segmenter, prepare(_volume(image, volume_affines[number]), plan), plan)
     assert predicted.dtype == np.uint8
     assert np.array_equal(predicted, image[0] > 127)
     assert (set(segmenter.sizes) == {SMALL_PATCH}) == (patch == SMALL_PATCH)
@@ -90,11 +89,11 @@ def test_a_resampled_mask_comes_back(
     plan = plan_of(3, spacing=(1.0, 0.9, 2.0), patch_size=patch)
     prepared = prepare(_volume(255 * truth[None], volume_affines[number], truth), plan)
     assert prepared.geometry.worked != prepared.geometry.oriented
-    predicted = predict_mask(Threshold(), prepared, plan, CPU)
+    predicted = predict_mask(Threshold(), prepared, plan)
     assert predicted.shape == truth.shape
     assert _overlap(predicted, truth) > 0.9
     if patch == (40, 40, 40):
-        assert _overlap(predict_mask(Recite(prepared.mask, 2), prepared, plan, CPU), truth) > 0.85
+        assert _overlap(predict_mask(Recite(prepared.mask, 2), prepared, plan), truth) > 0.85
 
 
 @pytest.mark.parametrize("number", range(0, 48, 5))
@@ -104,7 +103,7 @@ def test_a_mask_that_is_not_resampled_comes_back_exactly(
     truth = np.random.default_rng(number).integers(0, 4, VOLUME).astype(np.uint8)
     plan = plan_of(3, spacing=RAS_SPACING, patch_size=(12, 12, 12), class_names=list("abcd"))
     prepared = prepare(_volume(truth[None], volume_affines[number], truth), plan)
-    assert np.array_equal(predict_mask(Recite(prepared.mask, 4), prepared, plan, CPU), truth)
+    assert np.array_equal(predict_mask(Recite(prepared.mask, 4), prepared, plan), truth)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (97, 61), (300, 401), (20, 31)])
@@ -112,43 +111,46 @@ def test_masks_of_pictures_have_the_size_of_the_picture(plan_of: PlanOf, size: t
     truth = np.kron(_blobs(6, 8), np.ones((-(-size[0] // 6), -(-size[1] // 8)), np.uint8))[: size[0], : size[1]]
     case = Case("picture", 255 * truth[None], truth, (1.0, 1.0), None, "", "", "")
     plan = plan_of(2, patch_size=(48, 64))
-    predicted = predict_mask(Threshold(), prepare(case, plan), plan, CPU)
+    predicted = predict_mask(Threshold(), prepare(case, plan), plan)
     assert predicted.shape == size
     assert _overlap(predicted, truth) > (0.999 if size == (48, 64) else 0.93)
 
 
 @pytest.mark.parametrize("patch", [WHOLE_PATCH, SMALL_PATCH])
-def test_probabilities_sum_to_one_over_the_oriented_volume(
-    plan_of: PlanOf, volume_affines: list[NDArray[np.float64]], patch: tuple[int, ...]
-) -> None:
+def test_confidence_and_expected_dice_are_those_of_the_probabilities(plan_of: PlanOf, patch: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, *VOLUME)).astype(np.uint8)
-    plan = plan_of(3, spacing=(1.4, 1.0, 2.5), patch_size=patch)
-    prepared = prepare(_volume(image, volume_affines[20]), plan)
-    segmenter = Threshold().train()
-    probabilities = predict_probabilities(segmenter, prepared, plan, CPU)
-    assert probabilities.shape == (2, *prepared.geometry.oriented)
-    assert probabilities.dtype == torch.float32
-    assert torch.allclose(probabilities.sum(0), torch.ones(prepared.geometry.oriented))
-    assert not segmenter.training
+    plan = plan_of(3, spacing=RAS_SPACING, patch_size=patch)
+    prepared = prepare(_volume(image, np.diag([*RAS_SPACING, 1.0])), plan)
+    found = segment(Threshold(), prepared, plan, temperature=0.5)
+    probability = 1 / (1 + np.exp(-4 * prepared.image[0].astype(np.float64)[: VOLUME[0], : VOLUME[1], : VOLUME[2]]))
+    assert np.array_equal(found.mask, probability > 0.5)
+    assert np.abs(found.confidence - 100 * np.maximum(probability, 1 - probability)).max() <= 0.51
+    within, size = probability[found.mask == 1].sum(), np.count_nonzero(found.mask)
+    assert found.expected_dice == pytest.approx((2 * within / (size + probability.sum()),), rel=1e-5)
 
 
-def test_half_precision_logits_are_raised_before_they_are_compared(plan_of: PlanOf) -> None:
-    class Half(Threshold):
-        def forward(self, image: Tensor) -> Tensor:
-            return super().forward(image).bfloat16()
-
-    plan = plan_of(2)
+def test_nothing_found_has_no_expected_dice(plan_of: PlanOf) -> None:
     case = Case("picture", np.zeros((1, 16, 16), np.uint8), None, (1.0, 1.0), None, "", "", "")
-    assert predict_probabilities(Half(), prepare(case, plan), plan, CPU).dtype == torch.float32
+    assert segment(Threshold(), prepare(case, plan_of(2)), plan_of(2)).expected_dice == (None,)
 
 
-class Sided(nn.Module):
+def test_a_network_of_one_size_gets_no_other(plan_of: PlanOf) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, *VOLUME)).astype(np.uint8)
+    plan = plan_of(3, spacing=RAS_SPACING, patch_size=(9, 10, 8))
+    prepared, fixed, free = prepare(_volume(image, np.diag([*RAS_SPACING, 1.0])), plan), Threshold(True), Threshold()
+    assert np.array_equal(segment(fixed, prepared, plan).mask, segment(free, prepared, plan).mask)
+    assert (set(fixed.sizes), set(free.sizes)) == ({(9, 10, 8)}, {VOLUME})
+
+
+class Sided:
     """Odds of class 1 of e^2 in the left half and 1 in the right, whatever the image."""
 
-    def forward(self, image: Tensor) -> Tensor:
-        logit = torch.zeros_like(image)
+    is_fixed = False
+
+    def __call__(self, image: Array) -> Response:
+        logit = np.zeros_like(image)
         logit[..., : image.shape[-1] // 2] = 2
-        return torch.cat([torch.zeros_like(logit), logit], 1)
+        return Response(np.concatenate([np.zeros_like(logit), logit], 1), logit.mean((2, 3)))
 
 
 @pytest.mark.parametrize(("mirroring", "flip_axes", "logit"), [(True, [1], 1.0), (True, [0], 2.0), (False, [1], 2.0)])
@@ -157,8 +159,8 @@ def test_predictions_are_means_over_the_ways_to_mirror(
 ) -> None:
     plan = plan_of(2, flip_axes=flip_axes, mirroring=mirroring)
     case = Case("picture", np.zeros((1, 16, 16), np.uint8), None, (1.0, 1.0), None, "", "", "")
-    left = predict_probabilities(Sided(), prepare(case, plan), plan, CPU)[1, :, 0]
-    torch.testing.assert_close(left, torch.full((16,), logit).sigmoid())
+    (said,) = responses(Sided(), prepare(case, plan), plan)
+    assert said.logits[0, 1, :, 0] == pytest.approx(logit)
 
 
 def test_a_case_from_files_is_predicted_without_warning(plan_of: PlanOf, tmp_path: Path) -> None:
@@ -167,5 +169,5 @@ def test_a_case_from_files_is_predicted_without_warning(plan_of: PlanOf, tmp_pat
     (prepared,) = prepare_all([case], plan_of(2), tmp_path, budget=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        predicted = predict_mask(Threshold(), prepared, plan_of(2), CPU)
+        predicted = predict_mask(Threshold(), prepared, plan_of(2))
     assert np.array_equal(predicted, image[0] > 127)

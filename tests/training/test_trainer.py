@@ -24,6 +24,7 @@ from genseg.segmenters import learner as learner_module
 from genseg.segmenters.inference import predict_mask
 from genseg.segmenters.learner import begin
 from genseg.segmenters.optimiser import learning_rate
+from genseg.segmenters.torch_network import TorchNetwork
 from genseg.training import trainer
 from genseg.training.advance import Course
 from genseg.training.events import read_events
@@ -162,7 +163,8 @@ def test_updates_and_validations_are_recorded(
     segmenter = begin(plan, 0, machine).segmenter
     segmenter.load_state_dict(weights)
     held_out = [make_case(4), make_case(5)]
-    dice = [dice_scores(one.mask, predict_mask(segmenter, one, plan, machine.device), 2)[0] for one in held_out]
+    network = TorchNetwork(segmenter, machine.device)
+    dice = [dice_scores(one.mask, predict_mask(network, one, plan), 2)[0] for one in held_out]
     assert validations[-1]["dice"] == pytest.approx(sum(dice) / 2)
     assert validations[-1]["dice_by_class"] == {"object": pytest.approx(sum(dice) / 2)}
 

@@ -20,9 +20,13 @@ if TYPE_CHECKING:  # these take seconds to import, and here only their names are
     from genseg.data.statistics import Statistics
     from genseg.evaluate import EvaluationSummary
     from genseg.evidence.learning_curve import LearningCurve
+    from genseg.predict.folder import PredictedCase
 
 SHOWN_PAIRS = 20
 """Most rows of the table of pairs that are printed unless all are asked for."""
+
+SHOWN_NOTES = 20
+"""Most notes on predicted cases that are printed."""
 
 
 def pairs_table(index: Index, every: bool = False) -> Table:
@@ -61,6 +65,14 @@ def scores_table(summary: EvaluationSummary) -> Table:
     columns = ("class", "Dice", "IoU", f"HD95 in {summary.tolerance.unit}", "surface Dice")
     rows = [(p.name, *(one.text() for one in (p.dice, p.iou, p.hd95, p.surface_dice))) for p in parts]
     return _table(f"Scores of {len(summary.cases)} cases, mean and 95 % interval", columns, rows)
+
+
+def notes_table(predicted: Sequence[PredictedCase], of: int) -> Table:
+    """Predicted cases that a person should look at, and why. of: how many were predicted in all."""
+    rows = [(case.name, note) for case in predicted for note in case.notes]
+    shown = rows[:SHOWN_NOTES]
+    caption = "" if len(shown) == len(rows) else f"{len(rows) - len(shown)} more are in predictions.csv"
+    return _table(f"Please look at {len(predicted)} of {of}", ("case", "it"), shown, caption)
 
 
 def curve_table(curve: LearningCurve) -> Table:

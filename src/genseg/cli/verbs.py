@@ -20,6 +20,7 @@ from genseg.progress import Progress
 if TYPE_CHECKING:
     from genseg.data.check import Examination
     from genseg.data.phantoms import PhantomKind
+    from genseg.predict.folder import Extra
 
 app = typer.Typer(
     name="genseg",
@@ -36,7 +37,7 @@ COMPARING = (
 
 READING = ("mask_repair", "pages", "nan_to")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder that `genseg train` wrote")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder of `genseg train`, or a file of `genseg export`")]
 
 Device = Annotated[str, typer.Option(help=Settings.model_fields["device"].description)]
 
@@ -167,15 +168,27 @@ def predict(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="an image, or a folder of them")],
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the masks")],
     overlays: Annotated[bool, typer.Option("--overlays", help="also draw each mask on its image")] = False,
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="also write how sure each pixel is, in percent")
+    ] = False,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="average the models of all folds of a run that was compared")
+    ] = False,
     device: Device = "auto",
 ) -> None:
-    """Segment images; each mask comes in the geometry of its own image."""
+    """Segment images; each mask comes in the geometry of its own image, with a word where it should be looked at."""
     import genseg
 
-    model = genseg.load(run, device=device)
+    asked = {"overlays": overlays, "confidence": confidence}
+    extras = [cast("Extra", name) for name, is_asked in asked.items() if is_asked]
+    model = genseg.load(run, device=device, ensemble=ensemble)
     with progress_bars() as progress:
-        masks = model.predict_folder(images, out, overlays=overlays, progress=progress)
-    Console().print(f"{len(masks)} masks are in {out}.")
+        predicted = model.predict_folder(images, out, extras=extras, progress=progress)
+    console = Console()
+    console.print(f"{len(predicted)} masks are in {out}.")
+    noted = [case for case in predicted if case.notes]
+    if noted:
+        console.print(tables.notes_table(noted, len(predicted)))
 
 
 @app.command()

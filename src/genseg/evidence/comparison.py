@@ -18,9 +18,9 @@ from genseg.config import Arm, Plan
 from genseg.errors import RunError, SettingsError
 from genseg.evaluate import PairedDifference, paired_bootstrap
 from genseg.evidence.pictures import draw_comparison
-from genseg.evidence.trainings import SCORES, Training, carry_out, held_out_dice
+from genseg.evidence.trainings import SCORES, Training, carry_out, held_out_dice, learn_from_held_out
 from genseg.export.card import write_card
-from genseg.predict.model import load_model
+from genseg.predict.loading import load_model
 from genseg.progress import Progress
 from genseg.training.data import examine_for_training, groups_of
 from genseg.training.run_folder import RunFolder
@@ -164,5 +164,5 @@ def _deliver(data: Path, run: RunFolder, compared: Comparison, progress: Progres
     if compared.delivered != BASELINE:
         return
     run.deliver_instead(RunFolder(_folder(run, BASELINE, run.settings().fold)))
-    model = load_model(run.path, run.settings().device)
+    model = learn_from_held_out(load_model(run.path, run.settings().device), data, run, progress)
     model.evaluate(data, run.path / "validation", split="validation", progress=progress)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from genseg.config import Plan, Settings
 from genseg.data.case import Case
+from genseg.data.preprocess import prepare
 from genseg.errors import RunError
 from genseg.export.card import write_card
-from genseg.predict.model import Model, load_model
+from genseg.predict.fitting import fit_case
+from genseg.predict.loading import TRUST, load_model
+from genseg.predict.model import Model
+from genseg.predict.scored import labelled_cases
+from genseg.predict.trust import Labelled, learn_trust
 from genseg.progress import Progress
 from genseg.training.run import run_training
 from genseg.training.run_folder import RunFolder, fingerprints
@@ -31,14 +36,34 @@ class Training:
 
 
 def fit_run(data: Path, out: Path, settings: Settings, plan: Plan | None, *, resume: bool, progress: Progress) -> Model:
-    """Train, or go on training, score the held-out cases once, and write the model's card; see `genseg.fit`."""
+    """Train, or go on; learn when to trust the model, score the held-out cases, write its card; see `genseg.fit`."""
     folder = run_training(data, out, settings, plan, resume=resume, progress=progress)
     model = load_model(folder.path, folder.settings().device)
+    if not (folder.path / TRUST).is_file():
+        model = learn_from_held_out(model, data, folder, progress)
     if not (folder.path / "validation" / "report.html").is_file():
         model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
     if not (folder.path / "model" / "card.md").is_file():
         write_card(folder)
     return model
+
+
+def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: Progress) -> Model:
+    """The model with what its run's cases teach about its use, which is kept in the run folder."""
+    split = folder.split()
+    names = {*split.train, *split.validation}
+    cases = labelled_cases(
+        data, lambda found: [files for files in found if files.name in names], model.labels, model.options, progress
+    )
+
+    def prepared(chosen: Sequence[str]) -> Iterator[Labelled]:
+        for case in cases.select(chosen):
+            if case.mask is not None:
+                yield Labelled(prepare(fit_case(case, model.plan), model.plan), case.mask)
+
+    trust = learn_trust(model.network, prepared(split.train), list(prepared(split.validation)), model.plan)
+    folder.write_json(TRUST, trust.to_json())
+    return replace(model, trust=trust)
 
 
 def carry_out(data: Path, cases: Iterable[Case], trainings: Sequence[Training], doing: str, progress: Progress) -> None:

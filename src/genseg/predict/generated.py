@@ -19,7 +19,7 @@ from genseg.errors import RunError, SettingsError
 from genseg.files import atomic_folder
 from genseg.generators.copies import describe_images
 from genseg.joint.source import PairSource
-from genseg.predict.model import read_delivery
+from genseg.predict.loading import read_delivery
 from genseg.predict.synthetic_set import SyntheticPair, SyntheticSet
 from genseg.progress import Progress, silent
 from genseg.training.checkpoint import read_tensors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -28,10 +28,21 @@ def scored_cases(
     split: of the model's own training. labels, options: how the model's training data were read.
     Raises DataError with all faults of the cases, RunError where there is no case in that part.
     """
+    return labelled_cases(data, lambda labelled: choose_part(labelled, part, split), labels, options, progress)
+
+
+def labelled_cases(
+    data: Path,
+    choose: Callable[[list[CaseFiles]], list[CaseFiles]],
+    labels: LabelMap,
+    options: LoadOptions,
+    progress: Progress,
+) -> CaseStore:
+    """Read those of the labelled cases of a data set that `choose` picks. Raises DataError as `scored_cases`."""
     index = index_dataset(data)
     if index.channels_last_axis:
         options = replace(options, read=replace(options.read, channels_last_axis=True))
-    chosen = choose_part([files for files in index.entries if files.mask is not None], part, split)
+    chosen = choose([files for files in index.entries if files.mask is not None])
     readings, found = read_all(chosen, options, memory_budget(), lambda done, total: progress("Reading", done, total))
     faults = [fault for fault in found if fault.stops]
     store = CaseStore(chosen, _labels_for(readings, labels, options), None, options)

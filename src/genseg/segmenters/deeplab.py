@@ -84,6 +84,11 @@ class DeepLab(nn.Module):
         self.decoder = nn.Sequential(ConvNormAct(rank, width + 32, width), ConvNormAct(rank, width, width))
         self.head = CONVOLUTION[rank](width, classes, 1)
 
+    @property
+    def deepest(self) -> nn.Module:
+        """The module whose last output are the deepest features."""
+        return self.encoder
+
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any size."""
         features = self.encoder(image)

@@ -1,58 +1,95 @@
-"""From a prepared case to class probabilities and a label map in the case's own geometry."""
+"""From a prepared case to its segmentation, in the case's own size and voxel order. Imports no torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from genseg.config import Plan
 from genseg.data.preprocess import Prepared, restore
-from genseg.layers import at_least_float32, crop, resize, ways_to_mirror
+from genseg.segmenters.network import Array, Mirrored, Network, Response, softmax
+from genseg.segmenters.resample import resampled
+from genseg.segmenters.tiles import in_tiles
 
 WHOLE = 2.0
 """A volume of up to this many patches' voxels goes through the network in one piece; a larger one in tiles."""
 
-OVERLAP = 0.5
-"""Share by which neighbouring tiles overlap; their logits are blended with Gaussian weights."""
 
+@dataclass(frozen=True)
+class Segmentation:
+    """What a network finds in a case.
 
-@torch.inference_mode()
-def predict_probabilities(segmenter: nn.Module, prepared: Prepared, plan: Plan, device: torch.device) -> Tensor:
-    """Class probabilities `(class, *oriented size)` float32 on the CPU, for one prepared case.
-
-    Runs in float32, so that a result depends neither on the precision of training nor on other cases. Where the plan
-    says so, the logits are means over all ways to mirror the image (Simonyan and Zisserman, ICLR 2015, section 3.2).
+    mask: `(*spatial)` uint8, the most probable class. confidence: `(*spatial)` uint8, its probability in percent.
+    expected_dice: for each foreground class the Dice to be expected if the probabilities are right and pixels
+    independent: twice the probability within the mask, over the mask's size plus all probability; None where the mask
+    has none of it. features: `(feature,)`, see `Response`.
     """
-    segmenter.eval()
-    image = torch.from_numpy(prepared.image).unsqueeze(0).to(device)
-    ways = ways_to_mirror([axis + 2 for axis in plan.flip_axes] if plan.mirroring else [])
 
-    def predict(patch: Tensor) -> Tensor:
-        mirrored = [at_least_float32(segmenter(patch.flip(way))).flip(way) for way in ways]
-        return torch.stack(mirrored).mean(0)
-
-    logits = _logits(predict, image, plan.patch_size)
-    logits = resize(crop(logits, prepared.geometry.worked), torch.Size(prepared.geometry.oriented))
-    return logits.softmax(1).squeeze(0).cpu()
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    expected_dice: tuple[float | None, ...]
+    features: Array
 
 
-def predict_mask(segmenter: nn.Module, prepared: Prepared, plan: Plan, device: torch.device) -> NDArray[np.uint8]:
+def segment(
+    network: Network, prepared: Prepared, plan: Plan, temperature: float = 1.0, tile_batch: int = 1
+) -> Segmentation:
+    """Segment one prepared case, with memory for one row of tiles and for the result.
+
+    temperature: what logits are divided by before they become probabilities (see `genseg.predict.calibration`).
+    tile_batch: tiles of a large volume that go through the network at once.
+    """
+    geometry = prepared.geometry
+    mask, confidence = (np.empty(geometry.oriented, np.uint8) for _ in range(2))
+    within, probable, size = (np.zeros(plan.classes) for _ in range(3))
+    features: list[Array] = []
+    done = 0
+
+    def pieces() -> Iterator[Array]:
+        for response in responses(network, prepared, plan, tile_batch):
+            features.append(response.features[0])
+            yield response.logits[0]
+
+    for logits in resampled(pieces(), geometry.worked, geometry.oriented):
+        rows = slice(done, done + logits.shape[1])
+        probabilities = softmax(logits / np.float32(temperature))
+        mask[rows] = chosen = probabilities.argmax(0)
+        highest = probabilities.max(0)
+        confidence[rows] = np.rint(100 * np.nan_to_num(highest))  # a training that diverges is validated too
+        within += np.bincount(chosen.ravel(), highest.ravel(), plan.classes)
+        size += np.bincount(chosen.ravel(), minlength=plan.classes)
+        probable += probabilities.reshape(plan.classes, -1).sum(1, dtype=np.float64)
+        done = rows.stop
+    dice = np.where(size > 0, 2 * within / (size + probable), np.nan)
+    return Segmentation(
+        restore(mask, geometry),
+        restore(confidence, geometry),
+        tuple(None if np.isnan(one) else float(one) for one in dice[1:]),
+        np.mean(features, axis=0, dtype=np.float32),
+    )
+
+
+def predict_mask(network: Network, prepared: Prepared, plan: Plan) -> NDArray[np.uint8]:
     """The most probable class of every pixel, `(*spatial)` uint8, in the case's own size and voxel order."""
-    probabilities = predict_probabilities(segmenter, prepared, plan, device)
-    return restore(probabilities.argmax(0).to(torch.uint8).numpy(), prepared.geometry)
+    return segment(network, prepared, plan).mask
 
 
-def _logits(predict: Callable[[Tensor], Tensor], image: Tensor, patch_size: Sequence[int]) -> Tensor:
-    if math.prod(image.shape[2:]) <= WHOLE * math.prod(patch_size):
-        return predict(image)
-    from monai.inferers.utils import sliding_window_inference
+def responses(network: Network, prepared: Prepared, plan: Plan, tile_batch: int = 1) -> Iterator[Response]:
+    """What the network says of a prepared case, rows of the prepared image at a time; together they are all of it.
 
-    tiled = sliding_window_inference(image, tuple(patch_size), 1, predict, overlap=OVERLAP, mode="gaussian")
-    if not isinstance(tiled, Tensor):
-        raise TypeError("a segmenter must return one tensor of logits")
-    return tiled
+    Where the plan says so, logits are means over all ways to mirror the image.
+    """
+    image = prepared.image[None]
+    whole = image.shape[2:] == plan.patch_size or (
+        math.prod(image.shape[2:]) <= WHOLE * math.prod(plan.patch_size) and not network.is_fixed
+    )
+    if plan.mirroring:
+        network = Mirrored(network, plan.flip_axes)
+    if whole:
+        yield network(image)
+    else:
+        yield from in_tiles(network, image, plan.patch_size, tile_batch)

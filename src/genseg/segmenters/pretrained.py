@@ -20,6 +20,11 @@ class PretrainedUNet(nn.Module):
         self.decoder = Decoder(2, self.encoder.widths, DECODER_WIDTHS)
         self.head = nn.Conv2d(DECODER_WIDTHS[0], classes, 1)
 
+    @property
+    def deepest(self) -> nn.Module:
+        """The module whose last output are the deepest features."""
+        return self.encoder
+
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, row, column)` in [-1, 1] to logits `(batch, class, row, column)`; any size."""
         return resize(self.head(self.decoder(self.encoder(image))), image.shape[2:])

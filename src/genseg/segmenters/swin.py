@@ -22,6 +22,11 @@ class SwinUNet(nn.Module):
         super().__init__()
         self.network = SwinUNETR(channels, classes, feature_size=features, spatial_dims=rank)
 
+    @property
+    def deepest(self) -> nn.Module:
+        """The module whose last output are the deepest features."""
+        return self.network.swinViT
+
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any spatial size."""
         spatial = image.shape[2:]

@@ -36,6 +36,11 @@ class UNet(nn.Module):
         self.decoder = Decoder(rank, widths, widths[:-1])
         self.head = CONVOLUTION[rank](widths[0], classes, 1)
 
+    @property
+    def deepest(self) -> nn.Module:
+        """The module whose last output are the deepest features."""
+        return self.levels[-1]
+
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any spatial size."""
         features = [self.stem(image)]

@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from genseg.config import FORMAT
 from genseg.errors import RunError
 from genseg.files import TEMPORARY, atomic_write_bytes
 from genseg.training.state import TrainingState
 
-FORMAT = 3
 KEPT = 2
 """How many checkpoints stay: the newest, and the one before it in case the newest is damaged."""
 

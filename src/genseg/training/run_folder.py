@@ -9,6 +9,7 @@
     checkpoints/                                                          to resume from
     pairs/                                                                pictures of real and generated pairs
     model/segmenter.safetensors model/model.json                          the result, for prediction
+    model/trust.json                                                      what held-out cases teach about its use
     model/generator.safetensors                                           the generator, for synthetic pairs
     model/card.md model/card.json                                         what the model is, for whom, and its limits
     validation/report.html scores.json scores.csv                         how good it is on the held-out cases
@@ -30,7 +31,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from genseg.config import Plan, Settings
+from genseg.config import FORMAT, Plan, Settings
 from genseg.data.case import Case
 from genseg.data.check import contact_sheet
 from genseg.data.split import Split
@@ -39,7 +40,7 @@ from genseg.errors import RunError
 from genseg.files import atomic_write_bytes, printable
 from genseg.joint.generation import Generation
 from genseg.joint.source import PairSource
-from genseg.training.checkpoint import FORMAT, write_tensors
+from genseg.training.checkpoint import write_tensors
 from genseg.training.data import TrainingData
 from genseg.training.state import TrainingState
 

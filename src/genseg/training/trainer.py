@@ -13,6 +13,7 @@ from genseg.errors import NotFiniteError
 from genseg.evaluate.metrics import dice_scores
 from genseg.progress import Progress
 from genseg.segmenters.inference import predict_mask
+from genseg.segmenters.torch_network import TorchNetwork
 from genseg.training.advance import Advance, Course
 from genseg.training.checkpoint import load_checkpoint, save_checkpoint
 from genseg.training.curves import draw_curves
@@ -89,8 +90,9 @@ def _validate(state: TrainingState, held_out: Sequence[HeldOut], course: Course,
     if not held_out:
         return
     scores = []
+    network = TorchNetwork(state.learner.average.module, course.machine.device)
     for one in held_out:
-        predicted = predict_mask(state.learner.average.module, one.prepared, course.plan, course.machine.device)
+        predicted = predict_mask(network, one.prepared, course.plan)
         scores.append(dice_scores(one.mask, predicted, course.plan.classes))
     by_class = dict(zip(course.plan.class_names[1:], np.mean(scores, axis=0).tolist(), strict=True))
     log.write("validation", state.update, dice=float(np.mean(scores)), dice_by_class=by_class)

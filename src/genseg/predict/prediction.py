@@ -1,0 +1,56 @@
+"""What a model says of one image, and what a person should know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genseg.config import Plan
+from genseg.data.case import Case
+from genseg.data.preprocess import prepare
+from genseg.predict.fitting import fit_case
+from genseg.predict.postprocess import mend
+from genseg.predict.trust import Trust, expected_dice, figures
+from genseg.segmenters.inference import segment
+from genseg.segmenters.network import Network
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A mask with what there is to say about it.
+
+    mask: `(*spatial)` uint8 class indices. confidence: `(*spatial)` uint8, the probability in percent of the class that
+    each pixel was given. expected_dice: the Dice to be expected by these probabilities, mean over the classes found;
+    None where nothing was. strangeness: how unlike the training images the image is, in standard deviations; None where
+    they were too few to tell. notes: in words, why a person should look at it; none where there is no reason.
+    """
+
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.uint8]
+    expected_dice: float | None
+    strangeness: float | None
+    notes: tuple[str, ...]
+
+
+def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_batch: int = 1) -> Prediction:
+    """Segment a case in its own size and voxel order. Raises DataError for one that the model cannot take."""
+    prepared = prepare(fit_case(case, plan), plan)
+    found = segment(network, prepared, plan, trust.temperature, tile_batch)
+    strangeness = None if trust.familiarity is None else trust.familiarity.strangeness(figures(prepared, found))
+    dice = expected_dice(found)
+    mask = mend(found.mask, trust.mendings) if trust.mendings else found.mask
+    return Prediction(mask, found.confidence, dice, strangeness, _notes(mask, dice, strangeness, trust))
+
+
+def _notes(mask: NDArray[np.uint8], dice: float | None, strangeness: float | None, trust: Trust) -> tuple[str, ...]:
+    notes = []
+    if trust.familiarity is not None and strangeness is not None and strangeness > trust.familiarity.highest:
+        usual = trust.familiarity.highest
+        notes.append(f"looks unlike the training images (strangeness {strangeness:.1f}, usual up to {usual:.1f})")
+    if not mask.any() and not trust.often_empty:
+        notes.append("nothing was found, and every training image had something")
+    if trust.lowest_dice is not None and dice is not None and dice < trust.lowest_dice:
+        notes.append(f"is uncertain (expected Dice {dice:.2f}, usual from {trust.lowest_dice:.2f})")
+    return tuple(notes)

@@ -1,0 +1,94 @@
+"""Exported networks run without PyTorch: by ONNX Runtime or by OpenVINO."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genseg.errors import DeviceError, MissingExtraError, RunError
+from genseg.segmenters.network import Array, Network, Response
+
+DESCRIPTION = "genseg"
+"""Key under which an exported file holds, as JSON, what `model.json` and `trust.json` say."""
+
+
+class OnnxNetwork:
+    """An ONNX file in ONNX Runtime, on the processor. threads: None takes all cores."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingExtraError("onnxruntime", "runtime", "an ONNX model") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.description: str = self._session.get_modelmeta().custom_metadata_map.get(DESCRIPTION, "")
+        self.is_fixed = all(isinstance(side, int) for side in self._session.get_inputs()[0].shape[2:])
+
+    def __call__(self, image: Array) -> Response:
+        """As `genseg.segmenters.network.Network`."""
+        logits, features = self._session.run(None, {"image": np.ascontiguousarray(image)})
+        return Response(logits, features)
+
+
+class OpenVinoNetwork:
+    """An OpenVINO model (or an ONNX file) on the processor.
+
+    threads: None takes all cores. precision: "bf16" where the processor has it and less exact logits will do.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None, precision: str = "f32") -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise MissingExtraError("openvino", "openvino", "an OpenVINO model") from None
+        core = openvino.Core()
+        model = core.read_model(path)
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._compiled = core.compile_model(model, "CPU", settings)
+        self.description = str(model.get_rt_info([DESCRIPTION]).value) if model.has_rt_info([DESCRIPTION]) else ""
+        self.is_fixed = not any(side.is_dynamic for side in list(model.input().partial_shape)[2:])
+
+    def __call__(self, image: Array) -> Response:
+        """As `genseg.segmenters.network.Network`."""
+        said = self._compiled(np.ascontiguousarray(image))
+        return Response(said["logits"], said["features"])
+
+
+RUNTIMES: dict[str, Callable[[Path], OnnxNetwork | OpenVinoNetwork]] = {".onnx": OnnxNetwork, ".xml": OpenVinoNetwork}
+"""Which runtime reads a file, by its suffix."""
+
+
+def open_exported(path: Path, device: str = "auto") -> tuple[Network, dict[str, Any]]:
+    """The network in an exported file, and what the file says of it: "model" and "trust".
+
+    Raises RunError where the file is damaged or none of genseg's, DeviceError where another device than the processor
+    is asked for, MissingExtraError where the runtime is not installed.
+    """
+    if device not in ("auto", "cpu"):
+        raise DeviceError(f"device: {device!r} was asked for, but exported models run on the processor; use cpu")
+    try:
+        network = RUNTIMES[path.suffix](path)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise RunError(f"{path}: cannot be read as a model; export it again ({_first_line(error)})") from error
+    except Exception as error:
+        # ONNX Runtime's errors have no base but Exception.
+        if type(error).__module__.partition(".")[0] != "onnxruntime":
+            raise
+        raise RunError(f"{path}: cannot be read as a model; export it again ({_first_line(error)})") from error
+    try:
+        described = json.loads(network.description)
+    except ValueError as error:
+        raise RunError(f"{path}: not a model that genseg exported (it does not say how to prepare images)") from error
+    return network, described
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

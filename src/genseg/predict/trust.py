@@ -1,0 +1,122 @@
+"""When to trust a model: what its held-out cases teach about its probabilities, its masks and unusual images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genseg.config import Plan
+from genseg.data.case import IGNORE
+from genseg.data.preprocess import Prepared
+from genseg.predict.calibration import Calibration, LabelledLogits, calibrate
+from genseg.predict.familiarity import ACCEPTED, Familiarity, fingerprint
+from genseg.predict.postprocess import Mending, learn_mending
+from genseg.segmenters.inference import Segmentation, responses, segment
+from genseg.segmenters.network import Array, Network
+
+MOST_PIXELS = 20_000
+"""Pixels of a held-out case that calibration looks at, evenly spread."""
+
+LEAST_HELD_OUT = 3
+"""Held-out cases below which no limit of what is usual can be told."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What was learned from held-out cases; a part is None, or empty, where they were too few.
+
+    lowest_dice: expected Dice (see `Segmentation`) that 95 % of the held-out cases reach. often_empty: whether masks
+    without any foreground occur in training.
+    """
+
+    calibration: Calibration | None
+    familiarity: Familiarity | None
+    mendings: tuple[Mending, ...]
+    lowest_dice: float | None
+    often_empty: bool
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain dictionaries, lists, numbers and text."""
+        clouds = None if self.familiarity is None else self.familiarity.to_json()
+        return {**asdict(self), "familiarity": clouds}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Trust:
+        """Reads what `to_json` gave. Raises KeyError or TypeError for anything else."""
+        calibration, familiarity = content["calibration"], content["familiarity"]
+        return cls(
+            calibration=None if calibration is None else Calibration(**calibration),
+            familiarity=None if familiarity is None else Familiarity.from_json(familiarity),
+            mendings=tuple(Mending(**one) for one in content["mendings"]),
+            lowest_dice=content["lowest_dice"],
+            often_empty=content["often_empty"],
+        )
+
+
+UNTESTED = Trust(None, None, (), None, often_empty=False)
+"""For a model of which nothing was learned from held-out cases."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A labelled case: as the network sees it, and the expert's mask `(*spatial)` in its own size and voxel order."""
+
+    prepared: Prepared
+    mask: NDArray[np.uint8]
+
+
+def learn_trust(network: Network, training: Iterable[Labelled], held_out: Sequence[Labelled], plan: Plan) -> Trust:
+    """Learn how good probabilities and masks are from held-out cases, and what is usual from training cases too."""
+    logits = [_labelled_logits(network, one.prepared, plan) for one in held_out]
+    calibration = calibrate(logits) if logits else None
+    temperature = 1.0 if calibration is None else calibration.temperature
+    found = [segment(network, one.prepared, plan, temperature) for one in held_out]
+    known, is_empty = [], []
+    for one in training:
+        known.append(figures(one.prepared, segment(network, one.prepared, plan)))
+        is_empty.append(not one.mask.any())
+    unseen = [figures(one.prepared, own) for one, own in zip(held_out, found, strict=True)]
+    masks = [(own.mask, one.mask) for one, own in zip(held_out, found, strict=True)]
+    return Trust(
+        calibration=calibration,
+        familiarity=Familiarity.learn(known, unseen),
+        mendings=learn_mending(masks, plan.classes),
+        lowest_dice=_lowest([dice for dice in map(expected_dice, found) if dice is not None]),
+        often_empty=any(is_empty),
+    )
+
+
+def figures(prepared: Prepared, found: Segmentation) -> tuple[Array, Array]:
+    """What familiarity is judged by: intensities and deep features."""
+    return fingerprint(prepared), found.features
+
+
+def expected_dice(found: Segmentation) -> float | None:
+    """Mean over the classes that were found; None where none was."""
+    known = [dice for dice in found.expected_dice if dice is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _labelled_logits(network: Network, prepared: Prepared, plan: Plan) -> LabelledLogits:
+    """Evenly spread pixels of a case, of those that have a truth."""
+    logits = np.concatenate([said.logits[0] for said in responses(network, prepared, plan)], 1)
+    truth = np.zeros(0, np.uint8) if prepared.mask is None else prepared.mask.ravel()
+    places = np.flatnonzero(truth != IGNORE)
+    chosen = places[:: max(1, len(places) // MOST_PIXELS)]
+    return LabelledLogits(logits.reshape(len(logits), -1)[:, chosen], truth[chosen])
+
+
+def _lowest(dice: Sequence[float]) -> float | None:
+    """What 95 % reach, if they are normally distributed; see `LEAST_HELD_OUT`."""
+    if len(dice) < LEAST_HELD_OUT:
+        return None
+    return max(0.0, float(np.mean(dice) - ACCEPTED * np.std(dice, ddof=1)))
