@@ -6,12 +6,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genseg.api import check, compare, curve, fit, generate, load, plan
+    from genseg.api import check, compare, curve, export_model, fit, generate, load, plan
     from genseg.config import Plan, Settings
     from genseg.errors import GensegError
     from genseg.predict.model import Model
 
-__all__ = ["GensegError", "Model", "Plan", "Settings", "check", "compare", "curve", "fit", "generate", "load", "plan"]
+__all__ = [
+    "GensegError",
+    "Model",
+    "Plan",
+    "Settings",
+    "check",
+    "compare",
+    "curve",
+    "export_model",
+    "fit",
+    "generate",
+    "load",
+    "plan",
+]
 
 _HOMES = {
     "GensegError": "genseg.errors",
@@ -21,6 +34,7 @@ _HOMES = {
     "check": "genseg.api",
     "compare": "genseg.api",
     "curve": "genseg.api",
+    "export_model": "genseg.api",
     "fit": "genseg.api",
     "generate": "genseg.api",
     "load": "genseg.api",

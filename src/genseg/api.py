@@ -1,4 +1,4 @@
-"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `curve`, `load`, `generate`.
+"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `curve`, `load`, `export_model`, `generate`.
 
 Torch is imported inside the functions that need it, so that checking data is quick.
 """
@@ -19,6 +19,7 @@ from genseg.progress import Progress, silent
 if TYPE_CHECKING:
     from genseg.evidence.comparison import Comparison
     from genseg.evidence.learning_curve import LearningCurve
+    from genseg.export.exporting import Exported
     from genseg.predict.generated import Generated
     from genseg.predict.model import Model
 
@@ -128,6 +129,30 @@ def load(run: Path | str, *, device: str = "auto", ensemble: bool = False) -> Mo
     from genseg.predict.loading import load_model
 
     return load_model(run, device, ensemble=ensemble)
+
+
+def export_model(
+    run: Path | str,
+    data: Path | str,
+    to: Literal["onnx", "openvino", "bundle"],
+    out: Path | str | None = None,
+    *,
+    precision: Literal["float32", "bfloat16", "int8"] = "float32",
+    progress: Progress = silent,
+) -> Exported:
+    """Write the model of a finished run for other programs, once it is seen to give the same masks.
+
+    data: what the run was trained on; its held-out cases judge. to: "onnx" or "openvino", files that `genseg.load`
+    reads where there is no PyTorch, or "bundle", a folder for MONAI. out: the file or folder; in the run folder where
+    None. precision: OpenVINO computes in bfloat16 or int8 too, faster and less exactly.
+
+    Returns the `path` and the `parity`: agreement of masks, difference of logits, Dice before and after. Raises
+    RunError where the run has not finished, the data are others, or the masks are not the same (of coarser arithmetic:
+    as good); SettingsError for a precision that `to` does not have; MissingExtraError without the packages.
+    """
+    from genseg.export.exporting import export_run
+
+    return export_run(Path(run), Path(data), to, None if out is None else Path(out), precision, progress)
 
 
 def generate(

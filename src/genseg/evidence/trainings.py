@@ -15,7 +15,7 @@ from genseg.export.card import write_card
 from genseg.predict.fitting import fit_case
 from genseg.predict.loading import TRUST, load_model
 from genseg.predict.model import Model
-from genseg.predict.scored import labelled_cases
+from genseg.predict.scored import own_cases
 from genseg.predict.trust import Labelled, learn_trust
 from genseg.progress import Progress
 from genseg.training.run import run_training
@@ -51,10 +51,7 @@ def fit_run(data: Path, out: Path, settings: Settings, plan: Plan | None, *, res
 def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: Progress) -> Model:
     """The model with what its run's cases teach about its use, which is kept in the run folder."""
     split = folder.split()
-    names = {*split.train, *split.validation}
-    cases = labelled_cases(
-        data, lambda found: [files for files in found if files.name in names], model.labels, model.options, progress
-    )
+    cases = own_cases(data, split, model.labels, model.options, progress)
 
     def prepared(chosen: Sequence[str]) -> Iterator[Labelled]:
         for case in cases.select(chosen):

@@ -39,21 +39,22 @@ class OnnxNetwork:
 class OpenVinoNetwork:
     """An OpenVINO model (or an ONNX file) on the processor.
 
-    threads: None takes all cores. precision: "bf16" where the processor has it and less exact logits will do.
+    threads: None takes all cores. precision: of what is not int8; None takes what the file was exported for.
     """
 
-    def __init__(self, path: Path, threads: int | None = None, precision: str = "f32") -> None:
+    def __init__(self, path: Path, threads: int | None = None, precision: str | None = None) -> None:
         try:
             import openvino
         except ImportError:
             raise MissingExtraError("openvino", "openvino", "an OpenVINO model") from None
         core = openvino.Core()
         model = core.read_model(path)
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        self.description = str(model.get_rt_info([DESCRIPTION]).value) if model.has_rt_info([DESCRIPTION]) else ""
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        settings["INFERENCE_PRECISION_HINT"] = HINTS[precision or _described_precision(self.description)]
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         self._compiled = core.compile_model(model, "CPU", settings)
-        self.description = str(model.get_rt_info([DESCRIPTION]).value) if model.has_rt_info([DESCRIPTION]) else ""
         self.is_fixed = not any(side.is_dynamic for side in list(model.input().partial_shape)[2:])
 
     def __call__(self, image: Array) -> Response:
@@ -61,6 +62,9 @@ class OpenVinoNetwork:
         said = self._compiled(np.ascontiguousarray(image))
         return Response(said["logits"], said["features"])
 
+
+HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""OpenVINO's name of the arithmetic for what is not int8; without bf16 in the processor it takes f32."""
 
 RUNTIMES: dict[str, Callable[[Path], OnnxNetwork | OpenVinoNetwork]] = {".onnx": OnnxNetwork, ".xml": OpenVinoNetwork}
 """Which runtime reads a file, by its suffix."""
@@ -92,3 +96,10 @@ def open_exported(path: Path, device: str = "auto") -> tuple[Network, dict[str, 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def _described_precision(description: str) -> str:
+    try:
+        return str(json.loads(description)["precision"])
+    except (ValueError, KeyError):
+        return "float32"

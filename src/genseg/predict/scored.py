@@ -56,6 +56,14 @@ def labelled_cases(
     return store
 
 
+def own_cases(data: Path, split: Split, labels: LabelMap, options: LoadOptions, progress: Progress) -> CaseStore:
+    """The cases that a model was trained on, and those that were held out. Raises DataError as `scored_cases`."""
+    names = {*split.train, *split.validation}
+    return labelled_cases(
+        data, lambda labelled: [files for files in labelled if files.name in names], labels, options, progress
+    )
+
+
 def choose_part(labelled: Sequence[CaseFiles], part: Part, split: Split) -> list[CaseFiles]:
     """The labelled cases that belong to a part.
 

@@ -21,7 +21,8 @@ class SegmenterSpec:
     """What is known of a segmenter before it is built.
 
     ranks: spatial ranks it can work in. builder: "module:function", called with
-    `(rank, channels, classes)`. learning_rate: AdamW's peak rate that suits it.
+    `(rank, channels, classes)`. learning_rate: AdamW's peak rate that suits it. any_size: whether its exported network
+    takes pictures of any size.
     """
 
     name: str
@@ -29,6 +30,7 @@ class SegmenterSpec:
     ranks: tuple[int, ...]
     builder: str
     learning_rate: float
+    any_size: bool = True
 
 
 _SPECS = (
@@ -66,6 +68,7 @@ _SPECS = (
         (2, 3),
         "genseg.segmenters.swin:build_swin_unet",
         5e-4,
+        any_size=False,
     ),
 )
 SEGMENTERS: dict[str, SegmenterSpec] = {spec.name: spec for spec in _SPECS}

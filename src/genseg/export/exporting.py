@@ -1,0 +1,124 @@
+"""A finished run as files that other programs run: written only once they give the same masks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from genseg.data.case import Case
+from genseg.data.load import CaseStore
+from genseg.data.preprocess import prepare
+from genseg.device import choose_machine
+from genseg.errors import SettingsError
+from genseg.export.bundle import write_bundle
+from genseg.export.onnx import write_onnx
+from genseg.export.openvino import write_openvino
+from genseg.export.parity import Parity, measure_parity, require_parity
+from genseg.files import atomic_folder, atomic_path
+from genseg.predict.fitting import fit_case
+from genseg.predict.loading import delivered_segmenter, load_exported, load_run, read_delivery
+from genseg.predict.model import Model
+from genseg.predict.scored import own_cases
+from genseg.progress import Progress
+from genseg.segmenters.network import Array
+from genseg.training.run_folder import RunFolder
+
+Target = Literal["onnx", "openvino", "bundle"]
+Precision = Literal["float32", "bfloat16", "int8"]
+
+FILES: dict[Target, str] = {"onnx": "model.onnx", "openvino": "model.xml", "bundle": "bundle"}
+PRECISIONS: dict[Target, tuple[Precision, ...]] = {
+    "onnx": ("float32",),
+    "openvino": ("float32", "bfloat16", "int8"),
+    "bundle": ("float32",),
+}
+CALIBRATED_ON = 40
+"""Most training cases that int8 is calibrated on."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how near it comes to the original."""
+
+    path: Path
+    parity: Parity
+
+
+def export_run(
+    run: Path, data: Path, to: Target, out: Path | None, precision: Precision, progress: Progress
+) -> Exported:
+    """Write the delivered model of a run for other programs; see `genseg.export_model`."""
+    if precision not in PRECISIONS[to]:
+        found = f"precision: {precision!r} found for {to}"
+        raise SettingsError(f"{found}; expected one of {', '.join(PRECISIONS[to])}")
+    folder = RunFolder.open(run)
+    original = load_run(run, "cpu")
+    cases = own_cases(data, folder.split(), original.labels, original.options, progress)
+    folder.check_cases(cases)
+    target = run / "export" / FILES[to] if out is None else out
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="genseg-export-") as place:
+        made = Path(place) / FILES[to]
+        progress("Exporting", 0, 2)
+        _write(folder, original, cases, to, precision, made)
+        progress("Comparing masks", 1, 2)
+        exported = load_run(run, "cpu") if to == "bundle" else load_exported(made, "cpu")
+        parity = measure_parity(original, exported, cases.select(_judges(folder)))
+        require_parity(parity, exact=precision == "float32")
+        _move(made, target)
+    progress("Exporting", 2, 2)
+    return Exported(target, parity)
+
+
+def _write(
+    folder: RunFolder, original: Model, cases: CaseStore, to: Target, precision: Precision, target: Path
+) -> None:
+    segmenter = delivered_segmenter(folder, choose_machine("cpu", "float32"))
+    if to == "bundle":
+        write_bundle(folder, segmenter, original, target)
+        return
+    description = describe(folder, original, precision)
+    onnx_file = target.with_suffix(".onnx")
+    write_onnx(segmenter, original.plan, description, onnx_file)
+    if to == "openvino":
+        images = _calibration(original, cases.select(folder.split().train)) if precision == "int8" else None
+        write_openvino(onnx_file, description, target, images)
+        onnx_file.unlink()
+
+
+def describe(folder: RunFolder, model: Model, precision: Precision) -> str:
+    """What an exported file says of itself, as JSON: enough to prepare images and to tell when not to trust masks."""
+    told = {"model": read_delivery(folder), "trust": model.trust.to_json(), "precision": precision}
+    return json.dumps(told, separators=(",", ":"))
+
+
+def _judges(folder: RunFolder) -> Sequence[str]:
+    """The held-out cases; where there are none, those of the training."""
+    split = folder.split()
+    return split.validation or split.train
+
+
+def _calibration(model: Model, cases: Sequence[Case]) -> Iterator[Array]:
+    """The network's input for some training cases; of volumes the patch in the middle."""
+    for case in cases[:CALIBRATED_ON]:
+        image = prepare(fit_case(case, model.plan), model.plan).image
+        starts = [(own - side) // 2 for own, side in zip(image.shape[1:], model.plan.patch_size, strict=True)]
+        box = (slice(start, start + side) for start, side in zip(starts, model.plan.patch_size, strict=True))
+        yield image[(slice(None), *box)][None]
+
+
+def _move(made: Path, target: Path) -> None:
+    """Put what was made in its place, what it needs before itself; nobody meets a part of it."""
+    if made.is_dir():
+        with atomic_folder(target) as temporary:
+            shutil.copytree(made, temporary, dirs_exist_ok=True)
+        return
+    for part in (made.with_suffix(".bin"), made):
+        if part.is_file():
+            with atomic_path(target.with_suffix(part.suffix)) as temporary:
+                shutil.copyfile(part, temporary)

@@ -1,0 +1,70 @@
+"""A segmenter as an ONNX file, which holds with the network all that is needed to use it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
+
+from genseg.config import Plan
+from genseg.errors import MissingExtraError
+from genseg.predict.runtimes import DESCRIPTION
+from genseg.segmenters.registry import SEGMENTERS
+from genseg.segmenters.torch_network import WithFeatures
+
+LARGEST = 8192
+"""Longest side of a picture that an exported network takes."""
+
+
+def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -> None:
+    """Write a segmenter with a description. Raises MissingExtraError where the packages for it are not installed.
+
+    Input "image" `(batch, channel, *spatial)`, outputs "logits" and "features", as in `genseg.segmenters.network`. The
+    batch may have any size, and so may pictures, where the segmenter allows it; volumes have the plan's patch size.
+    """
+    import torch
+
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("onnx, onnxscript", "export", "exporting a model") from None
+    axes: dict[int, torch.export.Dim] = {0: torch.export.Dim("batch")}
+    if plan.rank == 2 and SEGMENTERS[plan.segmenter].any_size:
+        axes |= {axis: torch.export.Dim(name, min=16, max=LARGEST) for axis, name in ((2, "row"), (3, "column"))}
+    device = next(segmenter.parameters()).device
+    example = torch.zeros(2, plan.channels, *plan.patch_size, device=device)
+    with _silence():
+        program = torch.onnx.export(
+            WithFeatures(segmenter).eval(),
+            (example,),
+            dynamo=True,
+            input_names=["image"],
+            output_names=["logits", "features"],
+            dynamic_shapes=(axes,),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {DESCRIPTION: description})
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the exporter's remarks about itself and about packages that nobody needs from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

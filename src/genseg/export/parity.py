@@ -1,0 +1,80 @@
+"""An exported model against the one that it was made from, on the run's own cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from genseg.data.case import Case
+from genseg.data.preprocess import prepare
+from genseg.errors import RunError
+from genseg.evaluate.metrics import dice_scores
+from genseg.predict.fitting import fit_case
+from genseg.predict.model import Model
+from genseg.segmenters.inference import responses
+
+LEAST_AGREEMENT = 0.9999
+"""Share of pixels that must get the same class where arithmetic is as exact as before."""
+
+MOST_LOSS = 0.01
+"""Dice that held-out cases may lose where arithmetic is coarser."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How near an exported model comes to the original.
+
+    agreement: share of pixels with the same class. logit_difference: the largest. dice_before, dice_after: mean over
+    cases and classes, against the experts' masks.
+    """
+
+    cases: int
+    agreement: float
+    logit_difference: float
+    dice_before: float
+    dice_after: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures by name."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.agreement:.4f} % of the pixels of {self.cases} cases get the same class; logits differ by up "
+            f"to {self.logit_difference:.2g}; Dice {self.dice_before:.4f} before, {self.dice_after:.4f} after"
+        )
+
+
+def measure_parity(original: Model, exported: Model, cases: Iterable[Case]) -> Parity:
+    """Compare two models on labelled cases."""
+    equal = pixels = count = 0
+    difference = 0.0
+    dice: list[tuple[float, float]] = []
+    for case in cases:
+        prepared = prepare(fit_case(case, original.plan), original.plan)
+        said = [
+            np.concatenate([one.logits for one in responses(model.network, prepared, model.plan)], 2)
+            for model in (original, exported)
+        ]
+        difference = max(difference, float(np.abs(said[0] - said[1]).max()))
+        before, after = (model.examine_case(case).mask for model in (original, exported))
+        equal += int((before == after).sum())
+        pixels += before.size
+        if case.mask is not None:
+            scores = [float(np.mean(dice_scores(case.mask, mask, original.plan.classes))) for mask in (before, after)]
+            dice.append((scores[0], scores[1]))
+        count += 1
+    means = np.mean(dice, axis=0)
+    return Parity(count, equal / pixels, difference, float(means[0]), float(means[1]))
+
+
+def require_parity(parity: Parity, *, exact: bool) -> None:
+    """Raise RunError where an exported model is not as good as the original. exact: whether it computes as exactly."""
+    if exact and parity.agreement < LEAST_AGREEMENT:
+        raise RunError(f"nothing was written, for the exported model gives other masks: {parity}")
+    if parity.dice_after < parity.dice_before - MOST_LOSS:
+        cure = "choose a finer --precision"
+        raise RunError(f"nothing was written, for the exported model is worse than the original: {parity}; {cure}")
