@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from genseg.errors import GensegError
+from genseg.errors import GensegError, MissingExtraError
+
+TRAINING_PACKAGES = ("torch", "monai", "safetensors", "matplotlib", "einops", "filelock")
+"""What an installation that only predicts lacks."""
 
 
 def main() -> None:
@@ -22,6 +25,12 @@ def main() -> None:
     except OSError as error:
         _show(error)
         sys.exit(4)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in TRAINING_PACKAGES:
+            raise
+        _show(MissingExtraError(package, "train", "this command, or a model that was not exported,"))
+        sys.exit(2)
 
 
 def _show(error: GensegError | OSError) -> None:

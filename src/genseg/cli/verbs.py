@@ -192,6 +192,26 @@ def predict(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder that `genseg train` wrote")],
+    data: Data,
+    to: Annotated[Literal["onnx", "openvino", "bundle"], typer.Option(help="for which programs")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="RUN/export/")] = None,
+    precision: Annotated[
+        Literal["float32", "bfloat16", "int8"], typer.Option(help="arithmetic; openvino has all three")
+    ] = "float32",
+) -> None:
+    """Write the model for use without PyTorch, or in MONAI, once it is seen to give the same masks."""
+    import genseg
+
+    with progress_bars() as progress:
+        made = genseg.export_model(run, data, to, out, precision=precision, progress=progress)
+    console = Console()
+    console.print(f"The model is {made.path}.")
+    console.print(f"{made.parity}.")
+
+
+@app.command()
 def evaluate(
     run: Run,
     data: Data,

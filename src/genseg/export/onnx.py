@@ -16,15 +16,15 @@ from genseg.predict.runtimes import DESCRIPTION
 from genseg.segmenters.registry import SEGMENTERS
 from genseg.segmenters.torch_network import WithFeatures
 
-LARGEST = 8192
-"""Longest side of a picture that an exported network takes."""
+LEAST, LARGEST = 8, 8192
+"""Shortest and longest side of an image that an exported network takes."""
 
 
 def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -> None:
     """Write a segmenter with a description. Raises MissingExtraError where the packages for it are not installed.
 
     Input "image" `(batch, channel, *spatial)`, outputs "logits" and "features", as in `genseg.segmenters.network`. The
-    batch may have any size, and so may pictures, where the segmenter allows it; volumes have the plan's patch size.
+    batch may have any size, and so may images where the segmenter allows it; else they have the plan's patch size.
     """
     import torch
 
@@ -34,8 +34,9 @@ def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -
     except ImportError:
         raise MissingExtraError("onnx, onnxscript", "export", "exporting a model") from None
     axes: dict[int, torch.export.Dim] = {0: torch.export.Dim("batch")}
-    if plan.rank == 2 and SEGMENTERS[plan.segmenter].any_size:
-        axes |= {axis: torch.export.Dim(name, min=16, max=LARGEST) for axis, name in ((2, "row"), (3, "column"))}
+    if SEGMENTERS[plan.segmenter].any_size:
+        names = ("row", "column") if plan.rank == 2 else ("i", "j", "k")
+        axes |= {axis: torch.export.Dim(name, min=LEAST, max=LARGEST) for axis, name in enumerate(names, 2)}
     device = next(segmenter.parameters()).device
     example = torch.zeros(2, plan.channels, *plan.patch_size, device=device)
     with _silence():
