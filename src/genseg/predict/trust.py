@@ -76,7 +76,7 @@ class Labelled:
 
 def learn_trust(network: Network, training: Iterable[Labelled], held_out: Sequence[Labelled], plan: Plan) -> Trust:
     """Learn how good probabilities and masks are from held-out cases, and what is usual from training cases too."""
-    logits = [_labelled_logits(network, one.prepared, plan) for one in held_out]
+    logits = [labelled_logits(network, one.prepared, plan) for one in held_out]
     calibration = calibrate(logits) if logits else None
     temperature = 1.0 if calibration is None else calibration.temperature
     found = [segment(network, one.prepared, plan, temperature) for one in held_out]
@@ -106,7 +106,7 @@ def expected_dice(found: Segmentation) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _labelled_logits(network: Network, prepared: Prepared, plan: Plan) -> LabelledLogits:
+def labelled_logits(network: Network, prepared: Prepared, plan: Plan) -> LabelledLogits:
     """Evenly spread pixels of a case, of those that have a truth."""
     logits = np.concatenate([said.logits[0] for said in responses(network, prepared, plan)], 1)
     truth = np.zeros(0, np.uint8) if prepared.mask is None else prepared.mask.ravel()
