@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY = ".genseg-"
 """How the names of temporary files begin; only a killed process leaves one behind."""
 
+UNENCODABLE = "backslashreplace"
+"""How a name whose bytes are no text appears in a text file, for `open` and `write_text`: with escapes."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SUFFIX_CHARACTERS = 16  # enough for any suffix that decides a format, and keeps temporary names short
 
 
@@ -46,6 +51,24 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def atomic_write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a line of column names, then `rows`, as CSV in UTF-8 and in one step; None is an empty cell.
+
+    A text that a spreadsheet would run as a formula, such as the name of a file, gets an apostrophe before it (OWASP,
+    CSV Injection); numbers stay as they are.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors=UNENCODABLE, newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_harmless(cell) for cell in row] for row in rows)
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on leaving, it becomes `path` in one step, as it is then.
@@ -72,6 +95,10 @@ def printable(path: Path | str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in str(path)
     )
+
+
+def _harmless(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
 
 def _flush_folder(folder: Path) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from genseg.evaluate.intervals import DRAWS, Estimate
 from genseg.evaluate.strip_plot import strip_plot
-from genseg.evaluate.summary import UNENCODABLE, EvaluationSummary
-from genseg.files import atomic_path
+from genseg.evaluate.summary import EvaluationSummary
+from genseg.files import UNENCODABLE, atomic_path
 from genseg.templates import load_template
 
 Picture = NDArray[np.uint8]

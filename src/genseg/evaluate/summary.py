@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,14 +12,12 @@ import numpy as np
 
 from genseg.evaluate.intervals import Estimate, bootstrap_interval
 from genseg.evaluate.metrics import CaseScores, SurfaceTolerance
-from genseg.files import atomic_path
+from genseg.files import UNENCODABLE, atomic_path, atomic_write_csv
 
 Measure = Literal["dice", "iou", "hd95", "surface_dice"]
 MEASURES: tuple[Measure, ...] = ("dice", "iou", "hd95", "surface_dice")
 SIZES = ("truth_voxels", "predicted_voxels")
 OVERALL = "all classes"
-# A case's name may come from a file name whose bytes are no text; it is then written with escapes.
-UNENCODABLE = "backslashreplace"
 
 
 @dataclass(frozen=True)
@@ -100,13 +97,7 @@ class EvaluationSummary:
 
     def write_csv(self, path: Path) -> None:
         """Write `rows` under a line of column names, atomically; an undefined HD95 is an empty cell."""
-        with (
-            atomic_path(path) as temporary,
-            temporary.open("w", encoding="utf-8", errors=UNENCODABLE, newline="") as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(self.columns)
-            writer.writerows(self.rows())
+        atomic_write_csv(path, self.columns, self.rows())
 
 
 def summarise(
