@@ -122,10 +122,15 @@ def test_a_name_whose_bytes_are_no_text_is_written_with_escapes(tmp_path: Path) 
     assert _read_csv(tmp_path / "a.csv")[1] == ["a\\udcff"]
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\n", "\uff1d"])
 def test_no_text_of_a_table_is_run_as_a_formula(tmp_path: Path, start: str) -> None:
     atomic_write_csv(tmp_path / "a.csv", ("name",), [(f"{start}cmd|'/c calc'!A0",)])
     assert _read_csv(tmp_path / "a.csv")[1] == [f"'{start}cmd|'/c calc'!A0"]
+
+
+def test_no_name_breaks_a_row(tmp_path: Path) -> None:
+    atomic_write_csv(tmp_path / "a.csv", ("name", "size"), [("a\r=1", 1)])
+    assert _read_csv(tmp_path / "a.csv") == [["name", "size"], ["a\\r=1", "1"]]
 
 
 def test_a_table_that_fails_halfway_leaves_the_old_one(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ TEMPORARY = ".genseg-"
 UNENCODABLE = "backslashreplace"
 """How a name whose bytes are no text appears in a text file, for `open` and `write_text`: with escapes."""
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SUFFIX_CHARACTERS = 16  # enough for any suffix that decides a format, and keeps temporary names short
 
 
@@ -98,7 +98,10 @@ def printable(path: Path | str) -> str:
 
 
 def _harmless(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r", "\\r")  # which the csv module of Python 3.11 leaves without quotes, as the end of a line
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _flush_folder(folder: Path) -> None:
