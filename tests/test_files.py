@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
 import pytest
 
-from genseg.files import atomic_folder, atomic_path, atomic_write_bytes, printable
+from genseg.files import atomic_folder, atomic_path, atomic_write_bytes, atomic_write_csv, printable
 
 
 def test_bytes_are_written_and_replace_what_was_there(tmp_path: Path) -> None:
@@ -102,3 +103,39 @@ def test_a_folder_that_holds_something_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path / "set"):
         pass
     assert [path.name for path in tmp_path.rglob("*")] == ["set", "notes.txt"]
+
+
+def _read_csv(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
+    name = 'Größe, "Δ"\n肝'
+    atomic_write_csv(tmp_path / "a.csv", ("name", "size"), [(name, 1.5), ("b", None), ("c", -3)])
+    assert _read_csv(tmp_path / "a.csv") == [["name", "size"], [name, "1.5"], ["b", ""], ["c", "-3"]]
+    assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+
+
+def test_a_name_whose_bytes_are_no_text_is_written_with_escapes(tmp_path: Path) -> None:
+    atomic_write_csv(tmp_path / "a.csv", ("name",), [("a\udcff",)])
+    assert _read_csv(tmp_path / "a.csv")[1] == ["a\\udcff"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\n", "\uff1d"])
+def test_no_text_of_a_table_is_run_as_a_formula(tmp_path: Path, start: str) -> None:
+    atomic_write_csv(tmp_path / "a.csv", ("name",), [(f"{start}cmd|'/c calc'!A0",)])
+    assert _read_csv(tmp_path / "a.csv")[1] == [f"'{start}cmd|'/c calc'!A0"]
+
+
+def test_no_name_breaks_a_row(tmp_path: Path) -> None:
+    atomic_write_csv(tmp_path / "a.csv", ("name", "size"), [("a\r=1", 1)])
+    assert _read_csv(tmp_path / "a.csv") == [["name", "size"], ["a\\r=1", "1"]]
+
+
+def test_a_table_that_fails_halfway_leaves_the_old_one(tmp_path: Path) -> None:
+    atomic_write_csv(tmp_path / "a.csv", ("name",), [("old",)])
+    with pytest.raises(ZeroDivisionError):
+        atomic_write_csv(tmp_path / "a.csv", ("name",), ((1 / number,) for number in (1, 0)))
+    assert _read_csv(tmp_path / "a.csv") == [["name"], ["old"]]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

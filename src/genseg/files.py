@@ -14,8 +14,9 @@ TEMPORARY = ".genseg-"
 """How the names of temporary files begin; only a killed process leaves one behind."""
 
 UNENCODABLE = "backslashreplace"
-"""How bytes of file names that are no text are written into texts."""
+"""How a name whose bytes are no text appears in a text file, for `open` and `write_text`: with escapes."""
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SUFFIX_CHARACTERS = 16  # enough for any suffix that decides a format, and keeps temporary names short
 
 
@@ -50,8 +51,11 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write rows under a line of column names, in one step; None is an empty cell.
+def atomic_write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a line of column names, then `rows`, as CSV in UTF-8 and in one step; None is an empty cell.
+
+    A text that a spreadsheet would run as a formula, such as the name of a file, gets an apostrophe before it (OWASP,
+    CSV Injection); numbers stay as they are.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
@@ -62,7 +66,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows([_harmless(cell) for cell in row] for row in rows)
 
 
 @contextmanager
@@ -91,6 +95,13 @@ def printable(path: Path | str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in str(path)
     )
+
+
+def _harmless(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r", "\\r")  # which the csv module of Python 3.11 leaves without quotes, as the end of a line
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _flush_folder(folder: Path) -> None:

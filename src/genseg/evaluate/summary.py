@@ -12,7 +12,7 @@ import numpy as np
 
 from genseg.evaluate.intervals import Estimate, bootstrap_interval
 from genseg.evaluate.metrics import CaseScores, SurfaceTolerance
-from genseg.files import UNENCODABLE, atomic_path, write_csv
+from genseg.files import UNENCODABLE, atomic_path, atomic_write_csv
 
 Measure = Literal["dice", "iou", "hd95", "surface_dice"]
 MEASURES: tuple[Measure, ...] = ("dice", "iou", "hd95", "surface_dice")
@@ -97,7 +97,7 @@ class EvaluationSummary:
 
     def write_csv(self, path: Path) -> None:
         """Write `rows` under a line of column names, atomically; an undefined HD95 is an empty cell."""
-        write_csv(path, self.columns, self.rows())
+        atomic_write_csv(path, self.columns, self.rows())
 
 
 def summarise(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from genseg.data.case import CaseFiles
 from genseg.data.writers import write_mask
 from genseg.errors import DataError, Fault
-from genseg.files import write_csv
+from genseg.files import atomic_write_csv
 from genseg.predict.outputs import output_folder, palette, write_overlay
 from genseg.progress import Progress
 
@@ -76,7 +76,7 @@ def write_predictions(path: Path, cases: Iterable[PredictedCase]) -> None:
         (case.name, case.mask.name, _shown(case.expected_dice), _shown(case.strangeness), "; ".join(case.notes))
         for case in cases
     ]
-    write_csv(path, columns, rows)
+    atomic_write_csv(path, columns, rows)
 
 
 def _shown(value: float | None) -> str | None:

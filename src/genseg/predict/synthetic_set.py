@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from genseg.config import Plan
 from genseg.data.pairs import write_description, write_pair
 from genseg.data.pictures import marked_slice, overlay, tile, with_heading
-from genseg.files import printable
+from genseg.files import atomic_write_csv, printable
 
 SHOWN = 24
 """Pairs in the picture: the first ones."""
@@ -91,10 +90,7 @@ class SyntheticSet:
         modality = {"modality": "CT"} if plan.intensity.rule == "window" else {}
         task = "synthetic pairs by genseg, not patients"
         write_description(self._folder, plan.class_names, self._paths, plan.channels, task=task, **modality)
-        with (self._folder / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(self._rows)
+        atomic_write_csv(self._folder / "pairs.csv", COLUMNS, self._rows)
         heading = f"Synthetic pairs, the first {len(self._pictures) // 2} of {len(self._rows)}"
         sheet = with_heading(tile(self._pictures, self._titles, 8), heading, plan.class_names[1:])
         sheet.save(self._folder / "overview.png", format="PNG")

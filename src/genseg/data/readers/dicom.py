@@ -166,17 +166,24 @@ def _picture_spacing(dataset: Dataset, name: str) -> tuple[float, ...]:
 
 def _read_frames(dataset: Dataset, source: Source, as_mask: bool) -> Scan:
     """A volume from frames that each state where they lie (DICOM PS3.3, C.7.6.16: enhanced CT and MR)."""
-    if "PerFrameFunctionalGroupsSequence" not in dataset:
-        raise DataError([_unplaced(dataset, source.name)])
-    count = int(dataset.NumberOfFrames)
-    planes = [_frame_plane(dataset, index, source.name) for index in range(count)]
-    order, affine = stack_planes(planes, source.name)
+    order, affine = stack_planes(frame_planes(dataset, source.name), source.name)
     stored, warnings = _frames(dataset, source.name, as_mask)
     frames = [_rescaled(stored[index], _frame_scale(dataset, index)) for index in order]
     pixels = volume([np.moveaxis(frame, -1, 0) for frame in frames])
     spacing = spacing_of(affine)
     warnings += extent_warnings(pixels.shape[1:], spacing, source.name)
     return Scan(pixels, spacing, affine, modality(dataset), source.sha256, warnings)
+
+
+def frame_planes(dataset: Dataset, name: str) -> list[Plane]:
+    """Where each frame of a file of several lies.
+
+    Raises:
+        DataError: MULTI_PAGE (frames without positions), BAD_AFFINE or BAD_SPACING.
+    """
+    if "PerFrameFunctionalGroupsSequence" not in dataset:
+        raise DataError([_unplaced(dataset, name)])
+    return [_frame_plane(dataset, index, name) for index in range(int(dataset.NumberOfFrames))]
 
 
 def volume(pictures: list[Pixels]) -> Pixels:
@@ -195,17 +202,17 @@ def _unplaced(dataset: Dataset, name: str) -> Fault:
 
 
 def _frame_plane(dataset: Dataset, index: int, name: str) -> Plane:
-    position = _frame_item(dataset, index, "PlanePositionSequence").get("ImagePositionPatient")
-    orientation = _frame_item(dataset, index, "PlaneOrientationSequence").get("ImageOrientationPatient")
-    spacing = _frame_item(dataset, index, "PixelMeasuresSequence").get("PixelSpacing")
+    position = frame_item(dataset, index, "PlanePositionSequence").get("ImagePositionPatient")
+    orientation = frame_item(dataset, index, "PlaneOrientationSequence").get("ImageOrientationPatient")
+    spacing = frame_item(dataset, index, "PixelMeasuresSequence").get("PixelSpacing")
     return make_plane(f"{name} (frame {index + 1})", position, orientation, spacing)
 
 
 def _frame_scale(dataset: Dataset, index: int) -> Dataset:
-    return _frame_item(dataset, index, "PixelValueTransformationSequence")
+    return frame_item(dataset, index, "PixelValueTransformationSequence")
 
 
-def _frame_item(dataset: Dataset, index: int, keyword: str) -> Dataset:
+def frame_item(dataset: Dataset, index: int, keyword: str) -> Dataset:
     """A frame's own group of tags, else the one that all frames share, else an empty one."""
     shared: Any = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     for groups in (dataset.PerFrameFunctionalGroupsSequence[index], shared[0]):

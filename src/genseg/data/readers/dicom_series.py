@@ -37,10 +37,29 @@ def read_series(folder: Path, as_mask: bool) -> Scan:
             SERIES_MIXED, SERIES_DUPLICATE, SERIES_ORIENTATION, SERIES_INCOMPLETE, SERIES_TILTED, BAD_SPACING, ...
     """
     name = printable(folder)
-    slices, warnings = _without_extras(_parse_all(folder), name)
-    _check_one_series(slices, name)
+    slices, warnings = _slices_of_one_series(folder, name)
     scan = dicom.read(slices[0].source, as_mask) if len(slices) == 1 else _stack(slices, name, as_mask)
     return replace(scan, warnings=(*warnings, *scan.warnings))
+
+
+def series_tags(folder: Path) -> list[Dataset]:
+    """All tags of each file that `read_series` reads a folder from, in the order of the scan's slices.
+
+    Raises:
+        DataError: as `read_series`, but for pixels, which are not decoded.
+    """
+    name = printable(folder)
+    slices, _ = _slices_of_one_series(folder, name)
+    if len(slices) == 1:
+        return [slices[0].tags]
+    order, _ = stack_planes([_plane(one) for one in slices], name)
+    return [slices[index].tags for index in order]
+
+
+def _slices_of_one_series(folder: Path, name: str) -> tuple[list[_Slice], tuple[Fault, ...]]:
+    slices, warnings = _without_extras(_parse_all(folder), name)
+    _check_one_series(slices, name)
+    return slices, warnings
 
 
 def _parse_all(folder: Path) -> list[_Slice]:
