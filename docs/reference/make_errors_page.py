@@ -32,8 +32,8 @@ Written by `docs/reference/make_errors_page.py`; edit the texts in `src/genseg/e
 
 ## Faults of data
 
-All faults of a data set are listed at once. Each names the file, what was found, what was expected and the cure, under a
-code that stays the same in all versions:
+All faults of a data set are listed at once. Each names the file, what was found, what was expected and the cure, under
+a code that stays the same in all versions:
 
 ```
 {example}
