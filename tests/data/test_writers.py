@@ -244,6 +244,7 @@ def test_full_disk_leaves_the_old_mask_and_nothing_else(
     assert list(out.iterdir()) == [path]
 
 
+@pytest.mark.fault(38)
 def test_the_same_mask_gives_the_same_bytes_at_any_time(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
