@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from genseg.cli import main
 from genseg.config import Plan, Settings
 from genseg.data.phantoms import write_phantoms
 from genseg.data.preprocess import Geometry, Prepared
@@ -20,6 +21,8 @@ from genseg.device import Machine, choose_machine
 from genseg.generators import registry
 from genseg.joint import guards
 from genseg.segmenters import unet
+
+pytest_plugins = ["fault_table"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -179,3 +182,19 @@ def make_case() -> Callable[..., Prepared]:
         return Prepared(f"case{number}", image, mask, geometry, np.flatnonzero(mask))
 
     return make
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Function that runs the command line with the arguments given; returns exit code, output, error output."""
+    monkeypatch.setenv("COLUMNS", "600")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["genseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        code = stop.value.code
+        printed = capsys.readouterr()
+        return (code if isinstance(code, int) else 0), printed.out, printed.err
+
+    return run

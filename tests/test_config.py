@@ -24,11 +24,13 @@ def _refusal(values: dict[str, Any], record: type[Settings] | type[IntensityRule
 # Refusals
 
 
+@pytest.mark.fault(42)
 def test_an_unknown_key_suggests_the_nearest() -> None:
     assert _refusal({"bach_size": 4}) == "settings: bach_size: there is no such key; did you mean 'batch_size'?"
     assert _refusal({"zzz": 4}) == "settings: zzz: there is no such key"
 
 
+@pytest.mark.fault(42)
 def test_every_bad_key_is_named_at_once() -> None:
     message = _refusal({"updates": 0, "learning_rat": 1, "arm": "weak", "batch_size": "many"})
     for part in ("updates: Input should be", "learning_rat: there is no such key", "arm:", "batch_size:"):
@@ -55,6 +57,7 @@ def test_keys_must_be_text() -> None:
     assert "7: " in _refusal({7: 1})
 
 
+@pytest.mark.fault(42)
 def test_nested_keys_are_named_with_their_place(plan_of: PlanOf) -> None:
     with pytest.raises(SettingsError, match=r"intensity\.rul: there is no such key; did you mean 'rule'\?"):
         plan_of(2, intensity={"rul": "eight-bit"})
@@ -78,6 +81,7 @@ def test_an_empty_window_is_refused(values: dict[str, float]) -> None:
     assert "high: must be above low" in _refusal({"rule": "window", **values}, IntensityRule)
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize(
     ("rank", "changes", "message"),
     [

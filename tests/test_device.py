@@ -16,6 +16,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
+@pytest.mark.fault(36)
 @pytest.mark.usefixtures("_no_gpu")
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
 def test_an_absent_device_asked_for_by_name_is_refused(name: str) -> None:
@@ -29,6 +30,7 @@ def test_nonsense_is_refused(name: str) -> None:
         choose_machine(name)
 
 
+@pytest.mark.fault(36)
 def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

@@ -17,6 +17,7 @@ def test_bytes_are_written_and_replace_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.fault(29)
 def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
     target = tmp_path / "weights.bin"
     target.write_bytes(b"old")

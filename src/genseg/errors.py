@@ -22,57 +22,198 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class FaultCode(StrEnum):
-    """Stable names of the faults that data can have; the text after each is its meaning."""
+    """Stable names of the faults that data can have; the texts after each are its `meaning` and its usual `cure`."""
 
-    EMPTY_FILE = "empty-file"
-    UNREADABLE = "unreadable"
-    UNKNOWN_FORMAT = "unknown-format"
-    WRONG_SUFFIX = "wrong-suffix"
-    UNSUPPORTED_PIXELS = "unsupported-pixels"
-    UNSUPPORTED_COMPRESSION = "unsupported-compression"
-    MULTI_PAGE = "multi-page"
-    UNDECLARED_CHANNELS = "undeclared-channels"
-    NOT_FINITE = "not-finite"
-    CONSTANT_IMAGE = "constant-image"
-    SATURATED_IMAGE = "saturated-image"
-    SINGLE_SLICE = "single-slice"
-    TOO_SMALL = "too-small"
-    TOO_LARGE = "too-large"
-    ROTATED_BY_TAG = "rotated-by-tag"
-    INVERTED_BY_TAG = "inverted-by-tag"
-    TRANSPARENCY_DROPPED = "transparency-dropped"
-    BAD_SPACING = "bad-spacing"
-    BAD_AFFINE = "bad-affine"
-    SERIES_INCOMPLETE = "series-incomplete"
-    SERIES_MIXED = "series-mixed"
-    SERIES_TILTED = "series-tilted"
-    SERIES_ORIENTATION = "series-orientation"
-    SERIES_DUPLICATE = "series-duplicate"
-    SERIES_LOCALIZER = "series-localizer"
-    SIZE_MISMATCH = "size-mismatch"
-    GEOMETRY_MISMATCH = "geometry-mismatch"
-    CHANNEL_MISMATCH = "channel-mismatch"
-    MIXED_CHANNELS = "mixed-channels"
-    MIXED_DIMENSIONS = "mixed-dimensions"
-    MASK_NOT_INTEGER = "mask-not-integer"
-    MASK_STRAY_VALUES = "mask-stray-values"
-    MASK_TOO_MANY_COLOURS = "mask-too-many-colours"
-    UNEXPECTED_LABEL = "unexpected-label"
-    EMPTY_MASK = "empty-mask"
-    NO_FOREGROUND = "no-foreground"
-    CLASS_MISSING = "class-missing"
-    IMAGE_WITHOUT_MASK = "image-without-mask"
-    MASK_WITHOUT_IMAGE = "mask-without-image"
-    DUPLICATE_NAME = "duplicate-name"
-    DUPLICATE_IMAGE = "duplicate-image"
-    SPLIT_LEAK = "split-leak"
-    LAYOUT_UNKNOWN = "layout-unknown"
-    LAYOUT_BROKEN = "layout-broken"
-    OUTSIDE_FOLDER = "outside-folder"
-    TOO_FEW_CASES = "too-few-cases"
+    meaning: str
+    cure: str
+
+    def __new__(cls, name: str, meaning: str, cure: str) -> Self:
+        code = str.__new__(cls, name)
+        code._value_, code.meaning, code.cure = name, meaning, cure
+        return code
+
+    EMPTY_FILE = "empty-file", "the file has no content", "copy or export it again, or remove it"
+    UNREADABLE = (
+        "unreadable",
+        "the file is cut short or damaged, or the system refuses it",
+        "copy or export it again; check permission, link and disk",
+    )
+    UNKNOWN_FORMAT = (
+        "unknown-format",
+        "the content is of no format that can be read",
+        "convert it to a known format, or remove it",
+    )
+    WRONG_SUFFIX = (
+        "wrong-suffix",
+        "the name promises another format than the content has",
+        "rename it; it was read by its content",
+    )
+    UNSUPPORTED_PIXELS = (
+        "unsupported-pixels",
+        "pixels of a kind without a clear meaning, such as CMYK or complex numbers",
+        "convert them to grey or RGB numbers",
+    )
+    UNSUPPORTED_COMPRESSION = (
+        "unsupported-compression",
+        "no decoder for the file's compression is installed",
+        "decompress it, or install the decoder named",
+    )
+    MULTI_PAGE = (
+        "multi-page",
+        "several pages or frames where one picture was expected",
+        "save one picture a file, or --pages volume",
+    )
+    UNDECLARED_CHANNELS = (
+        "undeclared-channels",
+        "a fourth axis that nothing declares to hold channels",
+        "declare the channels, or save one volume a file",
+    )
+    NOT_FINITE = "not-finite", "pixels that are NaN or infinite", "mend the file, or --nan-to min"
+    CONSTANT_IMAGE = "constant-image", "every pixel has the same value", "look at the original"
+    SATURATED_IMAGE = "saturated-image", "most pixels have the highest value", "look at the original"
+    SINGLE_SLICE = "single-slice", "a volume of a single slice", "for 2D models export it as a picture"
+    TOO_SMALL = "too-small", "an image too small to show any anatomy", "take the original image"
+    TOO_LARGE = "too-large", "more pixels than can be worked on", "crop or scale image and mask alike"
+    ROTATED_BY_TAG = (
+        "rotated-by-tag",
+        "a picture that was turned as its orientation tag says",
+        "see that image and mask still lie on each other",
+    )
+    INVERTED_BY_TAG = (
+        "inverted-by-tag",
+        "a picture that was inverted as its tag says",
+        "look at it in the contact sheet",
+    )
+    TRANSPARENCY_DROPPED = (
+        "transparency-dropped",
+        "a transparency channel that was left out",
+        "look at the picture if it was cut out or blended",
+    )
+    BAD_SPACING = (
+        "bad-spacing",
+        "a voxel size that is missing, impossible or contradicted",
+        "export the scan again, or correct its spacing",
+    )
+    BAD_AFFINE = (
+        "bad-affine",
+        "a position in space that is impossible or contradicts itself",
+        "export the scan again, or mend its header",
+    )
+    SERIES_INCOMPLETE = (
+        "series-incomplete",
+        "a DICOM series with missing or unevenly spaced slices",
+        "export the series again, whole",
+    )
+    SERIES_MIXED = (
+        "series-mixed",
+        "slices of several DICOM series, sizes or spacings in one folder",
+        "give each series a folder of its own",
+    )
+    SERIES_TILTED = (
+        "series-tilted",
+        "a DICOM stack that leans, as with a tilted gantry",
+        "resample it to a straight grid",
+    )
+    SERIES_ORIENTATION = (
+        "series-orientation",
+        "slices of one DICOM series that face different ways",
+        "export the series again, alone",
+    )
+    SERIES_DUPLICATE = (
+        "series-duplicate",
+        "several slices of a DICOM series for one place, or with one identity",
+        "export the series again; copies are left out",
+    )
+    SERIES_LOCALIZER = "series-localizer", "a localizer among the slices, which was left out", "remove it"
+    SIZE_MISMATCH = (
+        "size-mismatch",
+        "a mask or channel of another size than its image",
+        "export both from the same source; nothing is resized",
+    )
+    GEOMETRY_MISMATCH = (
+        "geometry-mismatch",
+        "a mask or channel that lies elsewhere in space than its image",
+        "resample it onto the image, or export it again",
+    )
+    CHANNEL_MISMATCH = (
+        "channel-mismatch",
+        "another number of channels than the other images or the model have",
+        "export all images with the same channels",
+    )
+    MIXED_CHANNELS = (
+        "mixed-channels",
+        "grey and RGB pictures in one data set; all are treated as RGB",
+        "export them alike",
+    )
+    MIXED_DIMENSIONS = (
+        "mixed-dimensions",
+        "pictures among volumes, or volumes among pictures",
+        "keep them in separate data sets",
+    )
+    MASK_NOT_INTEGER = (
+        "mask-not-integer",
+        "a mask that holds fractions",
+        "export labels, not probabilities; resample by nearest neighbour",
+    )
+    MASK_STRAY_VALUES = (
+        "mask-stray-values",
+        "mask values that look like the edges of a lossy format or a resizing",
+        "export it without loss, or --mask-repair nearest",
+    )
+    MASK_TOO_MANY_COLOURS = (
+        "mask-too-many-colours",
+        "a mask of more colours than there can be classes",
+        "export it without loss; look whether it is a photograph",
+    )
+    UNEXPECTED_LABEL = (
+        "unexpected-label",
+        "a mask value that stands for no class",
+        "correct the mask, or declare the class",
+    )
+    EMPTY_MASK = "empty-mask", "masks without foreground", "remove them if they were never labelled"
+    NO_FOREGROUND = "no-foreground", "no mask has any foreground", "look at the masks: their export may have failed"
+    CLASS_MISSING = (
+        "class-missing",
+        "a class that no training part of the split would have",
+        "label more of it, or take it out of the class names",
+    )
+    IMAGE_WITHOUT_MASK = "image-without-mask", "an image that no mask belongs to", "add the mask, or remove the image"
+    MASK_WITHOUT_IMAGE = "mask-without-image", "a mask that belongs to no image", "add the image, or remove the mask"
+    DUPLICATE_NAME = "duplicate-name", "two files that would be one case", "rename or remove one of them"
+    DUPLICATE_IMAGE = (
+        "duplicate-image",
+        "the same image, or nearly the same, more than once",
+        "keep one; where the masks differ, the right one",
+    )
+    SPLIT_LEAK = (
+        "split-leak",
+        "a patient both in the test cases and outside",
+        "move all scans of a patient to one split",
+    )
+    LAYOUT_UNKNOWN = (
+        "layout-unknown",
+        "a folder of no known lay-out",
+        "arrange the files in a known way, or write a CSV list",
+    )
+    LAYOUT_BROKEN = (
+        "layout-broken",
+        "a lay-out, list or description that contradicts itself or the files",
+        "correct the file that is named",
+    )
+    OUTSIDE_FOLDER = (
+        "outside-folder",
+        "a link or path that leads out of the data set",
+        "copy the file into it, or list it by absolute path",
+    )
+    TOO_FEW_CASES = (
+        "too-few-cases",
+        "fewer cases or patients than the task needs",
+        "label scans of more patients, or use fewer folds",
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from _pytest.mark.structures import ParameterSet
 from PIL import Image
 
 Run = Callable[..., tuple[int, str, str]]
@@ -90,26 +91,26 @@ def _moved_mask(data: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.asarray(volume.dataobj).astype(np.uint8), affine), path)
 
 
-PICTURES: list[tuple[Plant, str, tuple[str, ...]]] = [
-    (_truncate, "unreadable", (FIRST, SECOND)),
-    (_empty_and_text, "empty-file", (FIRST, SECOND, "0 bytes", "unknown-format")),
-    (_smaller_mask, "size-mismatch", (FIRST, "24 x 20", "32 x 32")),
-    (_jpeg_masks, "mask-stray-values", (FIRST, SECOND, "--mask-repair nearest")),
-    (_many_colours, "mask-too-many-colours", (FIRST, SECOND)),
-    (_cmyk, "unsupported-pixels", (FIRST, "CMYK")),
-    (_only_background, "no-foreground", ()),
-    (_unexpected_label, "unexpected-label", (FIRST, "6")),
-    (_two_of_one_name, "duplicate-name", (f"{FIRST}.png", f"{FIRST}.bmp")),
-    (_without_partner, "image-without-mask", (FIRST, SECOND, "mask-without-image")),
-]
-VOLUMES: list[tuple[Plant, str, tuple[str, ...]]] = [
-    (_not_finite, "not-finite", (FIRST, "1", "--nan-to")),
-    (_moved_mask, "geometry-mismatch", (FIRST, "4 mm")),
-]
+def _planted(row: pytest.MarkDecorator, plant: Plant, code: str, *parts: str) -> ParameterSet:
+    return pytest.param(plant, code, parts, marks=row, id=plant.__name__.removeprefix("_"))
 
 
-def _named(case: tuple[Plant, str, tuple[str, ...]]) -> str:
-    return case[0].__name__.removeprefix("_")
+PICTURES = [
+    _planted(pytest.mark.fault(1), _truncate, "unreadable", FIRST, SECOND),
+    _planted(pytest.mark.fault(2), _empty_and_text, "empty-file", FIRST, SECOND, "0 bytes", "unknown-format"),
+    _planted(pytest.mark.fault(3), _smaller_mask, "size-mismatch", FIRST, "24 x 20", "32 x 32"),
+    _planted(pytest.mark.fault(5), _jpeg_masks, "mask-stray-values", FIRST, SECOND, "--mask-repair nearest"),
+    _planted(pytest.mark.fault(7), _many_colours, "mask-too-many-colours", FIRST, SECOND),
+    _planted(pytest.mark.fault(8), _cmyk, "unsupported-pixels", FIRST, "CMYK"),
+    _planted(pytest.mark.fault(11), _only_background, "no-foreground"),
+    _planted(pytest.mark.fault(12), _unexpected_label, "unexpected-label", FIRST, "6"),
+    _planted(pytest.mark.fault(16), _two_of_one_name, "duplicate-name", f"{FIRST}.png", f"{FIRST}.bmp"),
+    _planted(pytest.mark.fault(17), _without_partner, "image-without-mask", FIRST, SECOND, "mask-without-image"),
+]
+VOLUMES = [
+    _planted(pytest.mark.fault(21), _not_finite, "not-finite", FIRST, "1", "--nan-to"),
+    _planted(pytest.mark.fault(22), _moved_mask, "geometry-mismatch", FIRST, "4 mm"),
+]
 
 
 def _assert_refused(run: Run, data: Path, out: Path, code: str, parts: tuple[str, ...]) -> None:
@@ -121,21 +122,19 @@ def _assert_refused(run: Run, data: Path, out: Path, code: str, parts: tuple[str
         assert not target.exists()
 
 
-@pytest.mark.parametrize("case", PICTURES, ids=_named)
+@pytest.mark.parametrize(("plant", "code", "parts"), PICTURES)
 def test_a_fault_of_pictures_stops_with_its_code_and_leaves_nothing(
-    case: tuple[Plant, str, tuple[str, ...]], run: Run, rgb_phantoms: Path, tmp_path: Path
+    plant: Plant, code: str, parts: tuple[str, ...], run: Run, rgb_phantoms: Path, tmp_path: Path
 ) -> None:
-    plant, code, parts = case
     data = shutil.copytree(rgb_phantoms, tmp_path / "data")
     plant(data)
     _assert_refused(run, data, tmp_path, code, parts)
 
 
-@pytest.mark.parametrize("case", VOLUMES, ids=_named)
+@pytest.mark.parametrize(("plant", "code", "parts"), VOLUMES)
 def test_a_fault_of_volumes_stops_with_its_code_and_leaves_nothing(
-    case: tuple[Plant, str, tuple[str, ...]], run: Run, volume_phantoms: Path, tmp_path: Path
+    plant: Plant, code: str, parts: tuple[str, ...], run: Run, volume_phantoms: Path, tmp_path: Path
 ) -> None:
-    plant, code, parts = case
     data = shutil.copytree(volume_phantoms, tmp_path / "data")
     plant(data)
     _assert_refused(run, data, tmp_path, code, parts)

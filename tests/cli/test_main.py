@@ -49,6 +49,7 @@ def test_every_fault_of_the_data_is_listed(run: Run, monkeypatch: pytest.MonkeyP
     assert all(f" {n}.png " in err for n in range(30))
 
 
+@pytest.mark.fault(29)
 def test_a_failing_disk_is_named_and_exit_code_4(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     _raise(monkeypatch, OSError(28, "No space left on device", "runs/a/plan.yaml"))
     code, _, err = run("segmenters")
@@ -57,6 +58,7 @@ def test_a_failing_disk_is_named_and_exit_code_4(run: Run, monkeypatch: pytest.M
     assert "runs/a/plan.yaml" in err
 
 
+@pytest.mark.fault(31)
 def test_an_interrupt_is_exit_code_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     _raise(monkeypatch, KeyboardInterrupt())
     assert run("segmenters")[0] == 130
@@ -86,6 +88,7 @@ def test_check_shows_pairs_labels_figures_and_writes_the_sheet(run: Run, rgb_pha
     assert set(findings) == {"pairs", "labels", "statistics", "warnings"}
 
 
+@pytest.mark.fault(2)
 def test_check_of_a_broken_data_set_names_every_bad_file_and_writes_nothing(
     run: Run, rgb_phantoms: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +103,7 @@ def test_check_of_a_broken_data_set_names_every_bad_file_and_writes_nothing(
     assert not (tmp_path / "check").exists()
 
 
+@pytest.mark.fault(5)
 def test_repaired_masks_are_written_beside_the_findings_only_when_repair_is_asked_for(
     run: Run, rgb_phantoms: Path, tmp_path: Path
 ) -> None:
@@ -122,6 +126,7 @@ def _as_jpeg(mask: Path) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.fault(42)
 def test_a_bad_setting_stops_before_anything_is_read(run: Run, tmp_path: Path) -> None:
     code, _, err = run("train", tmp_path / "absent", "--size", "3", "--updates", "none")
     assert code == 2

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import dicom_files
 import pytest
-from pydicom import FileDataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from dicom_files import PATIENT
 
 from genseg.data.readers import ReadOptions, read_image
 from genseg.errors import DataError, Fault
-
-PATIENT = "Doe^Jane"
 
 
 @pytest.fixture
@@ -36,53 +31,10 @@ def faults_of() -> Callable[..., tuple[Fault, ...]]:
 @pytest.fixture
 def write_dicom() -> Callable[..., Path]:
     """Write one DICOM file: `write_dicom(path, pixels, RescaleSlope=2, ...)`; a tag given as None is left out."""
-    return _write_dicom
+    return dicom_files.write_dicom
 
 
 @pytest.fixture
-def write_series(write_dicom: Callable[..., Path]) -> Callable[..., Path]:
+def write_series() -> Callable[..., Path]:
     """Write slices `(row, column)` into a folder, 2.5 mm apart: `write_series(folder, voxels, **tags)`."""
-
-    def write(folder: Path, slices: Any, **tags: Any) -> Path:
-        folder.mkdir(exist_ok=True)
-        for index, pixels in enumerate(slices):
-            place = [10.0, 20.0, 30.0 + 2.5 * index]
-            # Names run against the order of the slices, so that only positions tell it.
-            write_dicom(folder / f"{99 - index}.dcm", pixels, **{"ImagePositionPatient": place, **tags})
-        return folder
-
-    return write
-
-
-def _write_dicom(path: Path, pixels: np.ndarray[Any, Any], **tags: Any) -> Path:
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = f"1.2.3.{zlib.crc32(path.name.encode())}"
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    colour = pixels.ndim == 3 and pixels.shape[-1] == 3
-    usual = {
-        "SOPClassUID": CTImageStorage,
-        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
-        "SeriesInstanceUID": "1.2.3",
-        "PatientName": PATIENT,
-        "Modality": "CT",
-        "Rows": pixels.shape[-3 if colour else -2],
-        "Columns": pixels.shape[-2 if colour else -1],
-        "SamplesPerPixel": 3 if colour else 1,
-        "PhotometricInterpretation": "RGB" if colour else "MONOCHROME2",
-        "BitsAllocated": 8 * pixels.itemsize,
-        "BitsStored": 8 * pixels.itemsize,
-        "HighBit": 8 * pixels.itemsize - 1,
-        "PixelRepresentation": int(pixels.dtype.kind == "i"),
-        "PixelSpacing": [0.75, 0.5],
-        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-        "PixelData": pixels.tobytes(),
-        **({"PlanarConfiguration": 0} if colour else {}),
-    }
-    for keyword, value in {**usual, **tags}.items():
-        if value is not None:
-            setattr(dataset, keyword, value)
-    dataset["PixelData"].VR = "OW"
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+    return dicom_files.write_series

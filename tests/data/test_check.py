@@ -76,6 +76,7 @@ def test_good_set_gives_cases_in_order_with_classes(tmp_path: Path) -> None:
     assert len(set(examination.groups.values())) == 3
 
 
+@pytest.mark.fault(1, 2)
 def test_every_unreadable_file_is_reported_at_once(tmp_path: Path) -> None:
     folder = _write(tmp_path / "set", _good(5) | {"black": (np.zeros((32, 32), np.uint8), _mask(255))})
     (folder / "images" / "case0.png").write_bytes(b"")
@@ -113,6 +114,7 @@ def test_without_memory_for_pixels_the_result_is_the_same(tmp_path: Path) -> Non
         np.testing.assert_array_equal(one.mask, other.mask)
 
 
+@pytest.mark.fault(10)
 def test_grey_and_rgb_mixed_become_rgb_with_one_warning(tmp_path: Path) -> None:
     pairs = _good() | {"colour": (_image(9, channels=3), _mask(255))}
     examination = examine(index_dataset(_write(tmp_path / "set", pairs)))
@@ -157,6 +159,7 @@ def test_another_number_of_channels_stops_naming_the_odd_case(tmp_path: Path) ->
     assert "2_0.nii.gz" in faults[0].file
 
 
+@pytest.mark.fault(11)
 def test_empty_masks_are_counted(tmp_path: Path) -> None:
     pairs = _good() | {"empty": (_image(9), _mask())}
     examination = examine(index_dataset(_write(tmp_path / "set", pairs)))
@@ -166,11 +169,13 @@ def test_empty_masks_are_counted(tmp_path: Path) -> None:
     assert examination.statistics.empty_masks == 1
 
 
+@pytest.mark.fault(11)
 def test_masks_that_are_all_empty_stop(tmp_path: Path) -> None:
     pairs = {name: (image, _mask()) for name, (image, _) in _good().items()}
     assert FaultCode.NO_FOREGROUND in _codes(_stops(index_dataset(_write(tmp_path / "set", pairs))))
 
 
+@pytest.mark.fault(11)
 def test_class_that_is_never_drawn_stops_by_name(tmp_path: Path) -> None:
     index = index_dataset(_write(tmp_path / "set", _good(value=1)))
     faults = _stops(replace(index, class_names=("background", "lung", "heart")))
@@ -178,6 +183,7 @@ def test_class_that_is_never_drawn_stops_by_name(tmp_path: Path) -> None:
     assert "'heart'" in faults[0].found
 
 
+@pytest.mark.fault(12)
 def test_class_in_test_cases_alone_stops_with_file_and_voxels(tmp_path: Path) -> None:
     pairs = _good(value=1) | {"case3": (_image(9), _mask(1, 2))}
     index = index_dataset(_write(tmp_path / "set", pairs))
@@ -197,6 +203,7 @@ def test_set_of_test_cases_may_lack_a_class_with_a_warning(tmp_path: Path) -> No
     assert _codes(examine(_with_splits(index, ["test"] * 3)).faults) == [FaultCode.CLASS_MISSING]
 
 
+@pytest.mark.fault(12)
 def test_unexpected_label_stops_with_file_and_voxels(tmp_path: Path) -> None:
     pairs = _good(value=1) | {"case3": (_image(9), _mask(1, 5))}
     index = replace(index_dataset(_write(tmp_path / "set", pairs)), class_names=("background", "lung"))
@@ -206,6 +213,7 @@ def test_unexpected_label_stops_with_file_and_voxels(tmp_path: Path) -> None:
     assert "16" in faults[0].found
 
 
+@pytest.mark.fault(15)
 @pytest.mark.parametrize("budget", [None, 0])
 def test_one_image_under_two_names(tmp_path: Path, budget: int | None) -> None:
     same = _good() | {"copy": (_image(0), _mask(255))}
@@ -228,6 +236,7 @@ def test_two_masks_for_one_test_image_warn_for_nothing_is_learned_from_it(tmp_pa
         examine(_with_splits(index, ["test", "train", "train", "val"]))
 
 
+@pytest.mark.fault(15)
 def test_nearly_equal_images_are_grouped_and_reported_across_a_fixed_split(tmp_path: Path) -> None:
     pairs = _good(value=1) | {"case3": ((_image(0) * 0.9).astype(np.uint8), _mask(1))}
     index = index_dataset(_write(tmp_path / "set", pairs))
@@ -248,11 +257,13 @@ def _lossy(folder: Path) -> Path:
     return _write(folder, {f"case{n}": (_image(n, size=64), np.roll(large, n, axis=0)) for n in range(3)}, ".jpg")
 
 
+@pytest.mark.fault(5)
 def test_lossy_masks_stop_all_at_once(tmp_path: Path) -> None:
     faults = _stops(index_dataset(_lossy(tmp_path / "set")))
     assert _codes(faults) == [FaultCode.MASK_STRAY_VALUES] * 3
 
 
+@pytest.mark.fault(5)
 def test_lossy_masks_are_repaired_when_asked_and_written_as_copies(tmp_path: Path) -> None:
     index = index_dataset(_lossy(tmp_path / "set"))
     before = {files.mask: files.mask.read_bytes() for files in index.entries if files.mask is not None}
@@ -289,6 +300,7 @@ def test_contact_sheet_samples_large_sets_evenly(count: int) -> None:
     assert places[:1] + places[-1:] == ([0, count - 1] if count else [])
 
 
+@pytest.mark.fault(29)
 def test_contact_sheet_that_cannot_be_finished_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +338,7 @@ def test_no_labelled_case_stops(tmp_path: Path) -> None:
     assert _codes(_stops(replace(index, entries=()))) == [FaultCode.NO_FOREGROUND]
 
 
+@pytest.mark.fault(24)
 def test_declared_channels_of_4d_volumes_are_read_without_further_asking(tmp_path: Path) -> None:
     index = _volumes(tmp_path / "set", [1, 1])
     for files in index.entries:
@@ -384,6 +397,7 @@ def test_repaired_masks_of_one_name_in_several_folders_stay_apart(tmp_path: Path
     assert written == [tmp_path / "copies" / f"patient{number}" / "mask.png" for number in range(2)]
 
 
+@pytest.mark.fault(5)
 def test_repaired_masks_never_go_to_the_folder_of_the_originals(tmp_path: Path) -> None:
     folder = _write(tmp_path / "set", _good())
     examination = examine(index_dataset(folder))

@@ -29,6 +29,7 @@ def _readings(channels: Sequence[int], ranks: Sequence[int]) -> list[Reading]:
     ]
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize(
     ("channels", "rank", "common", "odd"),
     [
@@ -50,6 +51,7 @@ def test_mixtures_other_than_grey_and_rgb_pictures_stop(
     assert all(fault.code is FaultCode.CHANNEL_MISMATCH and fault.stops for fault in faults)
 
 
+@pytest.mark.fault(10)
 def test_grey_and_rgb_pictures_become_rgb_whichever_are_more() -> None:
     for channels in ([1, 1, 3], [3, 3, 1]):
         found, faults = common_channels(ROOT, _readings(channels, [2, 2, 2]))

@@ -56,11 +56,13 @@ def test_spacing_falls_back_to_the_detector_and_then_to_1(tmp_path: Path, write_
     assert read_image(write_dicom(tmp_path / "b.dcm", GRAY, PixelSpacing=None)).spacing == (1.0, 1.0)
 
 
+@pytest.mark.fault(25)
 def test_impossible_spacing_of_a_picture_stops(tmp_path: Path, write_dicom: Write, faults_of: FaultsOf) -> None:
     path = write_dicom(tmp_path / "a.dcm", GRAY, PixelSpacing=[0, 0.5])
     assert codes(faults_of(path)) == [FaultCode.BAD_SPACING]
 
 
+@pytest.mark.fault(26)
 def test_rescale_gives_float32_in_units_of_the_modality(tmp_path: Path, write_dicom: Write) -> None:
     pixels = read_image(write_dicom(tmp_path / "a.dcm", GRAY, RescaleSlope=2, RescaleIntercept=-1024)).pixels
     assert pixels.dtype == np.float32
@@ -72,6 +74,7 @@ def test_rescale_of_one_and_zero_keeps_integers(tmp_path: Path, write_dicom: Wri
     assert pixels.dtype == np.uint16
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize(("dtype", "total"), [(np.uint16, 4095), (np.int16, -1)])
 def test_monochrome1_is_inverted_with_a_warning(tmp_path: Path, write_dicom: Write, dtype: Any, total: int) -> None:
     stored = GRAY.astype(dtype)
@@ -107,6 +110,7 @@ def test_palette_is_colours_as_image_and_indices_as_mask(tmp_path: Path, write_d
     np.testing.assert_array_equal(read_mask(path).pixels, indices[None])
 
 
+@pytest.mark.fault(27)
 def test_compressed_pixels_are_decoded(tmp_path: Path, write_dicom: Write) -> None:
     path = write_dicom(tmp_path / "a.dcm", GRAY)
     dataset = pydicom.dcmread(path)
@@ -115,6 +119,7 @@ def test_compressed_pixels_are_decoded(tmp_path: Path, write_dicom: Write) -> No
     np.testing.assert_array_equal(read_image(path).pixels[0], GRAY)
 
 
+@pytest.mark.fault(27)
 def test_compression_without_a_decoder_is_named(
     tmp_path: Path, write_dicom: Write, faults_of: FaultsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +137,7 @@ def test_compression_without_a_decoder_is_named(
     assert "genseg[dicom-codecs]" in faults[0].cure
 
 
+@pytest.mark.fault(27)
 def test_film_without_positions_stops(tmp_path: Path, write_dicom: Write, faults_of: FaultsOf) -> None:
     path = write_dicom(tmp_path / "a.dcm", SLICES, NumberOfFrames=6)
     faults = faults_of(path)
@@ -163,6 +169,7 @@ def enhanced(positions: Iterable[float], slope: float | None = None) -> dict[str
     }
 
 
+@pytest.mark.fault(27)
 def test_frames_with_positions_are_a_volume_in_their_order(tmp_path: Path, write_dicom: Write) -> None:
     tags = enhanced([40, 37.5, 35, 32.5, 30, 27.5], slope=2)
     scan = read_image(write_dicom(tmp_path / "a.dcm", SLICES, **tags))
@@ -256,6 +263,7 @@ def test_series_of_one_file_is_a_picture(tmp_path: Path, write_series: Write) ->
     assert scan.affine is None
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("missing", [1, 3])
 def test_missing_slice_stops(tmp_path: Path, write_series: Write, faults_of: FaultsOf, missing: int) -> None:
     folder = write_series(tmp_path / "s", SLICES)
@@ -273,6 +281,7 @@ def test_rounded_positions_are_even(tmp_path: Path, write_series: Write, place: 
     assert read_image(folder).warnings == ()
 
 
+@pytest.mark.fault(27)
 def test_two_series_in_one_folder_stop(tmp_path: Path, write_series: Write, faults_of: FaultsOf) -> None:
     folder = write_series(tmp_path / "s", SLICES)
     for index in (97, 98):
@@ -284,6 +293,7 @@ def test_two_series_in_one_folder_stop(tmp_path: Path, write_series: Write, faul
     assert "9.9.9" not in faults[0].found
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize(
     ("tags", "code"),
     [
@@ -305,6 +315,7 @@ def test_one_slice_that_does_not_fit_stops(
     assert codes(faults_of(folder)) == [code]
 
 
+@pytest.mark.fault(27)
 def test_slices_of_two_sizes_stop(tmp_path: Path, write_series: Write, write_dicom: Write, faults_of: FaultsOf) -> None:
     folder = write_series(tmp_path / "s", SLICES)
     write_dicom(folder / "1.dcm", SLICES[0, :3], ImagePositionPatient=[10, 20, 45])
@@ -313,6 +324,7 @@ def test_slices_of_two_sizes_stop(tmp_path: Path, write_series: Write, write_dic
     assert "1 files like 1.dcm" in faults[0].found
 
 
+@pytest.mark.fault(27)
 def test_tilted_gantry_stops(tmp_path: Path, write_series: Write, faults_of: FaultsOf) -> None:
     folder = write_series(tmp_path / "s", SLICES)
     for index in range(6):
@@ -322,6 +334,7 @@ def test_tilted_gantry_stops(tmp_path: Path, write_series: Write, faults_of: Fau
     assert "0.500 mm sideways" in faults[0].found
 
 
+@pytest.mark.fault(27)
 def test_copy_of_a_slice_is_left_out_with_a_warning(tmp_path: Path, write_series: Write) -> None:
     folder = write_series(tmp_path / "s", SLICES)
     expected = read_image(folder)
@@ -332,6 +345,7 @@ def test_copy_of_a_slice_is_left_out_with_a_warning(tmp_path: Path, write_series
     assert scan.warnings[0].stops is False
 
 
+@pytest.mark.fault(27)
 def test_one_identity_with_different_pixels_stops(tmp_path: Path, write_series: Write, faults_of: FaultsOf) -> None:
     folder = write_series(tmp_path / "s", SLICES)
     identity = pydicom.dcmread(folder / "97.dcm").SOPInstanceUID
@@ -342,6 +356,7 @@ def test_one_identity_with_different_pixels_stops(tmp_path: Path, write_series: 
     assert "98.dcm" in faults[0].found
 
 
+@pytest.mark.fault(27)
 def test_localizer_is_left_out_with_a_warning(tmp_path: Path, write_series: Write, write_dicom: Write) -> None:
     folder = write_series(tmp_path / "s", SLICES)
     tags = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "SeriesInstanceUID": "9.9.9"}
@@ -385,6 +400,7 @@ def test_folder_without_dicom_stops(tmp_path: Path, faults_of: FaultsOf) -> None
     assert codes(faults_of(tmp_path)) == [FaultCode.UNKNOWN_FORMAT]
 
 
+@pytest.mark.fault(38)
 def test_order_of_the_directory_listing_changes_nothing(
     tmp_path: Path, write_series: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,6 +424,7 @@ def test_any_name_without_known_suffix_is_usual(tmp_path: Path, write_dicom: Wri
     assert read_image(write_dicom(tmp_path / name, GRAY)).warnings == ()
 
 
+@pytest.mark.fault(28)
 def test_damaged_files_name_no_patient(
     tmp_path: Path, write_dicom: Write, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,7 @@ def test_folders_of_images_and_masks(tmp_path: Path, masks: str) -> None:
     assert not index.declared_order
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize(
     ("image", "mask"),
     [
@@ -122,6 +123,7 @@ def test_patients_are_not_guessed_from_names(tmp_path: Path) -> None:
     assert [entry.patient for entry in index_dataset(tmp_path).entries] == ["p1_0", "p1_1", "p1_2"]
 
 
+@pytest.mark.fault(17)
 def test_images_and_masks_without_partner_are_all_reported(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/b.png", "images/c.png", "masks/a.png", "masks/d.png", "masks/e.png")
     faults = faults_of(tmp_path)
@@ -133,6 +135,7 @@ def test_images_and_masks_without_partner_are_all_reported(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.fault(17)
 def test_unlabelled_images_are_listed_when_allowed(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/b.png", "masks/a.png")
     index = index_dataset(tmp_path, allow_unlabelled=True)
@@ -142,6 +145,7 @@ def test_unlabelled_images_are_listed_when_allowed(tmp_path: Path) -> None:
     assert codes(faults_of(tmp_path, allow_unlabelled=True)) == [FaultCode.MASK_WITHOUT_IMAGE]
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(
     "names",
     [
@@ -161,6 +165,7 @@ def test_names_that_collide_stop_with_both_paths(tmp_path: Path, names: tuple[st
     assert len(colliding) == 2
 
 
+@pytest.mark.fault(18)
 def test_names_are_escaped_in_messages(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "masks/a.png", "masks/evil\n\x1b[31m.png", os.fsdecode(b"masks/\xff.png"))
     text = str(DataError(faults_of(tmp_path)))
@@ -170,6 +175,7 @@ def test_names_are_escaped_in_messages(tmp_path: Path) -> None:
     text.encode()
 
 
+@pytest.mark.fault(20)
 def test_hidden_and_foreign_files_are_counted(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "masks/a.png", ".DS_Store", "images/._a.png", "images/Thumbs.db")
     touch(tmp_path, "masks/desktop.ini", "masks/notes.txt", "__MACOSX/images/a.png", "images/.cache/a.png")
@@ -509,6 +515,7 @@ def test_single_dicom_files_are_cases(tmp_path: Path) -> None:
 # Links and what the system refuses
 
 
+@pytest.mark.fault(19)
 def test_links_out_of_the_folder_stop(tmp_path: Path) -> None:
     far = touch(tmp_path / "far", "x.png", "deep/y.png")
     root = touch(tmp_path / "data", "images/a.png", "masks/a.png")
@@ -522,6 +529,7 @@ def test_links_out_of_the_folder_stop(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.fault(19)
 @pytest.mark.parametrize("name", ["images", "imagesTr", "dataset.json", "list.csv"])
 def test_parts_of_a_lay_out_may_not_be_links_out_of_it(tmp_path: Path, name: str) -> None:
     root = tmp_path / "data"
@@ -536,6 +544,7 @@ def test_parts_of_a_lay_out_may_not_be_links_out_of_it(tmp_path: Path, name: str
     assert FaultCode.OUTSIDE_FOLDER in codes(faults_of(root))
 
 
+@pytest.mark.fault(19)
 def test_loops_of_links_are_entered_once(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "masks/a.png")
     (tmp_path / "images/again").symlink_to(tmp_path / "images")
@@ -551,6 +560,7 @@ def test_a_link_to_the_whole_data_set_is_fine(tmp_path: Path) -> None:
     assert index_dataset(tmp_path / "link").entries[0].images == (tmp_path / "link/images/a.png",)
 
 
+@pytest.mark.fault(19)
 def test_a_lost_drive_is_a_fault_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "images/a.png", "masks/a.png")
 
@@ -599,6 +609,7 @@ def test_class_names_that_are_no_list_of_names_stop(tmp_path: Path, names: objec
     assert codes(faults_of(tmp_path)) == [FaultCode.LAYOUT_BROKEN]
 
 
+@pytest.mark.fault(38)
 def test_index_does_not_depend_on_the_order_of_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, *(f"{folder}/{name}.png" for folder in ("images", "masks") for name in ("a", "A1", "b", "10", "9")))
     splits = touch(tmp_path / "splits", *(f"{s}/{f}/a.png" for s in ("train", "training") for f in ("images", "masks")))

@@ -97,6 +97,7 @@ def test_mask_of_floats_is_rounded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(path).pixels[0], VOLUME % 3)
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("spacing", [b"2 0 4", b"2 nan 4", b"2 -3 4"])
 def test_impossible_spacing_stops(tmp_path: Path, spacing: bytes, faults_of: FaultsOf) -> None:
     path = save(tmp_path / "a.mha")
@@ -104,6 +105,7 @@ def test_impossible_spacing_stops(tmp_path: Path, spacing: bytes, faults_of: Fau
     assert codes(faults_of(path)) == [FaultCode.BAD_SPACING]
 
 
+@pytest.mark.fault(22)
 def test_singular_direction_stops(tmp_path: Path, faults_of: FaultsOf) -> None:
     path = save(tmp_path / "a.nrrd")
     content = path.read_bytes()
@@ -167,6 +169,7 @@ def test_damaged_headers_only_ever_raise_data_errors(tmp_path: Path, suffix: str
             read_image(path)
 
 
+@pytest.mark.fault(46)
 def test_absent_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.nrrd")
     monkeypatch.setitem(sys.modules, "SimpleITK", None)

@@ -41,6 +41,7 @@ def faults_of(
     return caught.value.faults
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -67,6 +68,7 @@ def test_classes_are_decided_over_all_masks_in_any_order() -> None:
     assert all(labels == maps[0] for labels in maps)
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize(("white", "names"), [(255, ["background", "lesion"]), (65535, ["none", "x"])])
 def test_white_is_the_second_of_two_declared_classes(white: int, names: list[str]) -> None:
     labels = fit_label_map({"a": {0: 5, white: 5}}, names, None)
@@ -108,6 +110,7 @@ def test_values_without_a_meaning_stop(values: dict[MaskValue, int], names: list
     assert fault.file == "bad.png"
 
 
+@pytest.mark.fault(12)
 def test_every_file_with_an_unexpected_label_is_reported_with_its_voxels() -> None:
     counts: dict[str, dict[MaskValue, int]] = {"b.png": {0: 1, 9: 77}, "a.png": {0: 1, 8: 12}, "c.png": {0: 1, 1: 1}}
     faults = faults_of(counts, ["background", "lesion"])
@@ -120,11 +123,13 @@ def test_names_and_values_that_disagree_stop() -> None:
     assert fault.code is FaultCode.LAYOUT_BROKEN
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("names", [None, ["background", "lesion"]])
 def test_masks_without_any_foreground_stop(names: list[str] | None) -> None:
     assert faults_of({"a": {0: 9}, "b": {0: 9}}, names)[0].code is FaultCode.NO_FOREGROUND
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("names", [None, ["background", "lesion"]])
 @pytest.mark.parametrize(
     "values", [JPEG, dict.fromkeys(range(256), 5) | {0: 900, 255: 300}, {0: 50, 1: 3, 254: 3, 255: 9}]
@@ -170,6 +175,7 @@ def test_masks_coded_otherwise_than_the_rest_are_never_erased(repair: str) -> No
     assert fault.code is FaultCode.MASK_STRAY_VALUES
 
 
+@pytest.mark.fault(7)
 def test_colours_become_classes_with_black_as_background() -> None:
     labels = fit_label_map({"a": {BLACK: 9, RED: 2}, "b": {BLACK: 9, GREEN: 3}, "empty": {0: 9}}, None, None)
     assert labels.rows() == [
@@ -196,6 +202,7 @@ def test_colour_masks_need_a_black_background(names: list[str] | None) -> None:
     assert "#000000" in fault.found
 
 
+@pytest.mark.fault(7)
 def test_too_many_colours_stop_and_near_ones_are_stray() -> None:
     photo: dict[MaskValue, int] = {(i, 2 * i, 255 - i): 5 for i in range(100)} | {BLACK: 900, RED: 300}
     near: dict[MaskValue, int] = {BLACK: 900, RED: 300, (250, 3, 0): 4}
@@ -267,6 +274,7 @@ def test_repair_takes_the_nearest_known_value(labels: LabelMap, mask: Scan, expe
     assert repaired.tolist() == expected
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize(
     "labels",
     [LabelMap(("background", "a"), {0: 0, 255: 1}), LabelMap(("background", "a"), colours={BLACK: 0, RED: 1})],
@@ -281,6 +289,7 @@ def test_damaged_json_is_a_named_error(data: dict[str, object]) -> None:
         LabelMap.from_json(data)
 
 
+@pytest.mark.fault(5)
 def test_jpeg_masks_of_real_grey_levels_come_back(tmp_path: pytest.TempPathFactory) -> None:
     """A drawn mask with three grey levels, through JPEG and back."""
     from PIL import Image

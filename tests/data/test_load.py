@@ -83,6 +83,7 @@ def test_channel_files_become_channels_in_their_order(tmp_path: Path) -> None:
     assert "a_0000" in image.warnings[0].file
 
 
+@pytest.mark.fault(3)
 def test_mask_of_another_size_stops_with_both_sizes(tmp_path: Path, pair: CaseFiles) -> None:
     mask = _picture(tmp_path / "small.png", _square(31, 24))
     text = _faults(_files(pair.images, mask))[FaultCode.SIZE_MISMATCH]
@@ -92,11 +93,13 @@ def test_mask_of_another_size_stops_with_both_sizes(tmp_path: Path, pair: CaseFi
     assert "swapped" not in text
 
 
+@pytest.mark.fault(3)
 def test_mask_that_would_fit_with_axes_swapped_is_told_so(tmp_path: Path, pair: CaseFiles) -> None:
     mask = _picture(tmp_path / "turned.png", _square().T.copy())
     assert "axes swapped" in _faults(_files(pair.images, mask))[FaultCode.SIZE_MISMATCH]
 
 
+@pytest.mark.fault(9)
 def test_image_turned_by_exif_is_named_as_the_reason(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
@@ -119,6 +122,7 @@ def test_all_faults_of_a_case_come_at_once(tmp_path: Path) -> None:
     assert set(faults) == {FaultCode.SIZE_MISMATCH, FaultCode.EMPTY_FILE, FaultCode.GEOMETRY_MISMATCH}
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize(
     ("shift", "spacing", "stops"),
     [(0.0, 1.0, False), (0.005, 0.1, False), (0.02, 0.1, True), (0.009, 1.0, False), (0.011, 1.0, True)],
@@ -139,6 +143,7 @@ def test_affines_may_differ_by_a_hundredth_of_a_voxel(
     assert "0.01 mm" in text
 
 
+@pytest.mark.fault(22)
 def test_mirrored_mask_stops_with_both_orientations(tmp_path: Path) -> None:
     image = _volume(tmp_path / "a.nii.gz", np.arange(1000.0).reshape(10, 10, 10))
     mask = _volume(tmp_path / "m.nii.gz", np.ones((10, 10, 10), np.uint8), np.diag([-1.0, 1.0, 1.0, 1.0]))
@@ -148,6 +153,7 @@ def test_mirrored_mask_stops_with_both_orientations(tmp_path: Path) -> None:
     assert "18 mm" in text
 
 
+@pytest.mark.fault(22)
 def test_displacement_is_the_largest_over_the_volume() -> None:
     angle = np.deg2rad(1.0)
     turned = np.eye(4)
@@ -158,12 +164,14 @@ def test_displacement_is_the_largest_over_the_volume() -> None:
     assert displacement((11, 7, 5), turned, turned) == 0.0
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize("shape", [(1, 1), (LEAST_SIDE - 1, 64), (64, LEAST_SIDE - 1)])
 def test_image_too_small_to_hold_anything_stops(tmp_path: Path, shape: tuple[int, int]) -> None:
     path = _picture(tmp_path / "a.png", np.resize(NOISE[..., 0], shape))
     assert " x ".join(map(str, shape)) in _faults(_files(path))[FaultCode.TOO_SMALL]
 
 
+@pytest.mark.fault(14)
 def test_volume_of_one_slice_is_used_with_a_notice(tmp_path: Path) -> None:
     path = _volume(tmp_path / "a.nii.gz", np.arange(400.0).reshape(20, 20, 1))
     image = read_raw_case(_files(path)).image
@@ -171,6 +179,7 @@ def test_volume_of_one_slice_is_used_with_a_notice(tmp_path: Path) -> None:
     assert [(fault.code, fault.stops) for fault in image.warnings] == [(FaultCode.SINGLE_SLICE, False)]
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize(
     ("white", "codes"),
     [(0, [FaultCode.CONSTANT_IMAGE]), (15, []), (17, [FaultCode.SATURATED_IMAGE]), (32, [FaultCode.CONSTANT_IMAGE])],
@@ -183,6 +192,7 @@ def test_constant_and_saturated_images_get_a_warning(tmp_path: Path, white: int,
     assert not any(fault.stops for fault in image.warnings)
 
 
+@pytest.mark.fault(21)
 def test_not_finite_pixels_stop_unless_a_value_is_chosen(tmp_path: Path) -> None:
     pixels = np.arange(1000.0).reshape(10, 10, 10)
     pixels[5, 5, 5] = np.nan
@@ -192,6 +202,7 @@ def test_not_finite_pixels_stop_unless_a_value_is_chosen(tmp_path: Path) -> None
     assert raw.image.pixels[0, 5, 5, 5] == 0
 
 
+@pytest.mark.fault(10)
 def test_grey_is_repeated_to_rgb_and_other_channel_counts_stop(tmp_path: Path, pair: CaseFiles) -> None:
     grey = read_raw_case(_files(_picture(tmp_path / "grey.png", NOISE[..., 0])))
     np.testing.assert_array_equal(to_case(grey, None, 3).image, np.stack([NOISE[..., 0]] * 3))
@@ -200,6 +211,7 @@ def test_grey_is_repeated_to_rgb_and_other_channel_counts_stop(tmp_path: Path, p
     assert [fault.code for fault in caught.value.faults] == [FaultCode.CHANNEL_MISMATCH]
 
 
+@pytest.mark.fault(12)
 def test_value_outside_the_map_stops_with_its_voxel_count_and_file(tmp_path: Path, pair: CaseFiles) -> None:
     mask = _square()
     mask[0, :3] = 7

@@ -72,6 +72,7 @@ def test_voxels_affine_and_spacing_as_stored(tmp_path: Path, suffix: str, image_
     assert is_scan_file(path)
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("orientation", all_orientations())
 def test_all_48_orientations_place_each_voxel_alike(tmp_path: Path, orientation: Any) -> None:
     voxels = nibabel.orientations.apply_orientation(VOLUME, orientation)
@@ -94,6 +95,7 @@ def test_big_endian_file_comes_in_native_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scan.pixels[0], VOLUME)
 
 
+@pytest.mark.fault(26)
 def test_slope_and_intercept_give_float32(tmp_path: Path) -> None:
     path = patch(save(tmp_path / "a.nii"), scl_slope=0.5, scl_inter=-1024)
     scan = read_image(path)
@@ -108,11 +110,13 @@ def test_no_scale_keeps_integers(tmp_path: Path, slope: float, intercept: float)
     np.testing.assert_array_equal(scan.pixels[0], VOLUME)
 
 
+@pytest.mark.fault(26)
 def test_8_bit_voxels_do_not_overflow_when_scaled(tmp_path: Path) -> None:
     path = patch(save(tmp_path / "a.nii", np.full((4, 5, 6), 200, np.uint8)), scl_slope=2, scl_inter=0)
     assert np.all(read_image(path).pixels == 400)
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize(("unit", "factor"), [("meter", 1000), ("micron", 0.001), ("mm", 1), ("unknown", 1)])
 def test_units_become_mm(tmp_path: Path, unit: str, factor: float) -> None:
     affine = AFFINE / factor
@@ -123,11 +127,13 @@ def test_units_become_mm(tmp_path: Path, unit: str, factor: float) -> None:
     assert scan.warnings == ()
 
 
+@pytest.mark.fault(25)
 def test_metres_called_millimetres_warn(tmp_path: Path) -> None:
     affine = np.diag([0.001, 0.001, 0.001, 1])
     assert codes(read_image(save(tmp_path / "a.nii", affine=affine)).warnings) == [FaultCode.BAD_SPACING]
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("zoom", [0.0, -1.0, np.nan, np.inf])
 def test_impossible_spacing_stops(tmp_path: Path, zoom: float, faults_of: FaultsOf) -> None:
     path = save(tmp_path / "a.nii")
@@ -135,18 +141,21 @@ def test_impossible_spacing_stops(tmp_path: Path, zoom: float, faults_of: Faults
     assert codes(faults) == [FaultCode.BAD_SPACING]
 
 
+@pytest.mark.fault(25)
 def test_two_spacings_that_differ_warn_and_the_affine_is_used(tmp_path: Path) -> None:
     scan = read_image(patch(save(tmp_path / "a.nii"), pixdim=[1, 1, 1, 1, 0, 0, 0, 0]))
     assert scan.spacing == (2.0, 3.0, 4.0)
     assert codes(scan.warnings) == [FaultCode.BAD_SPACING]
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize("row", [[0, 0, 0, 5], [-2, 0, 0, 5], [np.nan, 0, 0, 5]])
 def test_singular_or_nan_affine_stops(tmp_path: Path, row: list[float], faults_of: FaultsOf) -> None:
     path = patch(save(tmp_path / "a.nii"), srow_y=row)
     assert codes(faults_of(path)) == [FaultCode.BAD_AFFINE]
 
 
+@pytest.mark.fault(22)
 @pytest.mark.parametrize(("shift", "stops"), [(0.01, False), (5.0, True)])
 def test_sform_and_qform_must_agree(tmp_path: Path, shift: float, stops: bool, faults_of: FaultsOf) -> None:
     image = Nifti1Image(VOLUME, AFFINE)
@@ -162,6 +171,7 @@ def test_sform_and_qform_must_agree(tmp_path: Path, shift: float, stops: bool, f
         np.testing.assert_array_equal(read_image(tmp_path / "a.nii").affine, AFFINE)
 
 
+@pytest.mark.fault(22)
 def test_a_flip_between_sform_and_qform_stops(tmp_path: Path, faults_of: FaultsOf) -> None:
     image = Nifti1Image(VOLUME, AFFINE)
     image.set_qform(AFFINE @ np.diag([-1, 1, 1, 1]), 1)
@@ -180,6 +190,7 @@ def test_qform_alone_is_used(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_image(tmp_path / "a.nii").affine, affine, atol=1e-4)
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("shape", [(4, 5, 6, 1), (4, 5, 6, 1, 1), (4, 5, 1, 1), (4, 5)])
 def test_trailing_ones_are_dropped_and_missing_axes_added(tmp_path: Path, shape: tuple[int, ...]) -> None:
     voxels = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
@@ -189,6 +200,7 @@ def test_trailing_ones_are_dropped_and_missing_axes_added(tmp_path: Path, shape:
     assert len(scan.spacing) == 3
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("shape", [(4, 5, 6, 3), (4, 5, 6, 1, 3)])
 def test_fourth_axis_is_channels_only_when_declared(
     tmp_path: Path, shape: tuple[int, ...], faults_of: FaultsOf
@@ -203,11 +215,13 @@ def test_fourth_axis_is_channels_only_when_declared(
     assert len(scan.spacing) == 3
 
 
+@pytest.mark.fault(24)
 def test_two_more_axes_stop_even_when_channels_are_declared(tmp_path: Path, faults_of: FaultsOf) -> None:
     path = save(tmp_path / "a.nii", np.zeros((4, 5, 6, 2, 3), np.int16))
     assert codes(faults_of(path, options=ReadOptions(channels_last_axis=True))) == [FaultCode.UNDECLARED_CHANNELS]
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("dtype", [[("R", "u1"), ("G", "u1"), ("B", "u1")], np.complex64])
 def test_rgb_and_complex_stop(tmp_path: Path, dtype: Any, faults_of: FaultsOf) -> None:
     path = save(tmp_path / "a.nii", np.zeros((4, 5, 6), dtype))
@@ -220,6 +234,7 @@ def test_all_faults_of_the_header_come_at_once(tmp_path: Path, faults_of: Faults
     assert codes(faults) == [FaultCode.UNSUPPORTED_PIXELS, FaultCode.UNDECLARED_CHANNELS, FaultCode.BAD_SPACING]
 
 
+@pytest.mark.fault(21)
 def test_not_finite_voxels_stop_with_their_count_or_become_the_minimum(tmp_path: Path, faults_of: FaultsOf) -> None:
     voxels = VOLUME.astype(np.float32)
     voxels[0, 0, 0], voxels[1, 1, 1] = np.nan, -np.inf
@@ -231,6 +246,7 @@ def test_not_finite_voxels_stop_with_their_count_or_become_the_minimum(tmp_path:
     assert scan.pixels[0, 0, 0, 0] == scan.pixels[0, 1, 1, 1] == -19
 
 
+@pytest.mark.fault(26)
 def test_labels_nearly_whole_are_rounded(tmp_path: Path) -> None:
     labels = (VOLUME % 3).astype(np.float64) - 0.0009
     mask = read_mask(save(tmp_path / "a.nii", labels)).pixels
@@ -238,6 +254,7 @@ def test_labels_nearly_whole_are_rounded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask[0], VOLUME % 3)
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize("value", [0.5, 0.998, 1e12])
 def test_labels_far_from_whole_stop(tmp_path: Path, value: float, faults_of: FaultsOf) -> None:
     labels = np.zeros((4, 5, 6))
@@ -296,6 +313,7 @@ def test_uncompressed_content_under_a_compressed_name_warns(tmp_path: Path) -> N
     assert codes(read_image(tmp_path / "a.nii.gz").warnings) == [FaultCode.WRONG_SUFFIX]
 
 
+@pytest.mark.fault(28)
 def test_damaged_files_name_no_patient(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     rng = np.random.default_rng(2)

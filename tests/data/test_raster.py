@@ -70,6 +70,7 @@ def test_jpeg_decodes_as_pillow_does(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path).pixels, expected)
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_16_bits_are_kept(tmp_path: Path, suffix: str) -> None:
     stored = GRAY.astype(np.uint16) * 200
@@ -79,6 +80,7 @@ def test_16_bits_are_kept(tmp_path: Path, suffix: str) -> None:
     assert read_mask(tmp_path / f"a{suffix}").warnings == ()
 
 
+@pytest.mark.fault(8)
 def test_16_bit_colour_png_warns_that_half_its_depth_is_lost(tmp_path: Path, faults_of: FaultsOf) -> None:
     path = png_16_bit_rgb(tmp_path / "a.png")
     scan = read_image(path)
@@ -87,6 +89,7 @@ def test_16_bit_colour_png_warns_that_half_its_depth_is_lost(tmp_path: Path, fau
     assert codes(faults_of(path, read_mask)) == [FaultCode.UNSUPPORTED_PIXELS]
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 def test_1_bit_is_0_255_as_image_and_0_1_as_mask(tmp_path: Path, suffix: str) -> None:
     path = save(tmp_path / f"a{suffix}", GRAY > 100)
@@ -96,6 +99,7 @@ def test_1_bit_is_0_255_as_image_and_0_1_as_mask(tmp_path: Path, suffix: str) ->
     assert mask.dtype == np.uint8
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
 def test_palette_gives_colours_as_image_and_indices_as_mask(tmp_path: Path, suffix: str) -> None:
     indices = (np.arange(20, dtype=np.uint8) % 3).reshape(4, 5)
@@ -116,6 +120,7 @@ def test_transparent_palette_is_an_image_of_three_channels(tmp_path: Path) -> No
     assert codes(scan.warnings) == [FaultCode.TRANSPARENCY_DROPPED]
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize(("transparency", "expected"), [(255, []), (7, [FaultCode.TRANSPARENCY_DROPPED])])
 @pytest.mark.parametrize("colours", [RGB, GRAY[..., None]])
@@ -135,12 +140,14 @@ def test_fourth_sample_of_no_stated_meaning_is_transparency(tmp_path: Path) -> N
     assert codes(scan.warnings) == [FaultCode.TRANSPARENCY_DROPPED]
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
 def test_cmyk_stops(tmp_path: Path, suffix: str, faults_of: FaultsOf) -> None:
     faults = faults_of(save(tmp_path / f"a{suffix}", RGB, "CMYK"))
     assert codes(faults) == [FaultCode.UNSUPPORTED_PIXELS]
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("tag", range(2, 9))
 def test_exif_rotation_is_applied_with_a_warning(tmp_path: Path, tag: int) -> None:
     exif = Image.Exif()
@@ -169,11 +176,13 @@ def test_equal_channels_stay_three_as_image_and_become_one_as_mask(tmp_path: Pat
     np.testing.assert_array_equal(read_mask(path).pixels, GRAY[None])
 
 
+@pytest.mark.fault(7)
 def test_colour_mask_keeps_its_colours(tmp_path: Path) -> None:
     mask = read_mask(save(tmp_path / "a.png", RGB)).pixels
     np.testing.assert_array_equal(mask, np.moveaxis(RGB, -1, 0))
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_float_tiff_is_an_image_and_whole_floats_are_a_mask(tmp_path: Path, dtype: Any) -> None:
     stored = (GRAY % 3).astype(dtype)
@@ -186,6 +195,7 @@ def test_float_tiff_is_an_image_and_whole_floats_are_a_mask(tmp_path: Path, dtyp
     np.testing.assert_array_equal(mask[0], GRAY % 3)
 
 
+@pytest.mark.fault(26)
 def test_mask_of_fractions_stops_with_the_count(tmp_path: Path, faults_of: FaultsOf) -> None:
     stored = np.zeros((4, 5), np.float32)
     stored[0, :3] = 0.9
@@ -202,6 +212,7 @@ def test_mask_of_two_channels_or_of_16_bit_colours_stops(tmp_path: Path, faults_
     assert codes(faults_of(tmp_path / "a.tif", read_mask)) == [FaultCode.CHANNEL_MISMATCH]
 
 
+@pytest.mark.fault(21)
 def test_not_finite_tiff(tmp_path: Path, faults_of: FaultsOf) -> None:
     stored = GRAY.astype(np.float32) - 3
     stored[0, 0], stored[1, 1] = np.nan, np.inf
@@ -225,6 +236,7 @@ def test_float64_beyond_float32_is_not_finite(tmp_path: Path, faults_of: FaultsO
     assert codes(faults_of(tmp_path / "a.tif")) == [FaultCode.NOT_FINITE]
 
 
+@pytest.mark.fault(8)
 def test_pages_stop_unless_they_are_asked_for_as_a_volume(tmp_path: Path, faults_of: FaultsOf) -> None:
     stack = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
@@ -288,6 +300,7 @@ def test_compressed_channels_are_no_pages(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, np.stack([GRAY, GRAY // 2]))
 
 
+@pytest.mark.fault(6)
 def test_compressed_palette_keeps_its_indices(tmp_path: Path) -> None:
     image = Image.fromarray(GRAY % 3)
     image.putpalette(bytes([10, 20, 30, 200, 100, 0, 0, 0, 255]))
@@ -315,6 +328,7 @@ def test_compression_without_a_decoder_is_named(tmp_path: Path, faults_of: Fault
     assert "JPEG" in faults[0].found
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("compression", ["tiff_lzw", None])
 def test_dark_is_large_is_inverted(tmp_path: Path, compression: str | None) -> None:
     path = tmp_path / "a.tif"
@@ -326,6 +340,7 @@ def test_dark_is_large_is_inverted(tmp_path: Path, compression: str | None) -> N
     np.testing.assert_array_equal(read_image(path).pixels[0], 255 - GRAY)
 
 
+@pytest.mark.fault(13)
 def test_inversion_is_a_warning_and_reaches_1_bit_pictures(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 8), bool), photometric="miniswhite")
     scan = read_image(tmp_path / "a.tif")
@@ -354,6 +369,7 @@ def test_decompression_bomb_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monke
     assert codes(faults_of(path)) == [FaultCode.TOO_LARGE]
 
 
+@pytest.mark.fault(14)
 def test_tiff_header_that_promises_too_much_is_refused(tmp_path: Path, faults_of: FaultsOf) -> None:
     save(tmp_path / "a.tif", GRAY)
     data = bytearray((tmp_path / "a.tif").read_bytes())
@@ -367,6 +383,7 @@ def test_tiff_header_that_promises_too_much_is_refused(tmp_path: Path, faults_of
     assert "40000000000 bytes" in faults[0].found
 
 
+@pytest.mark.fault(1)
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_truncated_picture_stops(tmp_path: Path, suffix: str, share: float, faults_of: FaultsOf) -> None:
@@ -377,6 +394,7 @@ def test_truncated_picture_stops(tmp_path: Path, suffix: str, share: float, faul
     assert codes(faults_of(path)) == [FaultCode.UNREADABLE]
 
 
+@pytest.mark.fault(1)
 def test_truncated_uncompressed_and_compressed_tiff_stop(tmp_path: Path, faults_of: FaultsOf) -> None:
     for compression in (None, "zlib"):
         tifffile.imwrite(tmp_path / "a.tif", np.eye(50, dtype=np.uint16), compression=compression)
@@ -412,6 +430,7 @@ def test_damaged_pictures_only_ever_raise_data_errors(tmp_path: Path, suffix: st
                 read(path)
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
@@ -429,6 +448,7 @@ def test_what_is_no_picture_stops(
     assert not is_scan_file(tmp_path / name)
 
 
+@pytest.mark.fault(19)
 def test_missing_unreadable_and_looping_paths_stop(tmp_path: Path, faults_of: FaultsOf) -> None:
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     for name in ("absent.png", "loop.png", "nul\0.png", "n" * 300):
@@ -437,6 +457,7 @@ def test_missing_unreadable_and_looping_paths_stop(tmp_path: Path, faults_of: Fa
     assert "ENOENT" in faults_of(tmp_path / "absent.png")[0].found
 
 
+@pytest.mark.fault(19)
 def test_refused_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults_of: FaultsOf) -> None:
     path = save(tmp_path / "a.png", GRAY)
 
@@ -458,6 +479,7 @@ def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path, faults_of: Faul
     assert not is_scan_file(tmp_path / "pipe.png")
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("name", ["a.jpg", "a.nii.gz", "a.dcm", "a", "a.png.7"])
 def test_wrong_suffix_is_read_by_content_with_a_warning(tmp_path: Path, name: str) -> None:
     save(tmp_path / "right.png", GRAY).rename(tmp_path / name)
@@ -467,6 +489,7 @@ def test_wrong_suffix_is_read_by_content_with_a_warning(tmp_path: Path, name: st
     assert is_scan_file(tmp_path / name)
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize(
     "name", ["A.PNG", "ä 🩻.png", "-a.png", "CON.png", "a\nb.png", ".png", "n" * 251 + ".png", "a.b.png"]
 )
@@ -475,6 +498,7 @@ def test_any_legal_name_is_read(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / name).pixels[0], GRAY)
 
 
+@pytest.mark.fault(18)
 def test_control_characters_in_names_are_escaped_in_faults(tmp_path: Path, faults_of: FaultsOf) -> None:
     path, shown = tmp_path / "a\n\x1b[31m.jpg", f"{tmp_path}/a\\n\\x1b[31m.jpg"
     path.write_bytes(b"")
@@ -541,6 +565,7 @@ def test_readings_that_overlap_leave_the_warning_filters_as_they_were() -> None:
     assert warnings.filters == before
 
 
+@pytest.mark.fault(28)
 def test_a_bug_of_the_decoder_is_not_shown_with_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.png", GRAY)
 

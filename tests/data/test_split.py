@@ -79,6 +79,7 @@ def test_no_labels_at_all_is_an_impossible_setting() -> None:
         labelled_subset(index_of(names(3)), 0)
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize(
     ("count", "folds", "expected"), [(40, None, 5), (10, None, 5), (9, None, 9), (2, None, 2), (6, 3, 3)]
 )
@@ -99,6 +100,7 @@ def test_each_case_validates_once_and_trains_in_all_other_folds() -> None:
         assert set(split.train) == {entry.name for entry in cases} - set(split.validation)
 
 
+@pytest.mark.fault(38)
 def test_order_of_listing_and_of_patients_changes_nothing() -> None:
     cases = [case(f"c{number}", f"p{number // 3}") for number in range(40)]
     stratify = {entry.name: frozenset({number % 3}) for number, entry in enumerate(cases)}
@@ -133,6 +135,7 @@ def test_test_cases_only_test() -> None:
         assert not {"t1", "t2"} & {*split.train, *split.validation}
 
 
+@pytest.mark.fault(15)
 def test_near_duplicates_of_test_cases_are_left_out_and_named() -> None:
     cases = [*names(12), case("t1", split="test")]
     groups = {**by_patient(cases), "case 3": "t1"}
@@ -148,6 +151,7 @@ def test_a_patient_in_test_and_in_training_stops() -> None:
     assert [(fault.code, fault.file) for fault in caught.value.faults] == [(FaultCode.SPLIT_LEAK, "a.png")]
 
 
+@pytest.mark.fault(41)
 @pytest.mark.parametrize(
     ("cases", "folds"),
     [
@@ -169,6 +173,7 @@ def test_one_fold_is_an_impossible_setting() -> None:
         make_folds(names(9), by_patient(names(9)), 1, 0, None)
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("seed", range(20))
 def test_a_class_of_two_patients_trains_in_every_fold(seed: int) -> None:
     cases = names(20)
@@ -207,6 +212,7 @@ def test_drawing_is_repeated_until_every_class_trains(seed: int) -> None:
         assert set().union(*(stratify[name] for name in split.train)) == {1, 2, 3, 4, 5}
 
 
+@pytest.mark.fault(11)
 def test_a_class_of_one_patient_stops_and_is_named() -> None:
     cases = [case(f"c{number}", f"p{number // 2}") for number in range(12)]
     stratify = {entry.name: frozenset({1}) for entry in cases}
@@ -216,6 +222,7 @@ def test_a_class_of_one_patient_stops_and_is_named() -> None:
     assert [fault.file for fault in caught.value.faults] == ["c4"]
 
 
+@pytest.mark.fault(12)
 def test_a_class_that_only_test_cases_have_stops() -> None:
     cases = [*names(12), case("t", split="test")]
     stratify = {entry.name: frozenset({1}) for entry in cases} | {"t": frozenset({1, 4})}
@@ -224,6 +231,7 @@ def test_a_class_that_only_test_cases_have_stops() -> None:
     assert code_of(caught) is FaultCode.CLASS_MISSING
 
 
+@pytest.mark.fault(11)
 def test_classes_that_no_drawing_can_share_out_stop() -> None:
     cases = names(3)
     stratify = {"case 0": frozenset({1, 2}), "case 1": frozenset({2, 3}), "case 2": frozenset({1, 3})}

@@ -87,6 +87,7 @@ def test_stack_of_pages_gives_a_stack_of_pages(tmp_path: Path, out: Path) -> Non
     np.testing.assert_array_equal(back.pixels[0], MASK)
 
 
+@pytest.mark.fault(23, 28)
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("image_class", [Nifti1Image, Nifti2Image])
 def test_nifti_header_has_equal_geometry_and_no_free_text(
@@ -105,6 +106,7 @@ def test_nifti_header_has_equal_geometry_and_no_free_text(
     assert after.header["cal_max"] == 0
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("signs", list(itertools.product((1, -1), repeat=3)))
 def test_all_48_orientations_come_back_equal(tmp_path: Path, out: Path, order: Any, signs: Any) -> None:
@@ -180,6 +182,7 @@ def test_dicom_picture_gives_a_png(tmp_path: Path, out: Path, write_dicom: Write
     np.testing.assert_array_equal(read_mask(path).pixels[0], MASK[0])
 
 
+@pytest.mark.fault(28)
 def test_dicom_series_gives_nifti_at_the_same_place(tmp_path: Path, out: Path, write_series: Write) -> None:
     tags = {"ImageOrientationPatient": [0.8, 0.6, 0, -0.6, 0.8, 0], "PixelSpacing": [1 / 3, 0.7]}
     folder = write_series(tmp_path / "case.1", np.moveaxis(VOLUME, -1, 0).swapaxes(1, 2), **tags)
@@ -214,6 +217,7 @@ def test_unreadable_image_is_a_data_error(tmp_path: Path, out: Path) -> None:
         write_mask(MASK, tmp_path / "a.nii", out)
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("name", ["a.png", "a.nii", "a.nii.gz", "a.mha"])
 def test_full_disk_leaves_the_old_mask_and_nothing_else(
     tmp_path: Path, out: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -240,6 +244,7 @@ def test_full_disk_leaves_the_old_mask_and_nothing_else(
     assert list(out.iterdir()) == [path]
 
 
+@pytest.mark.fault(38)
 def test_the_same_mask_gives_the_same_bytes_at_any_time(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +254,7 @@ def test_the_same_mask_gives_the_same_bytes_at_any_time(
     assert write_mask(MASK, like, out).read_bytes() == first
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize("name", ["ä 🩻", "-x", "CON", "a\nb", "n" * 251])
 def test_any_legal_name_can_be_written(tmp_path: Path, out: Path, name: str) -> None:
     Image.fromarray(MASK[0]).save(tmp_path / f"{name}.png")

@@ -24,6 +24,7 @@ def test_a_healthy_generator_passes() -> None:
     check_health(0.5 * REAL, REAL, l1=0.2)
 
 
+@pytest.mark.fault(39)
 @pytest.mark.parametrize(
     ("generated", "l1", "message"),
     [
@@ -38,6 +39,7 @@ def test_a_useless_generator_is_named_with_figures(generated: torch.Tensor, l1: 
         check_health(generated, REAL, l1)
 
 
+@pytest.mark.fault(39)
 def test_feedback_that_is_not_finite_is_not_used() -> None:
     one = torch.ones(2)
     check_finite(Hypergradient({"alpha": one, "beta": None}, {}, {"w": one}), 0.5, 3)

@@ -26,6 +26,7 @@ def test_grey_pictures_become_rgb_where_the_model_wants_it(make_model: MakeModel
     assert np.array_equal(case.image, np.stack([grey] * 3))
 
 
+@pytest.mark.fault(43)
 @pytest.mark.parametrize(
     ("model", "shape"),
     [({"channels": 1}, (3, 8, 8)), ({}, (2, 8, 8)), ({"rank": 3, "channels": 3}, (1, 8, 8, 8))],
@@ -37,6 +38,7 @@ def test_other_channels_are_refused(make_model: MakeModel, model: dict[str, Any]
     assert _codes(refused) == [FaultCode.CHANNEL_MISMATCH]
 
 
+@pytest.mark.fault(43)
 def test_pictures_are_refused_by_a_model_for_volumes(make_model: MakeModel) -> None:
     pictures, volumes = make_model().plan, make_model(rank=3).plan
     with pytest.raises(DataError, match="an image of 2 dimensions; expected 3") as refused:
@@ -44,6 +46,7 @@ def test_pictures_are_refused_by_a_model_for_volumes(make_model: MakeModel) -> N
     assert _codes(refused) == [FaultCode.MIXED_DIMENSIONS]
 
 
+@pytest.mark.fault(43)
 @pytest.mark.parametrize("value", [256, -1, 65535])
 def test_values_that_no_8_bit_picture_has_are_refused(make_model: MakeModel, value: int) -> None:
     plan = make_model().plan

@@ -106,6 +106,7 @@ def test_the_seed_decides_every_pair_and_the_count_none(rgb: Path, tmp_path: Pat
     assert all(other[name] != first[name] for name in images if name.startswith("images"))
 
 
+@pytest.mark.fault(40)
 def test_copies_are_left_out_and_others_made_for_them(
     rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +125,7 @@ def test_copies_are_left_out_and_others_made_for_them(
     assert [row["copy"] for row in _rows(marked.folder)].count("yes") == 3
 
 
+@pytest.mark.fault(40)
 def test_where_all_images_are_copies_nothing_is_written(
     rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ def test_where_all_images_are_copies_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault(40)
 def test_a_generator_that_repeats_a_training_image_is_found_out(
     rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +203,7 @@ def test_runs_without_a_generator_say_why(train: Callable[..., Path], rgb: Path,
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.fault(39)
 def test_a_generator_that_was_switched_off_is_not_delivered(
     train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_grey_picture_is_taken_by_a_model_for_rgb(
     assert np.array_equal(model.predict(path), model.predict(grey))
 
 
+@pytest.mark.fault(43)
 def test_an_rgb_picture_is_refused_by_a_model_for_grey(
     make_model: MakeModel, write_picture: Write, tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_an_rgb_picture_is_refused_by_a_model_for_grey(
         make_model(channels=1).predict(write_picture(tmp_path / "a.png"))
 
 
+@pytest.mark.fault(43)
 def test_a_16_bit_picture_is_refused_by_a_model_for_8_bits(
     make_model: MakeModel, write_picture: Write, tmp_path: Path
 ) -> None:
@@ -145,6 +147,7 @@ def test_bad_images_stop_no_other_and_are_all_named(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "d.png", "predictions.csv"]
 
 
+@pytest.mark.fault(37)
 @pytest.mark.parametrize("images", ["scans", "scans/images", "scans/images/a.png"])
 @pytest.mark.parametrize("out", ["scans/images", "scans/images/../images"])
 def test_no_mask_is_written_over_an_image(

@@ -18,6 +18,7 @@ def test_a_folder_for_results_is_made(tmp_path: Path) -> None:
     assert output_folder(tmp_path / "a" / "b", [tmp_path / "images" / "x.png"]).is_dir()
 
 
+@pytest.mark.fault(37)
 @pytest.mark.parametrize("out", ["scans", "scans/sub/..", "link", "."])
 def test_nothing_is_written_among_the_images(tmp_path: Path, out: str) -> None:
     (tmp_path / "scans" / "overlays").mkdir(parents=True)
@@ -40,6 +41,7 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
         output_folder(tmp_path / "out")
 
 
+@pytest.mark.fault(37)
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise OSError(30, "Read-only file system")

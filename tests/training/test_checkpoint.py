@@ -75,6 +75,7 @@ def test_the_two_newest_checkpoints_stay_and_nothing_temporary(
     assert again.update == 4
 
 
+@pytest.mark.fault(32)
 def test_a_damaged_checkpoint_is_passed_over_and_forgotten(
     make_plan: MakePlan, machine: Machine, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_forgotten(
     assert not damaged.exists()
 
 
+@pytest.mark.fault(32)
 def test_without_any_whole_checkpoint_every_damaged_one_is_named(
     make_plan: MakePlan, machine: Machine, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_without_any_whole_checkpoint_every_damaged_one_is_named(
     assert all(f"update-000000{number}" in str(refused.value) for number in (1, 2))
 
 
+@pytest.mark.fault(32)
 def test_the_checkpoint_of_another_network_is_refused(
     make_plan: MakePlan, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +126,7 @@ def test_the_checkpoint_of_another_network_is_refused(
         load_checkpoint(tmp_path, begin_training(plan, 4, 0, machine))
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
@@ -145,6 +149,7 @@ class _Payload:
         return exec, ("raise SystemExit('the payload was run')",)
 
 
+@pytest.mark.fault(33)
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
     content = pickle.dumps({"weight": _Payload()})
     (tmp_path / "evil.safetensors").write_bytes(content)

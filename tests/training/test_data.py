@@ -71,6 +71,7 @@ def test_more_labels_than_there_are_is_refused(rgb_phantoms: Path) -> None:
         _split(rgb_phantoms, labels=8)
 
 
+@pytest.mark.fault(15)
 def test_nearly_equal_images_are_held_out_together(unsplit: Path) -> None:
     for folder in ("images", "masks"):
         shutil.copy(unsplit / folder / "phantom_003.png", unsplit / folder / "twin.png")
@@ -90,6 +91,7 @@ def test_test_cases_are_not_opened(rgb_phantoms: Path, tmp_path: Path) -> None:
     assert list(_examine(data).cases.names) == [*TRAIN, *VALIDATION]
 
 
+@pytest.mark.fault(1, 2)
 def test_every_broken_case_is_named(rgb_phantoms: Path, tmp_path: Path, machine: Machine) -> None:
     data = shutil.copytree(rgb_phantoms, tmp_path / "data")
     for name in TRAIN[1:3]:

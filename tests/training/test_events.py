@@ -29,6 +29,7 @@ def test_events_of_updates_made_again_are_dropped(tmp_path: Path) -> None:
     assert [event["step"] for event in read_events(tmp_path / "resumed")] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.fault(30)
 def test_a_line_cut_short_by_a_crash_and_what_follows_is_left_out(tmp_path: Path) -> None:
     _write(tmp_path, 0, range(1, 4))
     path = tmp_path / "events.jsonl"
@@ -38,6 +39,7 @@ def test_a_line_cut_short_by_a_crash_and_what_follows_is_left_out(tmp_path: Path
         assert [event["step"] for event in read_events(tmp_path)] == [1, 2]
 
 
+@pytest.mark.fault(30)
 def test_a_crash_while_the_record_is_opened_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _write(tmp_path, 0, range(1, 4))
     before = (tmp_path / "events.jsonl").read_bytes()

@@ -11,6 +11,7 @@ import pytest
 from genseg.training.interrupt import postponed_interrupt
 
 
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_only_asks_and_the_second_ends_at_once(number: int) -> None:
     before = signal.getsignal(number)

@@ -206,6 +206,7 @@ def test_all_that_is_wrong_with_a_plan_is_said_at_once() -> None:
         check_plan(edited, derived, Settings(updates=8))
 
 
+@pytest.mark.fault(42)
 @pytest.mark.parametrize(
     ("asked", "key"),
     [

@@ -58,6 +58,7 @@ def test_a_run_leaves_the_files_that_it_says_and_nothing_else(rgb_run: Path) -> 
     assert not any(part.startswith(".") for path in found for part in path.parts)
 
 
+@pytest.mark.fault(31)
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(
     rgb_phantoms: Path, rgb_run: Path, rgb_settings: Settings, tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_cases_that_do_not_fit_into_memory_make_no_difference(
     assert run.weights.read_bytes() == RunFolder(rgb_run).weights.read_bytes()
 
 
+@pytest.mark.fault(4)
 def test_masks_of_0_and_255_make_no_difference(
     data: Path, rgb_run: Path, rgb_settings: Settings, tmp_path: Path
 ) -> None:
@@ -92,6 +94,7 @@ def test_masks_of_0_and_255_make_no_difference(
     assert run.weights.read_bytes() == RunFolder(rgb_run).weights.read_bytes()
 
 
+@pytest.mark.fault(45)
 def test_changed_data_are_refused_on_resuming_and_named(data: Path, rgb_settings: Settings, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
@@ -110,6 +113,7 @@ def test_a_finished_run_is_left_as_it_is(rgb_run: Path, rgb_settings: Settings, 
     assert {path: path.stat().st_mtime_ns for path in rgb_run.rglob("*")} == before
 
 
+@pytest.mark.fault(37)
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_read(
     tmp_path: Path, rgb_settings: Settings, resume: bool
@@ -140,6 +144,7 @@ def test_an_interrupt_while_reading_leaves_no_folder(data: Path, rgb_settings: S
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.fault(39)
 def test_a_run_that_diverges_delivers_nothing(
     rgb_phantoms: Path, rgb_run: Path, rgb_settings: Settings, tmp_path: Path
 ) -> None:
@@ -151,6 +156,7 @@ def test_a_run_that_diverges_delivers_nothing(
     assert not RunFolder(tmp_path).cache.exists()
 
 
+@pytest.mark.fault(37)
 def test_a_folder_that_another_process_trains_in_is_refused(
     rgb_phantoms: Path, rgb_settings: Settings, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "first").is_dir()
 
 
+@pytest.mark.fault(37)
 def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text("mine")
     with pytest.raises(RunError, match=r"not empty.*--resume"), new_run_folder(tmp_path):
@@ -53,6 +54,7 @@ def test_a_name_that_the_system_refuses_is_refused(tmp_path: Path, name: str) ->
         pass
 
 
+@pytest.mark.fault(37)
 def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise OSError(30, "Read-only file system")
@@ -101,6 +103,7 @@ def test_the_fingerprint_is_that_of_image_and_mask() -> None:
     assert len({fingerprint(case) for case in (_case(), *others)}) == 4
 
 
+@pytest.mark.fault(45)
 def test_all_cases_that_are_not_those_of_before_are_named(run: RunFolder) -> None:
     before = [_case(name) for name in "abcd"]
     run.write_json("cases.json", {case.name: fingerprint(case) for case in before})

@@ -102,6 +102,7 @@ def test_the_seed_decides_the_weights(train_in: Train, tmp_path: Path) -> None:
     assert _record(tmp_path / "0") == _record(tmp_path / "1")
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("at", "how"), [(1, "interrupt"), (5, "terminate"), (UPDATES, "interrupt"), (1, "raise"), (5, "raise")]
 )
@@ -113,6 +114,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(train_in: Train, tmp_p
     assert _record(tmp_path / "stopped") == _record(tmp_path / "whole")
 
 
+@pytest.mark.fault(31)
 def test_a_signal_saves_the_update_that_it_came_in(train_in: Train, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_in(tmp_path, progress=_interrupt(4, "interrupt"))
@@ -121,6 +123,7 @@ def test_a_signal_saves_the_update_that_it_came_in(train_in: Train, tmp_path: Pa
     assert done == list(range(5, UPDATES + 1))
 
 
+@pytest.mark.fault(32)
 def test_a_damaged_checkpoint_is_passed_over_and_the_record_says_so(train_in: Train, tmp_path: Path) -> None:
     whole = train_in(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -133,6 +136,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_record_says_so(train_in: Tr
     assert [event for event in events if event not in said] == read_events(tmp_path / "whole")
 
 
+@pytest.mark.fault(32)
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(train_in: Train, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_in(tmp_path, progress=_interrupt(2, "interrupt"))
@@ -205,6 +209,7 @@ def _failing(times: int) -> Callable[[int, Plan], float]:
     return rate
 
 
+@pytest.mark.fault(39)
 def test_a_loss_that_is_not_finite_sends_the_run_back_once_at_a_lower_rate(
     train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +225,7 @@ def test_a_loss_that_is_not_finite_sends_the_run_back_once_at_a_lower_rate(
     assert last["learning_rate"] == pytest.approx(0.3 * whole[-1]["learning_rate"])
 
 
+@pytest.mark.fault(39)
 def test_a_loss_that_is_not_finite_again_ends_the_run(
     train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,10 @@ def pairs_table(index: Index, every: bool = False) -> Table:
     """Which image was paired with which mask; the first `SHOWN_PAIRS` unless `every`."""
     rows = index.table()
     shown = rows if every else rows[:SHOWN_PAIRS]
-    caption = "" if len(shown) == len(rows) else f"{len(rows) - len(shown)} more; --all-pairs shows every one"
+    notes = [f"{len(rows) - len(shown)} more; --all-pairs shows every one"] if len(shown) < len(rows) else []
+    if index.ignored:
+        notes.append(f"{index.ignored} hidden or foreign file(s) passed over")
+    caption = "\n".join(notes)
     return _table(f"Pairs ({index.layout})", ("case", "image", "mask", "patient", "split"), shown, caption)
 
 

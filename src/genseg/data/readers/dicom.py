@@ -24,6 +24,7 @@ from genseg.errors import DataError, Fault, FaultCode
 
 _MODALITIES = {"CT": "ct", "MR": "mr"}
 _KINDS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"})
+_OTHER_KINDS = frozenset({"ARGB", "CMYK", "HSV", "XYB"})  # DICOM PS3.3, C.7.6.3.1.2; other words may be anything
 _SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -72,7 +73,8 @@ def check_pixels(dataset: Dataset, name: str) -> None:
     faults = []
     kind = str(dataset.get("PhotometricInterpretation", ""))
     if kind not in _KINDS and not kind.startswith("YBR"):
-        faults.append(_unsupported(name, f"pixels of kind {kind[:16]!r}", "Convert it to gray or RGB."))
+        found = f"pixels of {f'kind {kind}' if kind in _OTHER_KINDS else 'an unknown kind'}"
+        faults.append(_unsupported(name, found, "Convert it to gray or RGB."))
     if _promised_bytes(dataset) > MAX_DECODED_BYTES:
         faults.append(too_large(name, f"a header that promises {_promised_bytes(dataset)} bytes of pixels"))
     if not _can_decode(dataset):
