@@ -20,6 +20,8 @@ from genseg.predict.model import Model
 MakeModel = Callable[..., Model]
 Write = Callable[..., Path]
 
+TABLES = ("measurements.csv", "predictions.csv")
+
 
 def _pixels(path: Path) -> np.ndarray:
     return np.moveaxis(np.array(Image.open(path)), -1, 0)
@@ -101,7 +103,7 @@ def test_masks_of_pictures_are_indices_in_the_size_of_the_picture(
     assert told == [("Predicting", 1, 2), ("Predicting", 2, 2)]
     for case, source in zip(written, ("a.png", "b.jpg"), strict=True):
         assert np.array_equal(np.array(Image.open(case.mask)), model.predict(tmp_path / "scans" / source))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", "predictions.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png", *TABLES]
 
 
 def test_masks_of_volumes_lie_where_the_volume_lies(make_model: MakeModel, tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_bad_images_stop_no_other_and_are_all_named(
     with pytest.raises(DataError) as refused:
         make_model().predict_folder(scans, tmp_path / "out")
     assert [Path(fault.file).name for fault in refused.value.faults] == ["a.png", "c.png"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "d.png", "predictions.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.png", "d.png", *TABLES]
 
 
 @pytest.mark.fault(37)

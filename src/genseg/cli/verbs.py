@@ -171,6 +171,10 @@ def predict(
     confidence: Annotated[
         bool, typer.Option("--confidence", help="also write how sure each pixel is, in percent")
     ] = False,
+    contours: Annotated[bool, typer.Option("--contours", help="also write every outline, as a table")] = False,
+    dicom_seg: Annotated[
+        bool, typer.Option("--dicom-seg", help="also write a DICOM segmentation for each DICOM image")
+    ] = False,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="average the models of all folds of a run that was compared")
     ] = False,
@@ -179,7 +183,7 @@ def predict(
     """Segment images; each mask comes in the geometry of its own image, with a word where it should be looked at."""
     import genseg
 
-    asked = {"overlays": overlays, "confidence": confidence}
+    asked = {"overlays": overlays, "confidence": confidence, "contours": contours, "dicom-seg": dicom_seg}
     extras = [cast("Extra", name) for name, is_asked in asked.items() if is_asked]
     model = genseg.load(run, device=device, ensemble=ensemble)
     with progress_bars() as progress:
