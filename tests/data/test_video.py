@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -173,12 +174,13 @@ def test_an_mp4_without_its_end_has_no_table_of_frames(tmp_path: Path) -> None:
 
 
 def test_a_video_whose_frames_are_rubbish_is_named(tmp_path: Path) -> None:
-    path = damaged(tmp_path / "a.mp4", keep=1.0)
+    path = tmp_path / "a.mov"
+    ffmpeg("-i", write_video(tmp_path / "a.mkv", quarters()), "-c:v", "mpeg2video", path)
     content = bytearray(path.read_bytes())
     start, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
     content[start:end] = bytes(end - start)
     path.write_bytes(content)
-    assert code_of(path) is FaultCode.EMPTY_FILE
+    assert code_of(path) is FaultCode.UNREADABLE
 
 
 def test_a_video_that_ffmpeg_cannot_decode_is_named(tmp_path: Path) -> None:
@@ -226,6 +228,33 @@ def test_an_odd_row_or_column_is_stored_twice(tmp_path: Path, size: tuple[int, i
 def test_pixels_keep_their_shape_in_a_written_video(tmp_path: Path) -> None:
     path = write_all(tmp_path / "a.mp4", quarters(1), shape=Fraction(16, 15))
     assert "SAR 16:15" in read_video(path).description
+
+
+def test_colours_are_marked_for_players_that_would_guess_them(tmp_path: Path) -> None:
+    assert "(tv, bt709, " in read_video(write_all(tmp_path / "a.mp4", quarters(1))).description
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_signal_in_the_middle_of_a_frame_loses_nothing(tmp_path: Path) -> None:
+    frames = quarters(4, 480, 640)
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        path = write_all(tmp_path / "a.mp4", frames)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert distance(read_video(path).frames, frames) < CLOSE
+
+
+def test_what_has_failed_is_not_encoded_to_its_end(tmp_path: Path) -> None:
+    with (
+        started_processes() as processes,
+        pytest.raises(KeyboardInterrupt),
+        frame_writer(tmp_path / "a.mp4", (48, 64), VideoFile(tmp_path, Fraction(25), 1, SQUARE)),
+    ):
+        raise KeyboardInterrupt
+    assert processes[0].returncode not in {0, None}
 
 
 def test_a_folder_that_is_not_there_is_said_with_ffmpegs_words(tmp_path: Path) -> None:

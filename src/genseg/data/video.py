@@ -37,7 +37,7 @@ _LEEWAY_SECONDS = 1  # the first frame may come late, and the last one's length 
 _NTSC = Fraction(1000, 1001)  # SMPTE 170M: 29.97 frames/s are 30000/1001
 # Quick enough to keep up with a network, without visible loss. AVI cannot store frames out of order, hence no B-frames.
 _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-bf", "0", "-pix_fmt", "yuv420p")
-# Said and meant alike, for players guess the colours of a file that does not tell, and by its size.
+# Converted so and marked so, for players guess the colours of a file that does not tell, by its size.
 _COLOURS = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
 _COLOUR_FILTER = "scale=out_color_matrix=bt709:out_range=tv"
 
@@ -77,7 +77,8 @@ def open_video(path: Path) -> VideoFile:
         raise _unusable(FaultCode.UNREADABLE, path, "a video that ends too early", "the whole file", cure)
     frames, microseconds = _last_number("frame", counts), _last_number("out_time_us", counts)
     if frames == 0:
-        raise _without_frames(path)
+        cure = "Copy or record it again."
+        raise _unusable(FaultCode.EMPTY_FILE, path, "a video without a frame", "a video with frames", cure)
     stream = words.partition("Output #0")[2]
     return VideoFile(path, _rate(stream, frames, microseconds), frames, _pixel_shape(stream))
 
@@ -87,7 +88,7 @@ def read_frames(video: VideoFile) -> Generator[Frame, None, None]:
 
     Close the iterator (`contextlib.closing`) when leaving it early, or ffmpeg stays about. The frames are read-only.
 
-    Raises DataError: EMPTY_FILE where nothing can be decoded, UNREADABLE where ffmpeg gives up on the file.
+    Raises DataError: UNREADABLE where ffmpeg gives up on the file, at its beginning or later.
     """
     arguments = (*_source(video.path), "-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt")
     frames = 0
@@ -95,12 +96,10 @@ def read_frames(video: VideoFile) -> Generator[Frame, None, None]:
         while (frame := _next_frame(pipe)) is not None:
             frames += 1
             yield frame
-    if process.returncode != 0:
+    if process.returncode != 0 or frames == 0:
         found = f"a video that cannot be decoded beyond frame {frames}"
         cure = "Convert it to mp4 with a program that plays it."
         raise _unusable(FaultCode.UNREADABLE, video.path, found, "a video that ffmpeg can decode", cure)
-    if frames == 0:
-        raise _without_frames(video.path)
 
 
 @contextmanager
@@ -238,10 +237,6 @@ def _stop_unless_readable(path: Path) -> None:
             raise _unusable(FaultCode.EMPTY_FILE, path, "an empty file", "a video", "Copy or record it again.")
     if findings.faults:
         raise DataError(findings.faults)
-
-
-def _without_frames(path: Path) -> DataError:
-    return _unusable(FaultCode.EMPTY_FILE, path, "a video without a frame", "a video", "Copy or record it again.")
 
 
 def _unusable(code: FaultCode, path: Path, found: str, expected: str, cure: str) -> DataError:
