@@ -37,9 +37,8 @@ _LEEWAY_SECONDS = 1  # the first frame may come late, and the last one's length 
 _NTSC = Fraction(1000, 1001)  # SMPTE 170M: 29.97 frames/s are 30000/1001
 # Quick enough to keep up with a network, without visible loss. AVI cannot store frames out of order, hence no B-frames.
 _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-bf", "0", "-pix_fmt", "yuv420p")
-# Converted so and marked so, for players guess the colours of a file that does not tell, by its size.
-_COLOURS = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
-_COLOUR_FILTER = "scale=out_color_matrix=bt709:out_range=tv"
+# Converts so and marks the video so: players guess the colours of a file that does not tell, by its size.
+_COLOURS = "scale=out_color_matrix=bt709:out_range=tv"
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ def frame_writer(path: Path, size: tuple[int, int], like: VideoFile) -> Iterator
     """
     rows, columns = (length + length % 2 for length in size)
     pixels = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{columns}x{rows}", "-framerate", str(like.rate))
-    filters = f"{_COLOUR_FILTER},setsar={like.pixel_shape}"
-    arguments = (*pixels, "-i", "-", "-vf", filters, *_H264, *_COLOURS, "-y", f"file:{path.absolute()}")
+    filters = f"{_COLOURS},setsar={like.pixel_shape}"
+    arguments = (*pixels, "-i", "-", "-vf", filters, *_H264, "-y", f"file:{path.absolute()}")
     with _messages() as messages:
         with _started(arguments, messages, is_fed=True) as (process, pipe):
 
