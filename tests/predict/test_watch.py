@@ -23,11 +23,11 @@ def nothing() -> None:
     """Let the folder be until the next look."""
 
 
-def put(path: Path, content: bytes = b"pixels") -> Path:
-    """A file, each written a second after the one before."""
+def put(path: Path, content: bytes = b"pixels", moment: int | None = None) -> Path:
+    """A file, each written a second after the one before where nothing is said."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    moment = next(TIMES)
+    moment = next(TIMES) if moment is None else moment
     os.utime(path, (moment, moment))
     return path
 
@@ -97,9 +97,8 @@ def test_an_image_that_comes_is_handed_over(tmp_path: Path) -> None:
 
 
 def test_an_image_that_grows_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    grow = [lambda: path.write_bytes(path.read_bytes() + b"more") for _ in range(3)]
-    put(path)
+    path = put(tmp_path / "a.png", moment=7)
+    grow = [lambda: put(path, path.read_bytes() + b"more", moment=7)] * 3
     assert watch(tmp_path, *grow).handled == []
     assert watch(tmp_path, *grow, nothing).handled == ["a"]
 
@@ -120,6 +119,14 @@ def test_an_empty_file_is_waited_for(tmp_path: Path) -> None:
 def test_an_image_that_is_replaced_is_handed_over_again(tmp_path: Path) -> None:
     put(tmp_path / "a.png")
     acts = [nothing, nothing, lambda: put(tmp_path / "a.png"), nothing, nothing]
+    assert watch(tmp_path, *acts).handled == ["a", "a"]
+
+
+def test_an_image_that_takes_the_place_of_another_is_handed_over_even_if_size_and_time_are_the_same(
+    tmp_path: Path,
+) -> None:
+    png = put(tmp_path / "a.png", moment=7)
+    acts = [nothing, png.unlink, lambda: put(tmp_path / "a.bmp", moment=7), nothing, nothing]
     assert watch(tmp_path, *acts).handled == ["a", "a"]
 
 
@@ -153,10 +160,10 @@ def test_hidden_files_in_a_series_and_a_folder_within_do_not_count(tmp_path: Pat
 @pytest.mark.parametrize(("header", "pixels"), [("a.mhd", "a.raw"), ("a.nhdr", "a.raw.gz")])
 def test_a_header_is_complete_when_its_pixels_are(tmp_path: Path, header: str, pixels: str) -> None:
     put(tmp_path / header)
-    put(tmp_path / "ab.raw")
     grow = [lambda: put(tmp_path / pixels, b"more")] * 3
     assert watch(tmp_path, *grow).handled == []
-    assert watch(tmp_path, *grow, nothing).handled == ["a"]
+    others = [nothing, nothing, lambda: put(tmp_path / "ab.raw"), nothing]
+    assert watch(tmp_path, *grow, *others).handled == ["a"]
 
 
 def test_files_of_one_channel_each_are_one_image(tmp_path: Path) -> None:
@@ -173,6 +180,9 @@ def test_two_images_of_one_name_are_reported_once_and_the_others_handed_over(tmp
     seen = watch(tmp_path, *[nothing] * 3)
     assert seen.handled == ["b"]
     assert [fault.code for fault in seen.faults] == [FaultCode.DUPLICATE_NAME]
+    later = [nothing, lambda: put(tmp_path / "B.jpg"), nothing]
+    assert len(watch(tmp_path, *later).faults) == 2
+    (tmp_path / "B.jpg").unlink()
     assert watch(tmp_path, nothing, (tmp_path / "A.jpg").unlink, nothing, nothing).handled == ["b", "a"]
 
 
