@@ -34,6 +34,7 @@ LAYERS = (
     {"api"},
     {"__init__"},
     {"cli"},
+    {"__main__"},
 )
 DATA_MODULES_WITH_TORCH = {"genseg.data.augment", "genseg.data.batches", "genseg.data.mix"}
 

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genseg.data.pictures import CLASS_COLOURS, class_colours, marked_slice, overlay, tile, with_heading
+from genseg.data.pictures import (
+    CLASS_COLOURS,
+    class_colours,
+    marked_slice,
+    outline,
+    overlay,
+    tile,
+    with_heading,
+    write_in_corner,
+)
 
 
 def _square(size: int = 20, value: int = 1) -> np.ndarray:
@@ -156,3 +165,39 @@ def test_one_slice_shows_what_several_masks_mark() -> None:
     assert marked_slice(first) == slice(0, 1)
     assert marked_slice(first, second) == slice(2, 3)
     assert marked_slice(first[..., 0]) == slice(None)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_an_outline_is_as_wide_as_asked_for_and_lies_within_its_class(width: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    mask = np.zeros((20, 30), np.uint8)
+    mask[4:16, 6:24] = 2
+    drawn = outline(picture, mask, [(0, 0, 0), (1, 1, 1), (9, 8, 7)], width)
+    is_line = mask > 0
+    is_line[4 + width : 16 - width, 6 + width : 24 - width] = False
+    assert (drawn[is_line] == (9, 8, 7)).all()
+    np.testing.assert_array_equal(drawn[~is_line], picture[~is_line])
+
+
+def test_each_of_two_classes_that_touch_has_its_own_line() -> None:
+    mask = np.repeat(np.array([[1] * 6 + [2] * 6], np.uint8), 8, axis=0)
+    drawn = outline(np.zeros((8, 12, 3), np.uint8), mask, [(0, 0, 0), (10, 0, 0), (0, 20, 0)])
+    assert drawn[4, :, 0].tolist() == [0] * 5 + [10] + [0] * 6
+    assert drawn[4, :, 1].tolist() == [0] * 6 + [20] + [0] * 5
+
+
+def test_an_outline_leaves_its_input_as_it_is_even_where_the_picture_is_smaller_than_the_line() -> None:
+    picture, mask = np.zeros((1, 2, 3), np.uint8), np.ones((1, 2), np.uint8)
+    picture.flags.writeable = mask.flags.writeable = False
+    assert not outline(picture, mask, [(0, 0, 0), (255, 0, 0)], 3).any()
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (48, 64), (3, 5)])
+def test_text_in_the_corner_can_be_read_on_any_picture_and_stays_in_the_corner(size: tuple[int, int]) -> None:
+    shown = np.full((*size, 3), 200, np.uint8)
+    write_in_corner(shown, "12.5 frames/s")
+    assert shown[0, 0].max() < 50
+    if size[0] > 100:
+        assert shown[:40, :200].max() > 220
+    if size[0] > 10:
+        assert (shown[size[0] // 2 :] == 200).all()

@@ -78,6 +78,11 @@ def notes_table(predicted: Sequence[PredictedCase], of: int) -> Table:
     return _table(f"Please look at {len(predicted)} of {of}", ("case", "it"), shown, caption)
 
 
+def one_line(case: PredictedCase) -> str:
+    """A predicted case, and why a person should look at it where there is a reason."""
+    return ": ".join([printable(case.name), *case.notes])
+
+
 def curve_table(curve: LearningCurve) -> Table:
     """Mean Dice of the held-out cases at each number of labels."""
     rows = [(p.labels, f"{p.dice:.3f} ({p.low:.3f} to {p.high:.3f})") for p in curve.points]

@@ -20,7 +20,9 @@ from genseg.progress import Progress
 if TYPE_CHECKING:
     from genseg.data.check import Examination
     from genseg.data.phantoms import PhantomKind
-    from genseg.predict.folder import Extra
+    from genseg.errors import DataError
+    from genseg.predict.folder import Extra, PredictedCase
+    from genseg.predict.model import Model
 
 app = typer.Typer(
     name="genseg",
@@ -165,8 +167,8 @@ def curve(
 @app.command()
 def predict(
     run: Run,
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="an image, or a folder of them")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the masks")],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="an image, a folder of them, or a video")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the masks; with --video a file")],
     overlays: Annotated[bool, typer.Option("--overlays", help="also draw each mask on its image")] = False,
     confidence: Annotated[
         bool, typer.Option("--confidence", help="also write how sure each pixel is, in percent")
@@ -175,8 +177,13 @@ def predict(
     dicom_seg: Annotated[
         bool, typer.Option("--dicom-seg", help="also write a DICOM segmentation for each DICOM image")
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="go on with images that come, until Ctrl-C")] = False,
+    video: Annotated[bool, typer.Option("--video", help="IMAGES is a video; outline what is found in it")] = False,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="average the models of all folds of a run that was compared")
+    ] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="look at each image once, not mirrored as well: several times as fast")
     ] = False,
     device: Device = "auto",
 ) -> None:
@@ -185,7 +192,18 @@ def predict(
 
     asked = {"overlays": overlays, "confidence": confidence, "contours": contours, "dicom-seg": dicom_seg}
     extras = [cast("Extra", name) for name, is_asked in asked.items() if is_asked]
+    _stop_contradictions(watch, video, extras)
     model = genseg.load(run, device=device, ensemble=ensemble)
+    model = model.without_mirroring() if fast else model
+    if video:
+        _segment_video(model, images, out)
+    elif watch:
+        _watch(model, images, out, extras)
+    else:
+        _predict_folder(model, images, out, extras)
+
+
+def _predict_folder(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
     with progress_bars() as progress:
         predicted = model.predict_folder(images, out, extras=extras, progress=progress)
     console = Console()
@@ -193,6 +211,41 @@ def predict(
     noted = [case for case in predicted if case.notes]
     if noted:
         console.print(tables.notes_table(noted, len(predicted)))
+
+
+def _watch(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
+    """Segment what comes until Ctrl-C, one line an image."""
+    from genseg.training.interrupt import postponed_interrupt
+
+    console, errors = Console(), Console(stderr=True)
+
+    def tell(case: PredictedCase) -> None:
+        console.print(tables.one_line(case), highlight=False, markup=False)
+
+    def report(error: DataError) -> None:
+        errors.print(tables.faults_table(error.faults, "Cannot be used"))
+
+    console.print(f"Watching {images}; Ctrl-C ends it.")
+    with postponed_interrupt() as is_stopped:
+        count = model.watch(images, out, extras=extras, is_stopped=is_stopped, tell=tell, report=report)
+    console.print(f"{count} masks are in {out}.")
+
+
+def _segment_video(model: Model, video: Path, out: Path) -> None:
+    with progress_bars() as progress:
+        done = model.segment_video(video, out, progress=progress)
+    rates = f"{done.frames_per_second:.1f} frames a second, segmenting alone {done.segmenting_per_second:.1f}"
+    Console().print(f"{done.frames} frames are in {out}; {rates}.")
+
+
+def _stop_contradictions(watch: bool, video: bool, extras: list[Extra]) -> None:
+    """Raise SettingsError for options that cannot be meant together."""
+    from genseg.errors import SettingsError
+
+    if watch and video:
+        raise SettingsError("--watch and --video: a folder is watched or a video is segmented; leave one out")
+    if video and extras:
+        raise SettingsError(f"--{', --'.join(extras)}: a video gets outlines alone; leave it out")
 
 
 @app.command()

@@ -45,12 +45,12 @@ class Tables:
     measurements: list[Measurement] = field(default_factory=list)
     contours: list[Contour] = field(default_factory=list)
 
-    def write(self, folder: Path, rank: int, extras: Collection[Extra]) -> None:
-        """Write `predictions.csv`, `measurements.csv` and, where asked for, `contours.csv`."""
-        write_predictions(folder / "predictions.csv", self.cases)
-        write_measurements(folder / "measurements.csv", self.measurements, rank)
+    def write(self, folder: Path, rank: int, extras: Collection[Extra], ending: str = "") -> None:
+        """Write `predictions.csv`, `measurements.csv` and, where asked for, `contours.csv`. ending: before the dot."""
+        write_predictions(folder / f"predictions{ending}.csv", self.cases)
+        write_measurements(folder / f"measurements{ending}.csv", self.measurements, rank)
         if "contours" in extras:
-            write_contours(folder / "contours.csv", self.contours, rank)
+            write_contours(folder / f"contours{ending}.csv", self.contours, rank)
 
 
 def predict_entries(

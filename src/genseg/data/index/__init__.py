@@ -14,7 +14,7 @@ A lay-out that is recognised and broken raises one `DataError` with every fault;
 """
 
 from genseg.data.index.dataset import index_dataset
-from genseg.data.index.images import index_images
+from genseg.data.index.images import find_images, index_images
 from genseg.data.index.record import Index
 
-__all__ = ["Index", "index_dataset", "index_images"]
+__all__ = ["Index", "find_images", "index_dataset", "index_images"]

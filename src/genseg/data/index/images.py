@@ -28,16 +28,26 @@ def index_images(path: Path, *, channel_files: bool = False) -> list[CaseFiles]:
     Raises DataError: LAYOUT_UNKNOWN where there is no image, DUPLICATE_NAME for two cases of one name,
     LAYOUT_BROKEN for a file without channel number, OUTSIDE_FOLDER and UNREADABLE.
     """
-    findings, cases = Findings(), list[CaseFiles]()
-    with reading(path, findings):
-        cases = [entry(path, None)] if path.is_file() else _folder_cases(path, channel_files, findings)
-    stop_repeated_names(cases, findings)
+    findings = Findings()
+    cases = find_images(path, findings, channel_files=channel_files)
     if not cases and not findings.faults:
         found = "no image in this folder" if path.is_dir() else "no such file or folder"
         expected = "a scan, a folder of scans (or with images/), or a folder with a DICOM series"
         findings.stop(FaultCode.LAYOUT_UNKNOWN, path, found, expected, "Check the path.")
     if findings.faults:
         raise DataError(findings.faults)
+    return cases
+
+
+def find_images(path: Path, findings: Findings, *, channel_files: bool = False) -> list[CaseFiles]:
+    """The cases that `index_images` lists, also where there are none and where something is wrong with some.
+
+    Faults are added to `findings`; cases of one name are all listed.
+    """
+    cases: list[CaseFiles] = []
+    with reading(path, findings):
+        cases = [entry(path, None)] if path.is_file() else _folder_cases(path, channel_files, findings)
+    stop_repeated_names(cases, findings)
     return sorted(cases, key=lambda case: case.name)
 
 

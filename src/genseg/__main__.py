@@ -1,0 +1,6 @@
+"""`python -m genseg` is the command line."""
+
+from genseg.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""`genseg predict` on folders, on folders that are watched, and on videos; `genseg export`."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from videos import quarters, read_video, write_video
+
+import genseg
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_everything_that_is_asked_for_is_written(run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
+    options = ("--overlays", "--confidence", "--contours", "--dicom-seg")
+    code, printed, _ = run("predict", rgb_run, rgb_phantoms / "images", "-o", tmp_path, *options)
+    assert code == 0
+    assert "10 masks" in printed
+    predictions, measured = _rows(tmp_path / "predictions.csv"), _rows(tmp_path / "measurements.csv")
+    assert [row["case"] for row in predictions] == [f"phantom_{number:03d}" for number in range(10)]
+    mask = np.array(Image.open(tmp_path / predictions[4]["mask"]))
+    assert int(measured[4]["pixels"]) == np.count_nonzero(mask) > 0
+    assert {row["case"] for row in _rows(tmp_path / "contours.csv")} <= {row["case"] for row in predictions}
+    assert len(list((tmp_path / "overlays").iterdir())) == len(list((tmp_path / "confidence").iterdir())) == 10
+    assert not list(tmp_path.glob("*.dcm"))  # these are no DICOM images
+
+
+def test_odd_images_are_listed_for_a_person_to_look_at(run: Run, rgb_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "new" / "odd.png")
+    code, printed, _ = run("predict", rgb_run, tmp_path / "new", "-o", tmp_path / "out")
+    assert code == 0
+    assert "Please look at 1 of 1" in printed
+    assert "looks unlike the training images" in printed
+
+
+def test_fast_looks_at_each_image_once(run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
+    image = rgb_phantoms / "images" / "phantom_000.png"
+    assert run("predict", rgb_run, image, "-o", tmp_path, "--fast")[0] == 0
+    expected = genseg.load(rgb_run).without_mirroring().predict(image)
+    assert np.array_equal(np.array(Image.open(tmp_path / "phantom_000.png")), expected)
+
+
+def test_an_ensemble_without_other_folds_says_how_to_get_them(
+    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path
+) -> None:
+    code, _, errors = run("predict", rgb_run, rgb_phantoms / "images", "-o", tmp_path, "--ensemble")
+    assert code == 2
+    assert "the models of the other folds are not all there" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_gets_outlines(run: Run, rgb_run: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "film.mp4", quarters(4))
+    code, printed, _ = run("predict", rgb_run, video, "-o", tmp_path / "out.mp4", "--video", "--fast")
+    assert code == 0
+    assert "4 frames are in" in printed
+    assert "frames a second" in printed
+    assert read_video(tmp_path / "out.mp4").frames.shape == (4, 48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--watch", "--video"), "leave one out"), (("--video", "--overlays"), "a video gets outlines alone")],
+)
+def test_options_that_contradict_each_other_are_refused(
+    run: Run, rgb_run: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    code, _, errors = run("predict", rgb_run, tmp_path, "-o", tmp_path / "out", *options)
+    assert code == 2
+    assert message in errors
+
+
+def test_a_watched_folder_is_segmented_until_ctrl_c(rgb_run: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    first, second = (rgb_phantoms / "images" / f"phantom_00{number}.png" for number in (0, 1))
+    (folder / "a.png").write_bytes(first.read_bytes())
+    (folder / "broken.png").write_bytes(b"no picture")
+    command = [sys.executable, "-m", "genseg", "predict", rgb_run, folder, "-o", out, "--watch", "--device", "cpu"]
+    wide = {**os.environ, "COLUMNS": "600"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=wide) as process:
+        guard = threading.Timer(100, process.kill)
+        guard.start()
+        _wait_for(out / "a.png", process)
+        (folder / "b.png").write_bytes(second.read_bytes())
+        _wait_for(out / "b.png", process)
+        os.kill(process.pid, signal.SIGINT)
+        printed, errors = process.communicate()
+        guard.cancel()
+    assert process.returncode == 0, errors
+    assert "2 masks" in printed
+    assert errors.count("Cannot be used") == 1
+    assert "broken.png" in errors
+    (table,) = out.glob("predictions-*.csv")
+    assert [row["case"] for row in _rows(table)] == ["a", "b"]
+    model = genseg.load(rgb_run, device="cpu")
+    assert np.array_equal(np.array(Image.open(out / "b.png")), model.predict(second))
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.is_file():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.1)
+
+
+def test_export_tells_how_near_the_file_comes(
+    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(*_: object, **asked: object) -> object:
+        assert asked["precision"] == "int8"
+        return type("Made", (), {"path": tmp_path / "model.xml", "parity": "99.9 % of the pixels"})
+
+    monkeypatch.setattr(genseg.api, "export_model", export)
+    code, printed, _ = run("export", rgb_run, rgb_phantoms, "--to", "openvino", "--precision", "int8")
+    assert code == 0
+    assert "model.xml" in printed
+    assert "99.9 % of the pixels" in printed
+
+
+def test_a_precision_that_does_not_exist_is_refused(run: Run, rgb_run: Path, rgb_phantoms: Path) -> None:
+    code, _, errors = run("export", rgb_run, rgb_phantoms, "--to", "onnx", "--precision", "int8")
+    assert code == 2
+    assert "expected one of float32" in errors
