@@ -186,7 +186,23 @@ def test_images_of_another_kind_are_all_named_and_the_others_are_segmented(
     message = _refusal(run, "predict", rgb_run, scans, "-o", tmp_path / "out", "--device", "cpu")
     for part in ("3 fault(s)", "deep", "0 to 255", "two", "2 channels", "volume", "an image of 3 dimensions"):
         assert part in message
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["right.png"]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["right.png"]
+
+
+@pytest.mark.fault(43)
+@pytest.mark.parametrize("kind", ["black", "noise"])
+def test_an_image_of_the_right_form_but_another_kind_is_flagged(
+    run: Run, rgb_run: Path, tmp_path: Path, kind: str
+) -> None:
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    if kind == "noise":
+        pixels = np.random.default_rng(0).integers(0, 256, pixels.shape, np.uint8)
+    (tmp_path / "scans").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "scans" / "odd.png")
+    code, printed, _ = run("predict", rgb_run, tmp_path / "scans", "-o", tmp_path / "out", "--device", "cpu")
+    assert code == 0
+    assert "Please look at 1 of 1" in printed
+    assert "looks unlike the training images" in (tmp_path / "out" / "predictions.csv").read_text()
 
 
 @pytest.mark.fault(44)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from genseg.config import Plan
 from genseg.evaluate import Estimate
 from genseg.files import atomic_write_bytes, printable
+from genseg.predict.loading import read_trust
+from genseg.predict.trust import Trust
 from genseg.templates import load_template
 from genseg.training.run_folder import RunFolder
 
@@ -64,10 +67,21 @@ def describe(run: RunFolder) -> dict[str, Any]:
             "cases": cases,
         },
         "scores": _scores(scores),
+        "trust": _trust(read_trust(run), plan),
         "comparison": json.loads(compared.read_text(encoding="utf-8"))["verdict"] if compared.is_file() else None,
         "few": len(split.validation) < FEW,
         "environment": environment,
         "genseg": model["genseg"],
+    }
+
+
+def _trust(trust: Trust, plan: Plan) -> dict[str, Any]:
+    """What the held-out cases taught, in a few figures."""
+    return {
+        "calibration": None if trust.calibration is None else asdict(trust.calibration),
+        "highest": None if trust.familiarity is None else trust.familiarity.highest,
+        "lowest_dice": trust.lowest_dice,
+        "mendings": [{**asdict(one), "name": plan.class_names[one.class_index]} for one in trust.mendings],
     }
 
 
