@@ -15,7 +15,7 @@ from genseg.data.load import CaseStore
 from genseg.data.preprocess import prepare
 from genseg.device import choose_machine
 from genseg.errors import SettingsError
-from genseg.export.bundle import write_bundle
+from genseg.export.bundle import open_bundle, write_bundle
 from genseg.export.onnx import write_onnx
 from genseg.export.openvino import write_openvino
 from genseg.export.parity import Parity, measure_parity, require_parity
@@ -67,7 +67,7 @@ def export_run(
         progress("Exporting", 0, 2)
         _write(folder, original, cases, to, precision, made)
         progress("Comparing masks", 1, 2)
-        exported = load_run(run, "cpu") if to == "bundle" else load_exported(made, "cpu")
+        exported = open_bundle(made) if to == "bundle" else load_exported(made, "cpu")
         parity = measure_parity(original, exported, cases.select(_judges(folder)))
         require_parity(parity, exact=precision == "float32")
         _move(made, target)

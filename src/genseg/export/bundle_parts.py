@@ -1,0 +1,184 @@
+"""What the configuration of a MONAI bundle names: genseg's own readers, inference and writers, in MONAI's roles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers.inferer import Inferer
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from genseg.config import FORMAT
+from genseg.data.case import CaseFiles
+from genseg.data.index import index_images
+from genseg.data.preprocess import Geometry, Prepared, prepare, restore
+from genseg.data.writers import write_mask
+from genseg.device import choose_machine
+from genseg.errors import DataError, Fault, RunError
+from genseg.predict.fitting import fit_case
+from genseg.predict.loading import GPU_TILES
+from genseg.predict.model import Model, described_model
+from genseg.predict.outputs import output_folder, palette
+from genseg.predict.postprocess import mend
+from genseg.predict.trust import Trust
+from genseg.segmenters.inference import responses
+from genseg.segmenters.network import softmax
+from genseg.segmenters.resample import resampled
+from genseg.segmenters.torch_network import TorchNetwork
+from genseg.training.checkpoint import read_tensors
+
+Item = dict[str, Any]
+"""One image on its way: "files" `CaseFiles`, "image" `(channel, *spatial)` Tensor, "geometry" `Geometry`; then "pred"
+`(class, *spatial)` Tensor of logits, which becomes `(*spatial)` uint8 class indices; then "written" Path."""
+
+
+def with_weights(
+    network: nn.Module, weights: Path | str, sha256: str, rank: int, device: torch.device | str
+) -> nn.Module:
+    """The network with its weights from a safetensors file, ready for use on a device.
+
+    rank: its spatial dimensions. Raises RunError where the file is missing or not the one hashed.
+    """
+    network.load_state_dict(read_tensors(Path(weights), sha256))
+    return choose_machine(str(device), "float32").place(network, rank).eval()
+
+
+def describe_network(network: nn.Module, description: Path | str, device: torch.device | str) -> Model:
+    """The model that a network is, by what the bundle's model.json says of it.
+
+    device: where the network is. Raises RunError where the bundle is of another version of genseg.
+    """
+    told = json.loads(Path(description).read_text(encoding="utf-8"))
+    if told["model"]["format"] != FORMAT:
+        writer = f"format {told['model']['format']}, by genseg {told['model']['genseg']}"
+        raise RunError(f"{description}: of another version ({writer}); this genseg reads format {FORMAT}")
+    place = torch.device(device)
+    tile_batch = GPU_TILES if place.type == "cuda" else 1
+    trust = Trust.from_json(told["trust"])
+    return described_model(told["model"], trust, TorchNetwork(network, place), Path(description), tile_batch)
+
+
+def list_images(images: Path | str, model: Model) -> list[CaseFiles]:
+    """The images of a folder, sorted by name. Raises DataError as `Model.predict_folder`."""
+    return index_images(Path(images), channel_files=model.channel_files)
+
+
+def make_output(folder: Path | str, images: Path | str, data: Sequence[CaseFiles]) -> Path:
+    """Make the folder for masks. Raises RunError where it cannot be used or holds the images."""
+    return output_folder(Path(folder), [Path(images), *(path for files in data for path in files.images)])
+
+
+class ReadImage:
+    """Preprocessing: reads an image, and brings it to the size, spacing and intensities that the network knows."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __call__(self, files: CaseFiles) -> Item:
+        """See `Item`. Raises DataError for an image that cannot be read or that the model cannot take."""
+        plan = self._model.plan
+        prepared = prepare(fit_case(self._model.read(files), plan), plan)
+        return {"files": files, "image": torch.from_numpy(prepared.image), "geometry": prepared.geometry}
+
+
+class Images(Dataset[Item]):
+    """Images that are read when they are asked for. MONAI's own Dataset would hide a DataError in a RuntimeError."""
+
+    def __init__(self, data: Sequence[CaseFiles], transform: Callable[[CaseFiles], Item]) -> None:
+        self.data = data
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, place: int) -> Item:
+        return self.transform(self.data[place])
+
+
+class PlannedInferer(Inferer):
+    """Logits as the model's plan wants them: means over mirrored images, of large volumes in tiles.
+
+    network: one of genseg's segmenters.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+        """Prepared images `(batch, channel, *spatial)` to logits `(batch, class, *spatial)` on the processor."""
+        asked = TorchNetwork(network, next(network.parameters()).device)
+        return torch.cat([self._logits(image, asked) for image in inputs])
+
+    def _logits(self, image: Tensor, network: TorchNetwork) -> Tensor:
+        size = tuple(image.shape[1:])
+        prepared = Prepared("", image.cpu().numpy(), None, Geometry(None, size, size), np.zeros(0, np.int64))
+        said = responses(network, prepared, self._model.plan, self._model.tile_batch)
+        return torch.cat([torch.from_numpy(rows.logits) for rows in said], 2)
+
+
+class FindMask:
+    """Postprocessing: logits to the most probable class of each pixel, in the image's own size, and mended."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __call__(self, item: Item) -> Item:
+        """See `Item`."""
+        geometry, trust = item["geometry"], self._model.trust
+        # Not the argmax of the logits: rounded probabilities may be equal, and masks are to be the same bit by bit.
+        rows = [
+            softmax(logits / np.float32(trust.temperature)).argmax(0).astype(np.uint8)
+            for logits in resampled([item["pred"].cpu().numpy()], geometry.worked, geometry.oriented)
+        ]
+        mask = restore(np.concatenate(rows), geometry)
+        return {**item, "pred": mend(mask, trust.mendings)}
+
+
+class WriteMask:
+    """Postprocessing: writes the mask in its image's geometry and format."""
+
+    def __init__(self, model: Model, folder: Path | str) -> None:
+        self._palette = palette(model.plan.classes)
+        self._folder = Path(folder)
+
+    def __call__(self, item: Item) -> Item:
+        """See `Item`."""
+        files: CaseFiles = item["files"]
+        return {**item, "written": write_mask(item["pred"], files.images[0], self._folder, self._palette, files.name)}
+
+
+class Evaluator:
+    """Sends one image after the other through the parts; MONAI's own evaluators need the package ignite."""
+
+    def __init__(
+        self,
+        dataset: Images,
+        network: nn.Module,
+        inferer: Callable[[Tensor, nn.Module], Tensor],
+        postprocessing: Callable[[Item], Item],
+    ) -> None:
+        self._dataset = dataset
+        self._network = network
+        self._inferer = inferer
+        self._postprocessing = postprocessing
+
+    def run(self) -> list[Path]:
+        """Returns what was written. Raises DataError naming every image that cannot be used, after all others."""
+        written: list[Path] = []
+        faults: list[Fault] = []
+        for place in range(len(self._dataset)):
+            try:
+                item = self._dataset[place]
+            except DataError as error:
+                faults += error.faults
+                continue
+            logits = self._inferer(item["image"][None], self._network)
+            written.append(self._postprocessing({**item, "pred": logits[0]})["written"])
+        if faults:
+            raise DataError(faults)
+        return written
