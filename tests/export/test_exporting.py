@@ -136,6 +136,18 @@ def test_a_precision_that_a_target_does_not_have_is_refused(picture_run: Path, r
         genseg.export_model(picture_run, rgb_phantoms, "onnx", precision="int8")
 
 
+@pytest.mark.parametrize(
+    ("to", "name", "message"), [("onnx", "m.xml", "ends in .onnx"), ("bundle", "full", "empty folder")]
+)
+def test_a_place_that_will_not_do_is_refused_before_any_work(
+    picture_run: Path, rgb_phantoms: Path, tmp_path: Path, to: Target, name: str, message: str
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match=message):
+        genseg.export_model(picture_run, rgb_phantoms, to, tmp_path / name)
+
+
 def test_other_data_than_the_run_s_own_are_refused(picture_run: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
     shutil.copytree(rgb_phantoms, tmp_path / "data")
     image = tmp_path / "data" / "images" / "phantom_000.png"

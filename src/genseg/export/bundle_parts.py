@@ -13,15 +13,14 @@ from monai.inferers.inferer import Inferer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from genseg.config import FORMAT
 from genseg.data.case import CaseFiles
 from genseg.data.index import index_images
 from genseg.data.preprocess import Geometry, Prepared, prepare, restore
 from genseg.data.writers import write_mask
 from genseg.device import choose_machine
-from genseg.errors import DataError, Fault, RunError
+from genseg.errors import DataError, Fault
 from genseg.predict.fitting import fit_case
-from genseg.predict.loading import GPU_TILES
+from genseg.predict.loading import GPU_TILES, check_format
 from genseg.predict.model import Model, described_model
 from genseg.predict.outputs import output_folder, palette
 from genseg.predict.postprocess import mend
@@ -54,9 +53,7 @@ def describe_network(network: nn.Module, description: Path | str, device: torch.
     device: where the network is. Raises RunError where the bundle is of another version of genseg.
     """
     told = json.loads(Path(description).read_text(encoding="utf-8"))
-    if told["model"]["format"] != FORMAT:
-        writer = f"format {told['model']['format']}, by genseg {told['model']['genseg']}"
-        raise RunError(f"{description}: of another version ({writer}); this genseg reads format {FORMAT}")
+    check_format(Path(description), told["model"])
     place = torch.device(device)
     tile_batch = GPU_TILES if place.type == "cuda" else 1
     trust = Trust.from_json(told["trust"])

@@ -14,7 +14,7 @@ from genseg.data.case import Case
 from genseg.data.load import CaseStore
 from genseg.data.preprocess import prepare
 from genseg.device import choose_machine
-from genseg.errors import SettingsError
+from genseg.errors import RunError, SettingsError
 from genseg.export.bundle import open_bundle, write_bundle
 from genseg.export.onnx import write_onnx
 from genseg.export.openvino import write_openvino
@@ -56,12 +56,11 @@ def export_run(
     if precision not in PRECISIONS[to]:
         found = f"precision: {precision!r} found for {to}"
         raise SettingsError(f"{found}; expected one of {', '.join(PRECISIONS[to])}")
+    target = _free_target(run / "export" / FILES[to] if out is None else out, to)
     folder = RunFolder.open(run)
     original = load_run(run, "cpu")
     cases = own_cases(data, folder.split(), original.labels, original.options, progress)
     folder.check_cases(cases)
-    target = run / "export" / FILES[to] if out is None else out
-    target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="genseg-export-") as place:
         made = Path(place) / FILES[to]
         progress("Exporting", 0, 2)
@@ -97,6 +96,20 @@ def describe(folder: RunFolder, model: Model, precision: Precision) -> str:
     return json.dumps(told, separators=(",", ":"))
 
 
+def _free_target(out: Path, to: Target) -> Path:
+    """The file or folder to write: `out`, or within it where it is a folder and a file is wanted.
+
+    Raises RunError, before any work is done, for a name that no program would know, and a folder with something in it.
+    """
+    suffix = Path(FILES[to]).suffix
+    target = out / FILES[to] if suffix and (out.is_dir() or not out.suffix) else out
+    if target.suffix != suffix and suffix:
+        raise RunError(f"{target}: such a file ends in {suffix}; choose such a name by -o")
+    if not suffix and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise RunError(f"{target}: not an empty folder; choose another by -o")
+    return target
+
+
 def _judges(folder: RunFolder) -> Sequence[str]:
     """The held-out cases; where there are none, those of the training."""
     split = folder.split()
@@ -114,6 +127,7 @@ def _calibration(model: Model, cases: Sequence[Case]) -> Iterator[Array]:
 
 def _move(made: Path, target: Path) -> None:
     """Put what was made in its place, what it needs before itself; nobody meets a part of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     if made.is_dir():
         with atomic_folder(target) as temporary:
             shutil.copytree(made, temporary, dirs_exist_ok=True)

@@ -41,7 +41,7 @@ def load_exported(path: Path, device: str) -> Model:
     Raises RunError where the file is damaged, none of genseg's or of another version.
     """
     network, described = open_exported(path, device)
-    _check_format(path, described["model"])
+    check_format(path, described["model"])
     try:
         return described_model(described["model"], Trust.from_json(described["trust"]), network, path)
     except (KeyError, TypeError, SettingsError) as error:
@@ -72,7 +72,7 @@ def read_delivery(folder: RunFolder) -> dict[str, Any]:
     if not folder.is_finished:
         raise RunError(f"{run}: this run has not finished; go on with `genseg train DATA -o {run} --resume`")
     described = folder.read_json("model/model.json")
-    _check_format(run, described)
+    check_format(run, described)
     return described
 
 
@@ -116,7 +116,8 @@ def _fellows(folder: RunFolder) -> list[RunFolder]:
     return found
 
 
-def _check_format(path: Path, described: dict[str, Any]) -> None:
+def check_format(path: Path, described: dict[str, Any]) -> None:
+    """Raise RunError where what `described` tells of was made by another version."""
     if described.get("format") != FORMAT:
         writer = f"format {described.get('format')}, by genseg {described.get('genseg')}"
         raise RunError(f"{path}: the model is of another version ({writer}); this genseg reads format {FORMAT}")
