@@ -37,6 +37,7 @@ from genseg.predict.scored import scored_cases
 from genseg.predict.trust import labelled_logits
 from genseg.progress import silent
 from locations import RESULTS, data_root
+from run import labels_of
 
 TASKS = ("skin_isic2017", "breast_us_busi", "polyp_cvc_clinicdb", "foot_ulcer_fuseg", "lung_heart_jsrt_multiclass")
 SAME_ANATOMY = {"foot_ulcer_fuseg": "foot_ulcer_medetec_ood"}
@@ -86,7 +87,9 @@ def measure(task: str, asked: argparse.Namespace) -> dict[str, Any]:
 def trained(task: str, asked: argparse.Namespace) -> genseg.Model:
     """The task's model, trained where it is not there yet."""
     folder = asked.runs / f"{task}-{asked.labels}-{asked.size}"
-    settings = genseg.Settings(arm="strong-augmentation", labels=asked.labels, size=asked.size)
+    settings = genseg.Settings(
+        arm="strong-augmentation", labels=labels_of(asked.data / task, asked.labels), size=asked.size
+    )
     begun = (folder / "plan.yaml").is_file()
     return genseg.fit(asked.data / task, folder, settings=settings, resume=begun)
 

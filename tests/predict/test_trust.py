@@ -30,7 +30,7 @@ class Brightness:
 
     def __call__(self, image: Array) -> Response:
         logit = 60 * image[:, :1]
-        return Response(np.concatenate([-logit, logit], 1), image.mean((2, 3)).repeat(6, 1))
+        return Response(np.concatenate([-logit, logit], 1), (image.mean((2, 3)).repeat(6, 1),))
 
 
 def _case(number: int, bright: float = 160, ground: float = 90) -> Case:

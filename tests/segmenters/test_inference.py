@@ -34,7 +34,7 @@ class Threshold:
 
     def __call__(self, image: Array) -> Response:
         self.sizes.append(tuple(image.shape[2:]))
-        return Response(np.concatenate([-image[:, :1], image[:, :1]], 1), image.mean((2, *range(3, image.ndim))))
+        return Response(np.concatenate([-image[:, :1], image[:, :1]], 1), (image.mean((2, *range(3, image.ndim))),))
 
 
 class Recite:
@@ -47,7 +47,7 @@ class Recite:
 
     def __call__(self, image: Array) -> Response:
         assert image.shape[2:] == self.logits.shape[2:]
-        return Response(self.logits, np.zeros((1, 1), np.float32))
+        return Response(self.logits, (np.zeros((1, 1), np.float32),))
 
 
 def _volume(image: NDArray[np.uint8], affine: NDArray[np.float64], mask: NDArray[np.uint8] | None = None) -> Case:
@@ -150,7 +150,7 @@ class Sided:
     def __call__(self, image: Array) -> Response:
         logit = np.zeros_like(image)
         logit[..., : image.shape[-1] // 2] = 2
-        return Response(np.concatenate([np.zeros_like(logit), logit], 1), logit.mean((2, 3)))
+        return Response(np.concatenate([np.zeros_like(logit), logit], 1), (logit.mean((2, 3)),))
 
 
 @pytest.mark.parametrize(("mirroring", "flip_axes", "logit"), [(True, [1], 1.0), (True, [0], 2.0), (False, [1], 2.0)])

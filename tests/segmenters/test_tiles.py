@@ -24,7 +24,7 @@ class Convolution:
     def __call__(self, image: Array) -> Response:
         self.largest = max(self.largest, len(image))
         logits = self.module(torch.from_numpy(image)).numpy()
-        return Response(logits, logits.mean(tuple(range(2, image.ndim))))
+        return Response(logits, (logits.mean(tuple(range(2, image.ndim))),))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
@@ -45,7 +45,7 @@ def test_tiles_give_what_monai_gives_for_any_batch(spatial: tuple[int, ...], siz
     theirs = sliding_window_inference(torch.from_numpy(image), size, 1, network.module, overlap=0.5, mode="gaussian")
     assert np.concatenate([piece.logits for piece in pieces], 2) == pytest.approx(theirs.numpy(), abs=2e-5)
     assert network.largest <= batch
-    assert all(piece.features.shape == (1, 3) for piece in pieces)
+    assert all([level.shape for level in piece.features] == [(1, 3)] for piece in pieces)
 
 
 def test_rows_come_as_they_are_finished() -> None:

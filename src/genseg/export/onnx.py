@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from genseg.config import Plan
 from genseg.errors import MissingExtraError
@@ -23,11 +24,10 @@ LEAST, LARGEST = 8, 8192
 def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -> None:
     """Write a segmenter with a description. Raises MissingExtraError where the packages for it are not installed.
 
-    Input "image" `(batch, channel, *spatial)`, outputs "logits" and "features", as in `genseg.segmenters.network`. The
-    batch may have any size, and so may images where the segmenter allows it; else they have the plan's patch size.
+    Input "image" `(batch, channel, *spatial)`, outputs "logits" and "features_0", "features_1" and so on, as in
+    `genseg.segmenters.network`. The batch may have any size, and so may images where the segmenter allows it; else they
+    have the plan's patch size.
     """
-    import torch
-
     try:
         import onnx
         import onnxscript  # noqa: F401
@@ -45,7 +45,7 @@ def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -
             (example,),
             dynamo=True,
             input_names=["image"],
-            output_names=["logits", "features"],
+            output_names=["logits", *(f"features_{level}" for level in range(_levels(segmenter, example)))],
             dynamic_shapes=(axes,),
             verbose=False,
         )
@@ -55,6 +55,12 @@ def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -
     onnx.helper.set_model_props(model, {DESCRIPTION: description})
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def _levels(segmenter: nn.Module, example: Tensor) -> int:
+    """How many levels of features a segmenter tells."""
+    with torch.inference_mode():
+        return len(WithFeatures(segmenter).eval()(example)) - 1
 
 
 @contextmanager

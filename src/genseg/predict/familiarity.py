@@ -1,4 +1,4 @@
-"""How like the training images an image is: by its intensities, and by what the network makes of it.
+"""How like the training images an image is: by its intensities, and by what each level of the encoder makes of it.
 
 Source: Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples, NeurIPS 2018, equation 2 (the
 distance of Mahalanobis from the training images), with the covariance of Ledoit and Wolf, Journal of Multivariate
@@ -98,8 +98,8 @@ class Cloud:
 class Familiarity:
     """Clouds of the training images, and the distances from them that are usual.
 
-    clouds: by intensities and by deep features. usual: mean and deviation of the distances of images that were left
-    out, by each cloud. highest: the strangeness up to which 95 % of them lie.
+    clouds: by intensities, then by the features of each level. usual: mean and deviation of the distances of images
+    that were left out, by each cloud. highest: the strangeness up to which 95 % of them lie.
     """
 
     clouds: tuple[Cloud, ...]

@@ -32,8 +32,8 @@ class OnnxNetwork:
 
     def __call__(self, image: Array) -> Response:
         """As `genseg.segmenters.network.Network`."""
-        logits, features = self._session.run(None, {"image": np.ascontiguousarray(image)})
-        return Response(logits, features)
+        logits, *features = self._session.run(None, {"image": np.ascontiguousarray(image)})
+        return Response(logits, tuple(features))
 
 
 class OpenVinoNetwork:
@@ -60,7 +60,8 @@ class OpenVinoNetwork:
     def __call__(self, image: Array) -> Response:
         """As `genseg.segmenters.network.Network`."""
         said = self._compiled(np.ascontiguousarray(image))
-        return Response(said["logits"], said["features"])
+        logits, *features = (said[place] for place in range(len(said)))
+        return Response(logits, tuple(features))
 
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}

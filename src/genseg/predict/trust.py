@@ -95,9 +95,9 @@ def learn_trust(network: Network, training: Iterable[Labelled], held_out: Sequen
     )
 
 
-def figures(prepared: Prepared, found: Segmentation) -> tuple[Array, Array]:
-    """What familiarity is judged by: intensities and deep features."""
-    return fingerprint(prepared), found.features
+def figures(prepared: Prepared, found: Segmentation) -> tuple[Array, ...]:
+    """What familiarity is judged by: intensities, and the features of each level."""
+    return fingerprint(prepared), *found.features
 
 
 def expected_dice(found: Segmentation) -> float | None:

@@ -85,9 +85,9 @@ class DeepLab(nn.Module):
         self.head = CONVOLUTION[rank](width, classes, 1)
 
     @property
-    def deepest(self) -> nn.Module:
-        """The module whose last output are the deepest features."""
-        return self.encoder
+    def encoding(self) -> list[nn.Module]:
+        """The modules whose outputs are the encoder's features, finest first."""
+        return [self.encoder]
 
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any size."""

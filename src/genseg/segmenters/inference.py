@@ -26,13 +26,13 @@ class Segmentation:
     mask: `(*spatial)` uint8, the most probable class. confidence: `(*spatial)` uint8, its probability in percent.
     expected_dice: for each foreground class the Dice to be expected if the probabilities are right and pixels
     independent: twice the probability within the mask, over the mask's size plus all probability; None where the mask
-    has none of it. features: `(feature,)`, see `Response`.
+    has none of it. features: `(feature,)` of each level, see `Response`.
     """
 
     mask: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
     expected_dice: tuple[float | None, ...]
-    features: Array
+    features: tuple[Array, ...]
 
 
 def segment(
@@ -46,12 +46,12 @@ def segment(
     geometry = prepared.geometry
     mask, confidence = (np.empty(geometry.oriented, np.uint8) for _ in range(2))
     within, probable, size = (np.zeros(plan.classes) for _ in range(3))
-    features: list[Array] = []
+    features: list[tuple[Array, ...]] = []
     done = 0
 
     def pieces() -> Iterator[Array]:
         for response in responses(network, prepared, plan, tile_batch):
-            features.append(response.features[0])
+            features.append(response.features)
             yield response.logits[0]
 
     for logits in resampled(pieces(), geometry.worked, geometry.oriented):
@@ -69,7 +69,7 @@ def segment(
         restore(mask, geometry),
         restore(confidence, geometry),
         tuple(None if np.isnan(one) else float(one) for one in dice[1:]),
-        np.mean(features, axis=0, dtype=np.float32),
+        tuple(np.concatenate(level).mean(0) for level in zip(*features, strict=True)),
     )
 
 

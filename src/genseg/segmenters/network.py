@@ -18,12 +18,12 @@ Array = NDArray[np.float32]
 class Response:
     """What a network says of some images.
 
-    logits: `(batch, class, *spatial)`. features: `(batch, feature)`, the deepest ones, their mean over each image;
-    they tell how like the training images an image is.
+    logits: `(batch, class, *spatial)`. features: `(batch, feature)` of each level of the encoder, finest first, their
+    means over each image; they tell how like the training images an image is.
     """
 
     logits: Array
-    features: Array
+    features: tuple[Array, ...]
 
 
 class Network(Protocol):

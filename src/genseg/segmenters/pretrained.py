@@ -21,9 +21,9 @@ class PretrainedUNet(nn.Module):
         self.head = nn.Conv2d(DECODER_WIDTHS[0], classes, 1)
 
     @property
-    def deepest(self) -> nn.Module:
-        """The module whose last output are the deepest features."""
-        return self.encoder
+    def encoding(self) -> list[nn.Module]:
+        """The modules whose outputs are the encoder's features, finest first."""
+        return [self.encoder]
 
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, row, column)` in [-1, 1] to logits `(batch, class, row, column)`; any size."""

@@ -23,9 +23,9 @@ class SwinUNet(nn.Module):
         self.network = SwinUNETR(channels, classes, feature_size=features, spatial_dims=rank)
 
     @property
-    def deepest(self) -> nn.Module:
-        """The module whose last output are the deepest features."""
-        return self.network.swinViT
+    def encoding(self) -> list[nn.Module]:
+        """The modules whose outputs are the encoder's features, finest first."""
+        return [self.network.swinViT]
 
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any spatial size."""

@@ -37,7 +37,7 @@ def in_tiles(network: Network, image: Array, size: Sequence[int], batch: int = 1
     total = counted = np.zeros(0, np.float32)
     for first, following in pairwise([*starts[0], spatial[0]]):
         corners = [(first, *others) for others in product(*starts[1:])]
-        features: list[Array] = []
+        features: list[tuple[Array, ...]] = []
         for begin in range(0, len(corners), batch):
             some = corners[begin : begin + batch]
             said = network(np.stack([image[0][_box(at, size)] for at in some]))
@@ -50,7 +50,8 @@ def in_tiles(network: Network, image: Array, size: Sequence[int], batch: int = 1
                 counted[place[1:]] += weights
             features.append(said.features)
         rows = following - first
-        yield Response(total[:, :, :rows] / counted[:rows], np.concatenate(features).mean(0, keepdims=True))
+        means = tuple(np.concatenate(level).mean(0, keepdims=True) for level in zip(*features, strict=True))
+        yield Response(total[:, :, :rows] / counted[:rows], means)
         total, counted = _moved_up(total, rows, 2), _moved_up(counted, rows, 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -12,23 +14,27 @@ from genseg.segmenters.network import Array, Response
 
 
 class WithFeatures(nn.Module):
-    """A segmenter that tells its deepest features too, as every runtime needs them."""
+    """A segmenter that tells its encoder's features too, as every runtime needs them."""
 
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__()
         self.segmenter = segmenter
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)` and features `(batch, feature)`."""
-        kept: list[Tensor | list[Tensor]] = []
-        deepest: nn.Module = self.segmenter.deepest  # type: ignore[assignment]
-        hook = deepest.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)` and features by level."""
+        features: list[Tensor] = []
+
+        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor | list[Tensor]) -> None:
+            features.extend([output] if isinstance(output, Tensor) else output)
+
+        encoder: Sequence[nn.Module] = self.segmenter.encoding  # type: ignore[assignment]
+        hooks = [part.register_forward_hook(keep) for part in encoder]
         try:
             logits = self.segmenter(image)
         finally:
-            hook.remove()
-        deep = kept[0] if isinstance(kept[0], Tensor) else kept[0][-1]
-        return logits, deep.mean(tuple(range(2, deep.ndim)))
+            for hook in hooks:
+                hook.remove()
+        return logits, *(level.mean(tuple(range(2, level.ndim))) for level in features)
 
 
 class TorchNetwork:
@@ -45,5 +51,6 @@ class TorchNetwork:
         """As `genseg.segmenters.network.Network`."""
         self._module.eval()
         sent = torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
-        logits, features = self._module(sent.contiguous(memory_format=layout(sent.ndim - 2)))
-        return Response(at_least_float32(logits).cpu().numpy(), at_least_float32(features).cpu().numpy())
+        said = self._module(sent.contiguous(memory_format=layout(sent.ndim - 2)))
+        logits, *features = (at_least_float32(part).cpu().numpy() for part in said)
+        return Response(logits, tuple(features))

@@ -37,9 +37,9 @@ class UNet(nn.Module):
         self.head = CONVOLUTION[rank](widths[0], classes, 1)
 
     @property
-    def deepest(self) -> nn.Module:
-        """The module whose last output are the deepest features."""
-        return self.levels[-1]
+    def encoding(self) -> list[nn.Module]:
+        """The modules whose outputs are the encoder's features, finest first."""
+        return [self.stem, *self.levels]
 
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any spatial size."""
