@@ -119,16 +119,18 @@ def curve(
     return measure_curve(Path(data), Path(out), settings or Settings(), counts, gain, progress)
 
 
-def load(run: Path | str, *, device: str = "auto", ensemble: bool = False) -> Model:
+def load(run: Path | str, *, device: str = "auto", ensemble: bool = False, threads: int | None = None) -> Model:
     """Load the model of a finished run folder, or an exported one (`.onnx`, `.xml`).
 
     ensemble: of a run that was compared, the mean of the models of all folds: slower by their number, and steadier.
+    threads: of the processor; None takes all its cores.
+
     Raises RunError where there is none or it is damaged, DeviceError for an absent device, MissingExtraError where the
     runtime of an exported model is not installed.
     """
     from genseg.predict.loading import load_model
 
-    return load_model(run, device, ensemble=ensemble)
+    return load_model(run, device, ensemble=ensemble, threads=threads)
 
 
 def export_model(

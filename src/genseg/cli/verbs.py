@@ -185,6 +185,7 @@ def predict(
     fast: Annotated[
         bool, typer.Option("--fast", help="look at each image once, not mirrored as well: several times as fast")
     ] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="of the processor", show_default="all cores")] = None,
     device: Device = "auto",
 ) -> None:
     """Segment images; each mask comes in the geometry of its own image, with a word where it should be looked at."""
@@ -193,7 +194,7 @@ def predict(
     asked = {"overlays": overlays, "confidence": confidence, "contours": contours, "dicom-seg": dicom_seg}
     extras = [cast("Extra", name) for name, is_asked in asked.items() if is_asked]
     _stop_contradictions(watch, video, extras)
-    model = genseg.load(run, device=device, ensemble=ensemble)
+    model = genseg.load(run, device=device, ensemble=ensemble, threads=threads)
     model = model.without_mirroring() if fast else model
     if video:
         _segment_video(model, images, out)

@@ -22,25 +22,31 @@ TRUST = "model/trust.json"
 GPU_TILES = 4
 
 
-def load_model(path: Path | str, device: str = "auto", *, ensemble: bool = False) -> Model:
+def load_model(path: Path | str, device: str = "auto", *, ensemble: bool = False, threads: int | None = None) -> Model:
     """Load the model that a finished run delivered, or an exported one.
 
-    ensemble: of a run that was compared, the mean of the models of all folds.
+    ensemble: of a run that was compared, the mean of the models of all folds. threads: of the processor; None takes
+    all its cores.
+
     Raises RunError where `path` is none, its model was made by another version or is damaged, or there is no ensemble;
     DeviceError for an absent device, MissingExtraError for an absent runtime.
     """
     path = Path(path)
     if path.suffix in RUNTIMES and path.is_file():
-        return load_exported(path, device)
+        return load_exported(path, device, threads)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     return load_run(path, device, ensemble=ensemble)
 
 
-def load_exported(path: Path, device: str) -> Model:
+def load_exported(path: Path, device: str, threads: int | None = None) -> Model:
     """The model in an exported file, computed by the runtime that it was exported for.
 
     Raises RunError where the file is damaged, none of genseg's or of another version.
     """
-    network, described = open_exported(path, device)
+    network, described = open_exported(path, device, threads)
     check_format(path, described["model"])
     try:
         return described_model(described["model"], Trust.from_json(described["trust"]), network, path)

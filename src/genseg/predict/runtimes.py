@@ -67,11 +67,14 @@ class OpenVinoNetwork:
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """OpenVINO's name of the arithmetic for what is not int8; without bf16 in the processor it takes f32."""
 
-RUNTIMES: dict[str, Callable[[Path], OnnxNetwork | OpenVinoNetwork]] = {".onnx": OnnxNetwork, ".xml": OpenVinoNetwork}
+RUNTIMES: dict[str, Callable[[Path, int | None], OnnxNetwork | OpenVinoNetwork]] = {
+    ".onnx": OnnxNetwork,
+    ".xml": OpenVinoNetwork,
+}
 """Which runtime reads a file, by its suffix."""
 
 
-def open_exported(path: Path, device: str = "auto") -> tuple[Network, dict[str, Any]]:
+def open_exported(path: Path, device: str = "auto", threads: int | None = None) -> tuple[Network, dict[str, Any]]:
     """The network in an exported file, and what the file says of it: "model" and "trust".
 
     Raises RunError where the file is damaged or none of genseg's, DeviceError where another device than the processor
@@ -80,7 +83,7 @@ def open_exported(path: Path, device: str = "auto") -> tuple[Network, dict[str, 
     if device not in ("auto", "cpu"):
         raise DeviceError(f"device: {device!r} was asked for, but exported models run on the processor; use cpu")
     try:
-        network = RUNTIMES[path.suffix](path)
+        network = RUNTIMES[path.suffix](path, threads)
     except (RuntimeError, ValueError, OSError) as error:
         raise RunError(f"{path}: cannot be read as a model; export it again ({_first_line(error)})") from error
     except Exception as error:

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""A folder of 200 pictures and a DICOM series through the command line, as a clinic would, with the times.
+
+    benchmarks/clinic.py [--threads 1]
+
+Models are trained for a few updates on phantoms and exported to OpenVINO (the time does not depend on what they have
+learned). Then `genseg predict` runs in a new process for each task: 200 pictures of 256 pixels with overlays, at first
+looked at once (--fast), then mirrored too; and a series of 60 slices of 128 pixels with DICOM segmentation and
+contours. Starting Python, reading, writing and tables are part of the time. Writes benchmarks/results/clinic.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+import genseg
+from genseg.data.phantoms import write_phantoms
+from locations import RESULTS
+
+PICTURES = 200
+SERIES = (128, 128, 60)
+
+
+def main() -> None:
+    """Make models and scans, run the commands, keep the times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        pictures = write_phantoms(work / "pictures", "rgb", cases=PICTURES, size=256) / "images"
+        series = write_series(work / "series", work / "volumes")
+        picture_model, volume_model = model_of(work, "rgb"), model_of(work, "volume")
+        rows = [
+            row(
+                "200 pictures, looked at once",
+                asked.threads,
+                picture_model,
+                pictures,
+                work / "a",
+                "--overlays",
+                "--fast",
+            ),
+            row("200 pictures, mirrored too", asked.threads, picture_model, pictures, work / "b", "--overlays"),
+            row("a DICOM series", asked.threads, volume_model, series, work / "c", "--dicom-seg", "--contours"),
+        ]
+    from genseg.device import processor_name
+
+    kept = {"command": f"benchmarks/clinic.py --threads {asked.threads}", "device": processor_name(), "rows": rows}
+    (RESULTS / "clinic.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+
+
+def model_of(work: Path, kind: str) -> Path:
+    """A model for phantoms of a kind, exported."""
+    data = write_phantoms(work / f"train-{kind}", kind, cases=12, size=256 if kind == "rgb" else 36)  # type: ignore[arg-type]
+    settings = genseg.Settings(arm="strong-augmentation", updates=5, batch_size=2, size=256 if kind == "rgb" else None)
+    run = genseg.fit(data, work / f"run-{kind}", settings=settings).run
+    return genseg.export_model(run, data, "openvino", work / f"{kind}.xml").path
+
+
+def write_series(folder: Path, volumes: Path) -> Path:
+    """A volume phantom, repeated up to the size of a scan, as the DICOM series of an invented patient."""
+    write_phantoms(volumes, "volume", cases=3, size=60)
+    scan = np.asanyarray(nibabel.load(next((volumes / "images").iterdir())).dataobj)
+    voxels = np.tile(scan, (3, 3, 1))[: SERIES[0], : SERIES[1], : SERIES[2]].astype(np.int16)
+    folder.mkdir()
+    study, series, frame = generate_uid(), generate_uid(), generate_uid()
+    for number in range(SERIES[2]):
+        slice_ = Dataset()
+        slice_.file_meta = FileMetaDataset()
+        slice_.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        slice_.SOPClassUID, slice_.SOPInstanceUID, slice_.Modality = MRImageStorage, generate_uid(), "MR"
+        slice_.StudyInstanceUID, slice_.SeriesInstanceUID, slice_.FrameOfReferenceUID = study, series, frame
+        slice_.PatientName, slice_.PatientID = "Phantom", "0"
+        slice_.Columns, slice_.Rows = SERIES[0], SERIES[1]
+        slice_.PixelSpacing, slice_.SliceThickness = [1.0, 1.0], 1.0
+        slice_.ImageOrientationPatient, slice_.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0.0, 0.0, float(number)]
+        slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
+        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 16, 15, 1
+        slice_.PixelData = np.ascontiguousarray(voxels[:, :, number].T).tobytes()
+        slice_.save_as(folder / f"{number:03d}.dcm", enforce_file_format=True)
+    return folder
+
+
+def row(name: str, threads: int, model: Path, images: Path, out: Path, *options: str) -> dict[str, object]:
+    """Run the command in a process of its own: seconds, and what it has written."""
+    command = [sys.executable, "-m", "genseg", "predict", str(model), str(images), "-o", str(out), *options]
+    command += ["--threads", str(threads)]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    seconds = time.perf_counter() - began
+    return {
+        "name": name,
+        "options": list(options),
+        "seconds": round(seconds, 2),
+        "files_written": sum(path.is_file() for path in out.rglob("*")),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+    }
+
+
+if __name__ == "__main__":
+    main()
