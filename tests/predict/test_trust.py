@@ -49,7 +49,9 @@ def plan(plan_of: Callable[..., Plan]) -> Plan:
 
 
 def _labelled(numbers: range, plan: Plan) -> list[Labelled]:
-    return [Labelled(prepare(case, plan), case.mask) for case in map(_case, numbers) if case.mask is not None]
+    return [
+        Labelled(prepare(case, plan), case.mask, case.spacing) for case in map(_case, numbers) if case.mask is not None
+    ]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -171,3 +172,25 @@ def test_a_case_from_files_is_predicted_without_warning(plan_of: PlanOf, tmp_pat
         warnings.simplefilter("error")
         predicted = predict_mask(Threshold(), prepared, plan_of(2))
     assert np.array_equal(predicted, image[0] > 127)
+
+
+def test_memory_is_for_one_row_of_tiles(plan_of: PlanOf) -> None:
+    names = [f"class {number}" for number in range(8)]
+    plan = plan_of(3, patch_size=(8, 32, 32), class_names=names, spacing=(1.0, 1.0, 1.0))
+
+    class Wide:
+        is_fixed = False
+
+        def __call__(self, image: Array) -> Response:
+            return Response(np.repeat(image, 8, 1), (np.zeros((len(image), 1), np.float32),))
+
+    peaks = []
+    for length in (64, 256):
+        prepared = prepare(_volume(np.zeros((1, length, 32, 32), np.uint8), np.eye(4)), plan)
+        tracemalloc.start()
+        segment(Wide(), prepared, plan)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    logits = 4 * 8 * 256 * 32 * 32
+    assert peaks[1] < logits / 2
+    assert peaks[1] - peaks[0] < 4 * 192 * 32 * 32  # the masks, which are bytes, and no logits

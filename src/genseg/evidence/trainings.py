@@ -56,7 +56,7 @@ def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: P
     def prepared(chosen: Sequence[str]) -> Iterator[Labelled]:
         for case in cases.select(chosen):
             if case.mask is not None:
-                yield Labelled(prepare(fit_case(case, model.plan), model.plan), case.mask)
+                yield Labelled(prepare(fit_case(case, model.plan), model.plan), case.mask, case.spacing)
 
     trust = learn_trust(model.network, prepared(split.train), list(prepared(split.validation)), model.plan)
     folder.write_json(TRUST, trust.to_json())

@@ -32,8 +32,9 @@ from genseg.segmenters.torch_network import TorchNetwork
 from genseg.training.checkpoint import read_tensors
 
 Item = dict[str, Any]
-"""One image on its way: "files" `CaseFiles`, "image" `(channel, *spatial)` Tensor, "geometry" `Geometry`; then "pred"
-`(class, *spatial)` Tensor of logits, which becomes `(*spatial)` uint8 class indices; then "written" Path."""
+"""One image on its way: "files" `CaseFiles`, "image" `(channel, *spatial)` Tensor, "geometry" `Geometry`, "spacing" in
+mm; then "pred" `(class, *spatial)` Tensor of logits, which becomes `(*spatial)` uint8 class indices; then "written"
+Path."""
 
 
 def with_weights(
@@ -79,8 +80,10 @@ class ReadImage:
     def __call__(self, files: CaseFiles) -> Item:
         """See `Item`. Raises DataError for an image that cannot be read or that the model cannot take."""
         plan = self._model.plan
-        prepared = prepare(fit_case(self._model.read(files), plan), plan)
-        return {"files": files, "image": torch.from_numpy(prepared.image), "geometry": prepared.geometry}
+        case = self._model.read(files)
+        prepared = prepare(fit_case(case, plan), plan)
+        image = torch.from_numpy(prepared.image)
+        return {"files": files, "image": image, "geometry": prepared.geometry, "spacing": case.spacing}
 
 
 class Images(Dataset[Item]):
@@ -133,7 +136,7 @@ class FindMask:
             for logits in resampled([item["pred"].cpu().numpy()], geometry.worked, geometry.oriented)
         ]
         mask = restore(np.concatenate(rows), geometry)
-        return {**item, "pred": mend(mask, trust.mendings)}
+        return {**item, "pred": mend(mask, trust.mendings, item["spacing"])}
 
 
 class WriteMask:

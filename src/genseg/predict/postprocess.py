@@ -6,6 +6,7 @@ Source of the rules and of keeping only what helps: Isensee et al., nnU-Net, Nat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,68 +17,116 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
-Rule = Literal["fill-holes", "largest-object"]
+Rule = Literal["fill-holes", "no-specks", "largest-object"]
+
+SPECK_PERCENTILE = 5
+"""Objects smaller than all but so many percent of the experts' are specks."""
 
 
 @dataclass(frozen=True)
 class Mending:
-    """A rule for one class. gain: what it brought on the held-out cases, in Dice."""
+    """A rule for one class. gain: what it brought on the held-out cases, in Dice. least: size of an object that is no
+    speck, as a share of the picture or in mm^3 of a volume.
+    """
 
     class_index: int
     rule: Rule
     gain: float
+    least: float = 0.0
 
 
-def mend(mask: Mask, mendings: Sequence[Mending]) -> Mask:
+@dataclass(frozen=True)
+class Judged:
+    """A held-out case: predicted and true mask `(*spatial)`, and the spacing in mm."""
+
+    found: Mask
+    truth: Mask
+    spacing: tuple[float, ...]
+
+
+def mend(mask: Mask, mendings: Sequence[Mending], spacing: Sequence[float]) -> Mask:
     """`(*spatial)` class indices after the rules, one after the other; pixels taken from a class become background.
 
-    A hole is filled only where nothing but background is in it.
+    A hole is filled only where nothing but background is in it. spacing: mm along each axis.
     """
     mended = mask.copy()
     for one in mendings:
         own = mended == one.class_index
-        changed = _RULES[one.rule](own)
+        changed = _RULES[one.rule](own, one.least / voxel_size(mask.shape, spacing))
         mended[own & ~changed] = 0
         mended[changed & (mended == 0)] = one.class_index
     return mended
 
 
-def learn_mending(pairs: Sequence[tuple[Mask, Mask]], classes: int) -> tuple[Mending, ...]:
+def learn_mending(held_out: Sequence[Judged], classes: int, specks: Sequence[float]) -> tuple[Mending, ...]:
     """The rules whose gain in Dice, mean over classes, has a 95 % interval above 0 over the held-out cases.
 
-    pairs: predicted and true masks.
+    specks: `Mending.least` of each foreground class.
     """
     from genseg.evaluate import paired_bootstrap
     from genseg.evaluate.metrics import dice_scores
 
     def scores(mendings: Sequence[Mending]) -> list[float]:
-        return [float(np.mean(dice_scores(truth, mend(mask, mendings), classes))) for mask, truth in pairs]
+        mended = [(one.truth, mend(one.found, mendings, one.spacing)) for one in held_out]
+        return [float(np.mean(dice_scores(truth, mask, classes))) for truth, mask in mended]
 
     kept: list[Mending] = []
     for class_index, rule in product(range(1, classes), get_args(Rule)):
-        gain = paired_bootstrap(scores([*kept, Mending(class_index, rule, 0.0)]), scores(kept))
+        tried = Mending(class_index, rule, 0.0, specks[class_index - 1] if rule == "no-specks" else 0.0)
+        gain = paired_bootstrap(scores([*kept, tried]), scores(kept))
         if gain.difference is not None and gain.low is not None and gain.low > 0:
-            kept.append(Mending(class_index, rule, gain.difference))
+            kept.append(Mending(class_index, rule, gain.difference, tried.least))
     return tuple(kept)
 
 
-def _filled(own: Flags) -> Flags:
+def object_sizes(mask: Mask, class_index: int, spacing: Sequence[float]) -> list[float]:
+    """Sizes of the objects of a class, in the unit of `Mending.least`."""
+    _, sizes = _objects(mask == class_index)
+    return [float(size) * voxel_size(mask.shape, spacing) for size in sizes[1:]]
+
+
+def speck_size(sizes: Sequence[float]) -> float:
+    """`Mending.least` from the sizes of experts' objects; 0, at which there are no specks, where there are none."""
+    return float(np.percentile(sizes, SPECK_PERCENTILE)) if sizes else 0.0
+
+
+def voxel_size(shape: Sequence[int], spacing: Sequence[float]) -> float:
+    """Of a picture the share that a pixel is; of a volume mm^3."""
+    return 1 / math.prod(shape) if len(shape) == 2 else math.prod(spacing)
+
+
+def _filled(own: Flags, _: float) -> Flags:
     from scipy.ndimage import binary_fill_holes
 
     filled: Flags = binary_fill_holes(own)
     return filled
 
 
-def _largest(own: Flags) -> Flags:
-    from scipy.ndimage import generate_binary_structure, label
+def _without_specks(own: Flags, least: float) -> Flags:
+    objects, sizes = _objects(own)
+    keeps = sizes >= least
+    keeps[0] = False
+    kept: Flags = keeps[objects]
+    return kept
 
-    objects, count = label(own, generate_binary_structure(own.ndim, own.ndim))
-    if count < 2:
-        return own
-    sizes = np.bincount(objects.ravel())
+
+def _largest(own: Flags, _: float) -> Flags:
+    objects, sizes = _objects(own)
     sizes[0] = 0
-    largest: Flags = objects == sizes.argmax()
+    largest: Flags = own & (objects == sizes.argmax())
     return largest
 
 
-_RULES: dict[Rule, Callable[[Flags], Flags]] = {"fill-holes": _filled, "largest-object": _largest}
+def _objects(own: Flags) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Numbers `(*spatial)` of connected objects, 0 outside, and the voxels of each number; corners connect."""
+    from scipy.ndimage import generate_binary_structure, label
+
+    objects, _ = label(own, generate_binary_structure(own.ndim, own.ndim))
+    return objects, np.bincount(objects.ravel())
+
+
+_RULES: dict[Rule, Callable[[Flags, float], Flags]] = {
+    "fill-holes": _filled,
+    "no-specks": _without_specks,
+    "largest-object": _largest,
+}

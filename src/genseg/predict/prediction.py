@@ -40,7 +40,7 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
     found = segment(network, prepared, plan, trust.temperature, tile_batch)
     strangeness = None if trust.familiarity is None else trust.familiarity.strangeness(figures(prepared, found))
     dice = expected_dice(found)
-    mask = mend(found.mask, trust.mendings) if trust.mendings else found.mask
+    mask = mend(found.mask, trust.mendings, case.spacing) if trust.mendings else found.mask
     return Prediction(mask, found.confidence, dice, strangeness, _notes(mask, dice, strangeness, trust))
 
 

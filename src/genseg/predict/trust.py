@@ -14,7 +14,7 @@ from genseg.data.case import IGNORE
 from genseg.data.preprocess import Prepared
 from genseg.predict.calibration import Calibration, LabelledLogits, calibrate
 from genseg.predict.familiarity import ACCEPTED, Familiarity, fingerprint
-from genseg.predict.postprocess import Mending, learn_mending
+from genseg.predict.postprocess import Judged, Mending, learn_mending, object_sizes, speck_size
 from genseg.segmenters.inference import Segmentation, responses, segment
 from genseg.segmenters.network import Array, Network
 
@@ -68,10 +68,11 @@ UNTESTED = Trust(None, None, (), None, often_empty=False)
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled case: as the network sees it, and the expert's mask `(*spatial)` in its own size and voxel order."""
+    """A labelled case: as the network sees it, and the expert's mask `(*spatial)` in its own order and spacing."""
 
     prepared: Prepared
     mask: NDArray[np.uint8]
+    spacing: tuple[float, ...]
 
 
 def learn_trust(network: Network, training: Iterable[Labelled], held_out: Sequence[Labelled], plan: Plan) -> Trust:
@@ -80,16 +81,18 @@ def learn_trust(network: Network, training: Iterable[Labelled], held_out: Sequen
     calibration = calibrate(logits) if logits else None
     temperature = 1.0 if calibration is None else calibration.temperature
     found = [segment(network, one.prepared, plan, temperature) for one in held_out]
-    known, is_empty = [], []
+    known, is_empty, sizes = [], [], [list[float]() for _ in range(plan.classes - 1)]
     for one in training:
         known.append(figures(one.prepared, segment(network, one.prepared, plan)))
         is_empty.append(not one.mask.any())
-    unseen = [figures(one.prepared, own) for one, own in zip(held_out, found, strict=True)]
-    masks = [(own.mask, one.mask) for one, own in zip(held_out, found, strict=True)]
+        for class_index, own in enumerate(sizes, 1):
+            own += object_sizes(one.mask, class_index, one.spacing)
+    pairs = list(zip(held_out, found, strict=True))
+    judged = [Judged(own.mask, one.mask, one.spacing) for one, own in pairs]
     return Trust(
         calibration=calibration,
-        familiarity=Familiarity.learn(known, unseen),
-        mendings=learn_mending(masks, plan.classes),
+        familiarity=Familiarity.learn(known, [figures(one.prepared, own) for one, own in pairs]),
+        mendings=learn_mending(judged, plan.classes, [speck_size(own) for own in sizes]),
         lowest_dice=_lowest([dice for dice in map(expected_dice, found) if dice is not None]),
         often_empty=any(is_empty),
     )
