@@ -14,36 +14,23 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import jinja2
 import numpy as np
 
+from deployed import deployed_tables
 from genseg.evaluate import PairedDifference
 from pictures import draw_label_curves
 from records import Cell, dice_interval, difference, mean_dice, read_cells, shared_seeds
 from suite import Suite, suite_names
+from tables import Table
 
 README = Path(__file__).parents[1] / "README.md"
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 BASELINE = "strong-augmentation"
 EXPLAINED = " ".join((__doc__ or "").split("\n\n")[-1].split())
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its heading."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    def markdown(self) -> str:
-        """The rows under their columns, without the heading."""
-        lines = [self.columns, ("---",) * len(self.columns), *self.rows]
-        return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def ways_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
@@ -189,6 +176,7 @@ def write_readme() -> None:
     """Put the tables of README between their markers."""
     suite = Suite.read("joint")
     every, tables = read_cells(suite), {"results": foundation_table().markdown()}
+    tables |= {name: table.markdown() for name, table in deployed_tables().items()}
     for segmenter in suite.segmenters:
         cells = [cell for cell in every if cell.segmenter == segmenter and set(cell.by_way) - {BASELINE}]
         tables[f"joint {segmenter}"] = ways_table(suite, cells, segmenter).markdown() if cells else "Not run yet."

@@ -175,7 +175,11 @@ def predict(
     ] = False,
     contours: Annotated[bool, typer.Option("--contours", help="also write every outline, as a table")] = False,
     dicom_seg: Annotated[
-        bool, typer.Option("--dicom-seg", help="also write a DICOM segmentation for each DICOM image")
+        bool,
+        typer.Option(
+            "--dicom-seg",
+            help="also write a DICOM segmentation for each DICOM image; it names the patient, as an archive wants it",
+        ),
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="go on with images that come, until Ctrl-C")] = False,
     video: Annotated[bool, typer.Option("--video", help="IMAGES is a video; outline what is found in it")] = False,
