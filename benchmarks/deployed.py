@@ -60,10 +60,10 @@ def _threads(count: int) -> str:
 def clinic_table(kept: list[dict[str, Any]]) -> Table:
     """Seconds of whole commands."""
     rows = [
-        (row["name"], " ".join(row["options"]), f"{row['seconds']:.1f}", str(row["files_written"]))
+        (row["name"], " ".join(row["options"]), f"{row['seconds']:.1f}", str(row["peak_memory_mib"]))
         for row in kept[0]["rows"]
     ]
-    return Table("A clinic's folder and series", ("what", "options", "seconds", "files written"), tuple(rows))
+    return Table("A clinic's folder and series", ("what", "options", "seconds", "peak memory, MiB"), tuple(rows))
 
 
 def install_table(kept: list[dict[str, Any]]) -> Table:

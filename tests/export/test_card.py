@@ -13,6 +13,7 @@ import pytest
 
 from genseg.errors import RunError
 from genseg.export.card import describe, write_card
+from genseg.segmenters.efficientnet_lite import imagenet_file
 from genseg.training.run_folder import RunFolder
 
 
@@ -99,3 +100,28 @@ def test_a_damaged_run_has_no_card(run: RunFolder) -> None:
     with pytest.raises(RunError, match=r"scores\.json"):
         write_card(run)
     assert not (run.path / "model" / "card.md").exists()
+
+
+def test_the_weights_that_training_began_with_are_told(run: RunFolder, change: Callable[..., None]) -> None:
+    assert describe(run)["pretrained"] is None
+    assert "ImageNet" not in _text(run)
+    change("model/model.json", lambda content: content["plan"].update(segmenter="unet-pretrained"))
+    told = describe(run)["pretrained"]
+    assert told["sha256"] == hashlib.sha256(imagenet_file().read_bytes()).hexdigest()
+    assert told["sha256"] in _text(run)
+
+
+def test_what_held_out_cases_taught_is_told(run: RunFolder, change: Callable[..., None]) -> None:
+    text = _text(run)
+    trust = run.read_json("model/trust.json")
+    assert f"{trust['calibration']['temperature']:.2f}" in text
+    assert f"{trust['familiarity']['highest']:.2f}" in text
+    change("model/trust.json", lambda content: content.update(calibration=None, familiarity=None))
+    text = _text(run)
+    assert "Probabilities are not calibrated" in text
+    assert "It does not notice when an image is of another kind" in text
+    change("model/trust.json", lambda content: content.update(mendings=[MENDING]))
+    assert "fill-holes of object (+2.0 Dice points)" in _text(run).replace("lesion", "object")
+
+
+MENDING = {"class_index": 1, "rule": "fill-holes", "gain": 0.02, "least": 0.0}

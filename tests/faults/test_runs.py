@@ -171,6 +171,27 @@ def test_a_setting_that_contradicts_the_plan_stops(run: Run, rgb_run: Path, data
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.fault(37)
+@pytest.mark.parametrize("place", ["", "images", "masks"])
+def test_a_check_writes_nothing_among_the_data(run: Run, rgb_phantoms: Path, tmp_path: Path, place: str) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(rgb_phantoms, data)
+    before = sorted(data.rglob("*"))
+    assert "among the images" in _refusal(run, "check", data, "-o", data / place)
+    assert sorted(data.rglob("*")) == before
+    assert run("check", data, "-o", data / "checked")[0] == 0
+
+
+@pytest.mark.fault(37)
+@pytest.mark.parametrize("name", ["overlays", "confidence"])
+def test_no_extra_is_written_over_an_image(
+    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(rgb_phantoms / "images", tmp_path / name)
+    message = _refusal(run, "predict", rgb_run, tmp_path / name, "-o", tmp_path, "--overlays", "--confidence")
+    assert "among the images" in message
+
+
 @pytest.mark.fault(43)
 def test_images_of_another_kind_are_all_named_and_the_others_are_segmented(
     run: Run, rgb_run: Path, volume_phantoms: Path, tmp_path: Path

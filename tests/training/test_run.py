@@ -170,7 +170,10 @@ def test_a_folder_that_another_process_trains_in_is_refused(
         before = (tmp_path / "events.jsonl").read_bytes()
         with pytest.raises(RunError, match="another process is training in this folder"):
             _train(rgb_phantoms, tmp_path, rgb_settings, resume=True)
+        (tmp_path / "training.owner").write_text("process 7 on elsewhere")
+        with pytest.raises(RunError, match="process 7 on elsewhere is training in this folder"):
+            _train(rgb_phantoms, tmp_path, rgb_settings, resume=True)
         assert (tmp_path / "events.jsonl").read_bytes() == before
         other.kill()
     assert _train(rgb_phantoms, tmp_path, rgb_settings, resume=True).is_finished
-    assert not (tmp_path / "training.lock").exists()
+    assert not list(tmp_path.glob("training.*"))

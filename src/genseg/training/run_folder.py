@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -114,17 +115,20 @@ class RunFolder:
 
         Raises RunError where one is at work in it.
         """
-        path = self.path / "training.lock"
+        lock, owner = self.path / "training.lock", self.path / "training.owner"
         try:
-            with FileLock(path, timeout=0):
+            with FileLock(lock, timeout=0):
+                owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
                 try:
                     yield
                 finally:
-                    with suppress(OSError):  # Windows keeps open files
-                        path.unlink()
+                    for path in (owner, lock):
+                        with suppress(OSError):  # Windows keeps open files
+                            path.unlink()
         except Timeout:
+            other = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
             cure = "wait for it to end, or choose another -o"
-            raise RunError(f"{self.path}: another process is training in this folder; {cure}") from None
+            raise RunError(f"{self.path}: {other} is training in this folder; {cure}") from None
 
     def freeze(self, settings: Settings, gathered: TrainingData) -> None:
         """Write down what is to be trained, before the first update; see `FROZEN`."""

@@ -74,7 +74,7 @@ def stop_duplicate(path: Path, other: Path, found: str, findings: Findings) -> N
 
 def stop_image_without_mask(image: Path, findings: Findings) -> None:
     """Add the fault of an image that has no mask."""
-    cure = "Add the mask, remove the image, or ask for unlabelled images to be allowed."
+    cure = "Add the mask, or remove the image."
     findings.stop(FaultCode.IMAGE_WITHOUT_MASK, image, "an image without mask", "a mask of the same name", cure)
 
 
