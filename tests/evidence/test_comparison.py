@@ -18,6 +18,7 @@ from genseg.errors import RunError, SettingsError
 from genseg.evidence import comparison as comparison_module
 from genseg.evidence import trainings as trainings_module
 from genseg.evidence.comparison import Comparison, judge
+from genseg.training.run_folder import RunFolder
 
 FOLDS = 2
 CASES = [f"case {number}" for number in range(12)]
@@ -196,6 +197,22 @@ def test_the_card_is_of_the_delivered_model_and_tells_the_verdict(replaced: Path
         assert (card["arm"], card["weights"]["sha256"]) == (arm, model["sha256"])
         assert card["comparison"] == verdict
         assert verdict in (run / "model" / "card.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["compared", "replaced"])
+def test_an_ensemble_is_the_mean_of_the_models_of_all_folds(
+    request: pytest.FixtureRequest, scans: Path, name: str
+) -> None:
+    run: Path = request.getfixturevalue(name)
+    model, together = genseg.load(run), genseg.load(run, ensemble=True)
+    arm, own = model.plan.arm, RunFolder(run).settings().fold
+    others = [number for number in range(RunFolder(run).split().folds) if number != own]
+    members = [run, *(run / "comparison" / f"{arm}-fold-{number}" for number in others)]
+    image = np.random.default_rng(0).normal(size=(1, model.plan.channels, *model.plan.patch_size)).astype(np.float32)
+    logits = [genseg.load(member).network(image).logits for member in members]
+    assert len(members) == RunFolder(run).split().folds
+    assert together.network(image).logits == pytest.approx(np.mean(logits, 0), abs=1e-5)
+    assert together.predict(scans / "images" / "phantom_000.png").shape == (32, 32)
 
 
 def test_the_generator_stays_of_use(replaced: Path, tmp_path: Path) -> None:
