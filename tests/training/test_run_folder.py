@@ -11,7 +11,7 @@ import pytest
 from genseg.data.case import Case
 from genseg.errors import RunError
 from genseg.training import run_folder
-from genseg.training.run_folder import RunFolder, fingerprint, new_run_folder
+from genseg.training.run_folder import BEGINNING, RunFolder, fingerprint, new_run_folder
 
 
 def _case(name: str = "a", sha256: str = "1", foreground: int = 3) -> Case:
@@ -28,8 +28,24 @@ def _begin_and_fail(path: Path, written: str, error: type[BaseException]) -> Non
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     with new_run_folder(tmp_path / "runs" / "first") as run:
-        assert list(run.path.iterdir()) == []
-    assert (tmp_path / "runs" / "first").is_dir()
+        assert [path.name for path in run.path.iterdir()] == [BEGINNING]
+    assert list((tmp_path / "runs" / "first").iterdir()) == []
+
+
+@pytest.mark.fault(30)
+def test_what_a_killed_beginning_has_left_makes_way_and_nothing_else_does(tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("mine")
+    with pytest.raises(RunError, match="not empty"), new_run_folder(tmp_path):
+        pass
+    (tmp_path / BEGINNING).touch()  # then it was the process's own
+    (tmp_path / ".genseg-0123").write_text("half")
+    with new_run_folder(tmp_path):
+        pass
+    (tmp_path / BEGINNING).touch()
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="not empty"), new_run_folder(tmp_path):
+        pass
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.fault(37)

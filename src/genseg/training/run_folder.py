@@ -38,7 +38,7 @@ from genseg.data.check import contact_sheet
 from genseg.data.split import Split
 from genseg.device import Machine
 from genseg.errors import RunError
-from genseg.files import atomic_write_bytes, printable
+from genseg.files import TEMPORARY, atomic_write_bytes, printable
 from genseg.joint.generation import Generation
 from genseg.joint.source import PairSource
 from genseg.training.checkpoint import write_tensors
@@ -48,6 +48,9 @@ from genseg.training.state import TrainingState
 PACKAGES = ("genseg", "torch", "monai", "numpy", "scipy", "scikit-image", "pillow", "nibabel", "pydicom", "tifffile")
 FROZEN = ("settings.yaml", "split.json", "labels.json", "cases.json", "data.json", "cases.png", "plan.yaml")
 """What is written before the first update; plan.yaml last, for it marks a run folder."""
+
+BEGINNING = f"{TEMPORARY}beginning"
+"""There only until plan.yaml is: tells the remains of a process that was killed from files of the user's."""
 
 
 @dataclass(frozen=True)
@@ -222,18 +225,21 @@ class RunFolder:
 def new_run_folder(path: Path) -> Iterator[RunFolder]:
     """Make a new, empty run folder, for the body to freeze a run in. When the body fails, nothing of it stays.
 
-    Raises RunError where something is there already, or nothing can be written there.
+    What a process left there that was killed in the body makes way. Raises RunError where anything else is there
+    already, or nothing can be written there.
     """
     made = _make_empty(path)
+    (path / BEGINNING).touch()
     try:
         yield RunFolder(path)
     except BaseException:
-        for name in FROZEN:
+        for name in (*FROZEN, BEGINNING):
             (path / name).unlink(missing_ok=True)
         with suppress(OSError):  # someone else has put something there
             for folder in made:
                 folder.rmdir()
         raise
+    (path / BEGINNING).unlink(missing_ok=True)
 
 
 def _make_empty(path: Path) -> list[Path]:
@@ -241,7 +247,7 @@ def _make_empty(path: Path) -> list[Path]:
     try:
         made = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
-        occupied = any(path.iterdir())
+        occupied = _is_occupied(path)
         with TemporaryFile(dir=path):
             pass
     except OSError as error:
@@ -249,6 +255,13 @@ def _make_empty(path: Path) -> list[Path]:
     if occupied:
         raise RunError(f"{path}: not empty. Choose another -o, or go on with an interrupted run by --resume")
     return made
+
+
+def _is_occupied(path: Path) -> bool:
+    """Whether a folder holds more than what a process that was killed before its run had begun has left behind."""
+    names = {entry.name for entry in path.iterdir()}
+    remnants = {name for name in names if name in FROZEN[:-1] or name.startswith(TEMPORARY)}
+    return bool(names) if BEGINNING not in names else names != remnants
 
 
 def fingerprints(cases: Iterable[Case]) -> dict[str, str]:
