@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from genseg.data.phantoms import write_phantoms
@@ -57,7 +57,8 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(asked.threads)
     with tempfile.TemporaryDirectory() as temporary:
         for record in kill_and_resume(Path(temporary), asked.kills, asked.seed):
-            kept = {"command": f"benchmarks/kill.py --kills {asked.kills} --seed {asked.seed}", **asdict(record)}
+            command = f"benchmarks/kill.py --kills {asked.kills} --seed {asked.seed}"
+            kept = {"command": command, **vars(record), "phases": dict(record.phases)}
             (RESULTS / "kill.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
             sys.stdout.write(json.dumps(kept) + "\n")
             sys.stdout.flush()
