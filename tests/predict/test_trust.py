@@ -14,12 +14,11 @@ from PIL import Image
 import genseg
 from genseg.config import Plan
 from genseg.data.case import Case
-from genseg.data.preprocess import prepare
 from genseg.predict.calibration import Calibration
 from genseg.predict.familiarity import Familiarity
 from genseg.predict.postprocess import Mending
 from genseg.predict.prediction import predict_case
-from genseg.predict.trust import UNTESTED, Labelled, Trust, learn_trust
+from genseg.predict.trust import UNTESTED, Trust, learn_trust
 from genseg.segmenters.network import Array, Response
 
 
@@ -48,15 +47,11 @@ def plan(plan_of: Callable[..., Plan]) -> Plan:
     return plan_of(2)
 
 
-def _labelled(numbers: range, plan: Plan) -> list[Labelled]:
-    return [
-        Labelled(prepare(case, plan), case.mask, case.spacing) for case in map(_case, numbers) if case.mask is not None
-    ]
-
-
 @pytest.fixture
 def trust(plan: Plan) -> Trust:
-    return learn_trust(Brightness(), _labelled(range(20), plan), _labelled(range(20, 28), plan), plan)
+    return learn_trust(
+        Brightness(), [_case(number) for number in range(20)], [_case(number) for number in range(20, 28)], plan
+    )
 
 
 def test_held_out_cases_teach_temperature_limits_and_what_is_usual(trust: Trust) -> None:
@@ -78,13 +73,13 @@ def test_what_was_learned_survives_being_written_down(trust: Trust) -> None:
 
 
 def test_without_held_out_cases_nothing_is_claimed(plan: Plan) -> None:
-    trust = learn_trust(Brightness(), _labelled(range(3), plan), [], plan)
+    trust = learn_trust(Brightness(), [_case(number) for number in range(3)], [], plan)
     assert trust == UNTESTED
 
 
 def test_training_masks_without_object_are_remembered(plan: Plan) -> None:
-    (one,) = _labelled(range(1), plan)
-    assert learn_trust(Brightness(), [replace(one, mask=np.zeros_like(one.mask))], [], plan).often_empty
+    empty = replace(_case(0), mask=np.zeros((16, 16), np.uint8))
+    assert learn_trust(Brightness(), [_case(1), empty], [], plan).often_empty
 
 
 def test_a_usual_image_needs_no_word(trust: Trust, plan: Plan) -> None:

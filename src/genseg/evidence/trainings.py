@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from genseg.config import Plan, Settings
 from genseg.data.case import Case
-from genseg.data.preprocess import prepare
 from genseg.errors import RunError
 from genseg.export.card import write_card
-from genseg.predict.fitting import fit_case
 from genseg.predict.loading import TRUST, load_model
 from genseg.predict.model import Model
 from genseg.predict.scored import own_cases
-from genseg.predict.trust import Labelled, learn_trust
+from genseg.predict.trust import learn_trust
 from genseg.progress import Progress
 from genseg.training.run import run_training
 from genseg.training.run_folder import RunFolder, fingerprints
@@ -52,13 +50,8 @@ def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: P
     """The model with what its run's cases teach about its use, which is kept in the run folder."""
     split = folder.split()
     cases = own_cases(data, split, model.labels, model.options, progress)
-
-    def prepared(chosen: Sequence[str]) -> Iterator[Labelled]:
-        for case in cases.select(chosen):
-            if case.mask is not None:
-                yield Labelled(prepare(fit_case(case, model.plan), model.plan), case.mask, case.spacing)
-
-    trust = learn_trust(model.network, prepared(split.train), list(prepared(split.validation)), model.plan)
+    training, held_out = cases.select(split.train), cases.select(split.validation)
+    trust = learn_trust(model.network, training, held_out, model.plan, progress)
     folder.write_json(TRUST, trust.to_json())
     return replace(model, trust=trust)
 

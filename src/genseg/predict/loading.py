@@ -47,8 +47,8 @@ def load_exported(path: Path, device: str, threads: int | None = None) -> Model:
     Raises RunError where the file is damaged, none of genseg's or of another version.
     """
     network, described = open_exported(path, device, threads)
-    check_format(path, described["model"])
     try:
+        check_format(path, described["model"])
         return described_model(described["model"], Trust.from_json(described["trust"]), network, path)
     except (KeyError, TypeError, SettingsError) as error:
         raise RunError(f"{path}: the description in the file is damaged; export it again ({error})") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.config import Plan
-from genseg.data.case import IGNORE
-from genseg.data.preprocess import Prepared
+from genseg.data.case import IGNORE, Case
+from genseg.data.preprocess import Prepared, prepare
 from genseg.predict.calibration import Calibration, LabelledLogits, calibrate
 from genseg.predict.familiarity import ACCEPTED, Familiarity, fingerprint
+from genseg.predict.fitting import fit_case
 from genseg.predict.postprocess import Judged, Mending, learn_mending, object_sizes, speck_size
+from genseg.progress import Progress, silent
 from genseg.segmenters.inference import Segmentation, responses, segment
 from genseg.segmenters.network import Array, Network
 
@@ -66,36 +68,46 @@ UNTESTED = Trust(None, None, (), None, often_empty=False)
 """For a model of which nothing was learned from held-out cases."""
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """A labelled case: as the network sees it, and the expert's mask `(*spatial)` in its own order and spacing."""
+def learn_trust(
+    network: Network, training: Sequence[Case], held_out: Sequence[Case], plan: Plan, progress: Progress = silent
+) -> Trust:
+    """Learn how good probabilities and masks are from held-out cases, and what is usual from training cases too.
 
-    prepared: Prepared
-    mask: NDArray[np.uint8]
-    spacing: tuple[float, ...]
-
-
-def learn_trust(network: Network, training: Iterable[Labelled], held_out: Sequence[Labelled], plan: Plan) -> Trust:
-    """Learn how good probabilities and masks are from held-out cases, and what is usual from training cases too."""
-    logits = [labelled_logits(network, one.prepared, plan) for one in held_out]
+    All cases are labelled. One is prepared at a time; held-out ones are segmented twice.
+    """
+    logits = [labelled_logits(network, _prepared(case, plan), plan) for case in held_out]
     calibration = calibrate(logits) if logits else None
     temperature = 1.0 if calibration is None else calibration.temperature
-    found = [segment(network, one.prepared, plan, temperature) for one in held_out]
-    known, is_empty, sizes = [], [], [list[float]() for _ in range(plan.classes - 1)]
-    for one in training:
-        known.append(figures(one.prepared, segment(network, one.prepared, plan)))
-        is_empty.append(not one.mask.any())
+    unseen, judged, dice = [], [], []
+    for case in held_out:
+        prepared = _prepared(case, plan)
+        found = segment(network, prepared, plan, temperature)
+        unseen.append(figures(prepared, found))
+        judged.append(Judged(found.mask, _truth(case), case.spacing))
+        dice.append(expected_dice(found))
+    known, sizes = [], [list[float]() for _ in range(plan.classes - 1)]
+    once = plan.model_copy(update={"mirroring": False})  # mirrored images tell no other features
+    for number, case in enumerate(training, 1):
+        prepared = _prepared(case, plan)
+        known.append(figures(prepared, segment(network, prepared, once)))
         for class_index, own in enumerate(sizes, 1):
-            own += object_sizes(one.mask, class_index, one.spacing)
-    pairs = list(zip(held_out, found, strict=True))
-    judged = [Judged(own.mask, one.mask, one.spacing) for one, own in pairs]
+            own += object_sizes(_truth(case), class_index, case.spacing)
+        progress("Learning what is usual", number, len(training))
     return Trust(
         calibration=calibration,
-        familiarity=Familiarity.learn(known, [figures(one.prepared, own) for one, own in pairs]),
+        familiarity=Familiarity.learn(known, unseen),
         mendings=learn_mending(judged, plan.classes, [speck_size(own) for own in sizes]),
-        lowest_dice=_lowest([dice for dice in map(expected_dice, found) if dice is not None]),
-        often_empty=any(is_empty),
+        lowest_dice=_lowest([one for one in dice if one is not None]),
+        often_empty=any(not _truth(case).any() for case in training),
     )
+
+
+def _prepared(case: Case, plan: Plan) -> Prepared:
+    return prepare(fit_case(case, plan), plan)
+
+
+def _truth(case: Case) -> NDArray[np.uint8]:
+    return np.zeros(case.spatial, np.uint8) if case.mask is None else case.mask
 
 
 def figures(prepared: Prepared, found: Segmentation) -> tuple[Array, ...]:
