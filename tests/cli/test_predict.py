@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,13 +59,19 @@ def test_fast_looks_at_each_image_once(run: Run, rgb_run: Path, rgb_phantoms: Pa
     assert np.array_equal(np.array(Image.open(tmp_path / "phantom_000.png")), expected)
 
 
-def test_an_ensemble_without_other_folds_says_how_to_get_them(
-    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("folds", "message"), [(1, "there is no ensemble"), (3, "the models of the other folds are not all there")]
+)
+def test_an_ensemble_that_there_is_not_is_refused(
+    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path, folds: int, message: str
 ) -> None:
-    code, _, errors = run("predict", rgb_run, rgb_phantoms / "images", "-o", tmp_path, "--ensemble")
+    shutil.copytree(rgb_run, tmp_path / "run")
+    split = json.loads((rgb_run / "split.json").read_text())
+    (tmp_path / "run" / "split.json").write_text(json.dumps({**split, "folds": folds}))
+    code, _, errors = run("predict", tmp_path / "run", rgb_phantoms / "images", "-o", tmp_path / "out", "--ensemble")
     assert code == 2
-    assert "the models of the other folds are not all there" in errors
-    assert list(tmp_path.iterdir()) == []
+    assert message in errors
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_video_gets_outlines(run: Run, rgb_run: Path, tmp_path: Path) -> None:

@@ -115,6 +115,10 @@ def _fellows(folder: RunFolder) -> list[RunFolder]:
 
     arm = Plan.from_mapping(read_delivery(folder)["plan"], "model.json").arm
     others = [number for number in range(folder.split().folds) if number != folder.settings().fold]
+    if not others:
+        raise RunError(
+            f"{folder.path}: there is no ensemble; the data set says itself what is held out, so it has one fold"
+        )
     found = [RunFolder(folder.path / "comparison" / f"{arm}-fold-{number}") for number in others]
     if not found or not all(one.is_finished for one in found):
         cure = "`genseg train DATA --resume` without --no-compare trains them"
