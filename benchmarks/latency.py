@@ -96,7 +96,7 @@ def measure(folder: Path, way: Way, threads: int, seconds: float) -> dict[str, A
     """Images per second of one way, with mirroring and without, and the masks."""
     model = open_model(folder, way, threads)
     files = sorted((folder / "data" / "images").iterdir())[:IMAGES]
-    plain = replace(model, plan=model.plan.model_copy(update={"mirroring": False}))
+    plain = model.without_mirroring()
     return {
         "runtime": way.runtime,
         "precision": way.precision,
@@ -110,17 +110,11 @@ def measure(folder: Path, way: Way, threads: int, seconds: float) -> dict[str, A
 def open_model(folder: Path, way: Way, threads: int) -> Any:
     """The model of a way of running, on so many threads."""
     import genseg
-    from genseg.predict.runtimes import OnnxNetwork, OpenVinoNetwork
 
-    if way.runtime == "pytorch":
-        import torch
-
-        torch.set_num_threads(threads)
-        model = genseg.load(folder / "run", device="cpu")
-        return model if way.precision == "float32" else replace(model, network=in_bfloat16(model.network))
-    path = folder / f"{way.runtime}-{way.precision}{TARGETS[way.runtime][1]}"
-    network: Callable[..., Any] = {"onnxruntime": OnnxNetwork, "openvino": OpenVinoNetwork}[way.runtime]
-    return replace(genseg.load(path), network=network(path, threads))
+    if way.runtime != "pytorch":
+        return genseg.load(folder / f"{way.runtime}-{way.precision}{TARGETS[way.runtime][1]}", threads=threads)
+    model = genseg.load(folder / "run", device="cpu", threads=threads)
+    return model if way.precision == "float32" else replace(model, network=in_bfloat16(model.network))
 
 
 def in_bfloat16(network: Any) -> Any:

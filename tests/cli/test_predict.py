@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from csv_rows import read_rows
 from PIL import Image
 from videos import quarters, read_video, write_video
 
@@ -24,21 +24,16 @@ import genseg
 Run = Callable[..., tuple[int, str, str]]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_everything_that_is_asked_for_is_written(run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
     options = ("--overlays", "--confidence", "--contours", "--dicom-seg")
     code, printed, _ = run("predict", rgb_run, rgb_phantoms / "images", "-o", tmp_path, *options)
     assert code == 0
     assert "10 masks" in printed
-    predictions, measured = _rows(tmp_path / "predictions.csv"), _rows(tmp_path / "measurements.csv")
+    predictions, measured = read_rows(tmp_path / "predictions.csv"), read_rows(tmp_path / "measurements.csv")
     assert [row["case"] for row in predictions] == [f"phantom_{number:03d}" for number in range(10)]
     mask = np.array(Image.open(tmp_path / predictions[4]["mask"]))
     assert int(measured[4]["pixels"]) == np.count_nonzero(mask) > 0
-    assert {row["case"] for row in _rows(tmp_path / "contours.csv")} <= {row["case"] for row in predictions}
+    assert {row["case"] for row in read_rows(tmp_path / "contours.csv")} <= {row["case"] for row in predictions}
     assert len(list((tmp_path / "overlays").iterdir())) == len(list((tmp_path / "confidence").iterdir())) == 10
     assert not list(tmp_path.glob("*.dcm"))  # these are no DICOM images
 
@@ -117,7 +112,7 @@ def test_a_watched_folder_is_segmented_until_ctrl_c(rgb_run: Path, rgb_phantoms:
     assert errors.count("Cannot be used") == 1
     assert "broken.png" in errors
     (table,) = out.glob("predictions-*.csv")
-    assert [row["case"] for row in _rows(table)] == ["a", "b"]
+    assert [row["case"] for row in read_rows(table)] == ["a", "b"]
     model = genseg.load(rgb_run, device="cpu")
     assert np.array_equal(np.array(Image.open(out / "b.png")), model.predict(second))
 

@@ -15,6 +15,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 from dicom_files import PATIENT, write_dicom, write_series
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
+from refusals import assert_refused
 
 Run = Callable[..., tuple[int, str, str]]
 Plant = Callable[[Path], None]
@@ -52,16 +53,6 @@ def _check(run: Run, data: Path, out: Path, *options: object) -> tuple[str, dict
 
 def _warnings(findings: dict[str, Any]) -> list[str]:
     return [warning["code"] for warning in findings["warnings"]]
-
-
-def _assert_refused(run: Run, data: Path, out: Path, *parts: str) -> None:
-    for verb in ("check", "train"):
-        code, _, message = run(verb, data, "-o", out)
-        assert code == 2
-        assert [part for part in parts if part not in message] == []
-        assert "Traceback" not in message
-        assert PATIENT not in message
-        assert not out.exists()
 
 
 def _rewrite(path: Path, voxels: Any = None, affine: Any = None, **fields: Any) -> None:
@@ -150,7 +141,7 @@ def test_a_volume_without_a_clear_meaning_stops(
     plant: Plant, code: str, parts: tuple[str, ...], run: Run, data: Path, tmp_path: Path
 ) -> None:
     plant(data / "images" / f"{FIRST}.nii.gz")
-    _assert_refused(run, data, tmp_path / "out", code, FIRST, *parts)
+    assert_refused(run, data, tmp_path / "out", code, FIRST, *parts)
 
 
 @pytest.mark.parametrize(("plant", "code", "parts"), MASKS)
@@ -158,7 +149,7 @@ def test_a_mask_that_does_not_lie_on_its_image_or_holds_no_labels_stops(
     plant: Plant, code: str, parts: tuple[str, ...], run: Run, data: Path, tmp_path: Path
 ) -> None:
     plant(data / "labels" / f"{FIRST}.nii.gz")
-    _assert_refused(run, data, tmp_path / "out", code, FIRST, *parts)
+    assert_refused(run, data, tmp_path / "out", code, FIRST, *parts)
 
 
 @pytest.mark.fault(21)
@@ -167,7 +158,7 @@ def test_not_finite_voxels_become_the_smallest_on_request_and_are_counted(run: R
     voxels = _voxels(path).astype(np.float32)
     voxels[0, 0, :3] = np.nan, np.inf, -np.inf
     _rewrite(path, voxels)
-    _assert_refused(run, data, tmp_path / "out", "not-finite", FIRST, "3 of 8000 voxels", "--nan-to min")
+    assert_refused(run, data, tmp_path / "out", "not-finite", FIRST, "3 of 8000 voxels", "--nan-to min")
     printed, findings = _check(run, data, tmp_path / "out", "--nan-to", "min")
     assert _warnings(findings) == ["not-finite"]
     assert "They became the smallest finite value." in printed
@@ -254,7 +245,7 @@ def test_a_series_that_is_no_single_straight_stack_stops(
     plant: Plant, code: str, parts: tuple[str, ...], run: Run, series: Path, tmp_path: Path
 ) -> None:
     plant(series / "images" / "b")
-    _assert_refused(run, series, tmp_path / "out", code, str(series / "images" / "b"), *parts)
+    assert_refused(run, series, tmp_path / "out", code, str(series / "images" / "b"), *parts)
 
 
 @pytest.mark.fault(27)

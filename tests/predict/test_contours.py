@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from csv_rows import read_rows
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
@@ -143,17 +143,12 @@ def test_mask_of_another_size_is_refused() -> None:
         trace_contours(case_of(mask), mask.T, CLASSES)
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_table_of_a_picture(tmp_path: Path) -> None:
     mask = np.ones((5, 5), np.uint8)
     mask[2, 2] = 0
     contours = trace_contours(case_of(mask, "=1+1"), mask, ("background", "肝"))
     write_contours(tmp_path / "a.csv", contours, 2)
-    rows = read(tmp_path / "a.csv")
+    rows = read_rows(tmp_path / "a.csv")
     assert list(rows[0]) == ["case", "class", "object", "contour", "hole", "row", "column"]
     assert {(row["case"], row["class"], row["object"]) for row in rows} == {("'=1+1", "肝", "1")}
     assert [row["hole"] for row in rows].count("yes") == 5
@@ -167,7 +162,7 @@ def test_table_of_a_volume(tmp_path: Path) -> None:
     mask[1:4, 2:4, 2:] = 1
     contours = trace(mask)
     write_contours(tmp_path / "a.csv", iter(contours), 3)
-    rows = read(tmp_path / "a.csv")
+    rows = read_rows(tmp_path / "a.csv")
     assert list(rows[0])[5:] == ["i", "j", "k", "x_mm", "y_mm", "z_mm"]
     found = [[float(row[f"{axis}_mm"]) for axis in "xyz"] for row in rows]
     positions = [contour.positions for contour in contours if contour.positions is not None]

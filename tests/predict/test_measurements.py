@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from csv_rows import read_rows
 from numpy.typing import NDArray
 
 from genseg.data.case import Case
@@ -146,16 +146,11 @@ def test_mask_of_another_size_is_refused() -> None:
         measure(case_of(mask), mask.T, CLASSES)
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_table_of_pictures(tmp_path: Path) -> None:
     mask = box((8, 9), slice(2, 5), slice(3, 4))
     rows = [row for name in "ab" for row in measure(case_of(mask, (0.1, 0.3), name=name), mask, CLASSES)]
     write_measurements(tmp_path / "a.csv", rows, 2)
-    first, second, third, _ = read(tmp_path / "a.csv")
+    first, second, third, _ = read_rows(tmp_path / "a.csv")
     assert first == {
         **{"case": "a", "class": "organ", "unit": "mm", "pixels": "3", "objects": "1", "area": "0.09"},
         **{"longest_extent": "0.3605551275", "centroid_row": "3.0", "centroid_column": "3.0"},
@@ -169,7 +164,7 @@ def test_table_of_pictures(tmp_path: Path) -> None:
 def test_table_of_volumes(tmp_path: Path) -> None:
     mask = box((8, 9, 10), slice(2, 6), slice(3, 4), slice(0, 10))
     write_measurements(tmp_path / "a.csv", measure(case_of(mask, ANISOTROPIC), mask, CLASSES), 3)
-    row = read(tmp_path / "a.csv")[0]
+    row = read_rows(tmp_path / "a.csv")[0]
     assert list(row)[:7] == ["case", "class", "unit", "voxels", "objects", "volume_ml", "longest_extent"]
     assert (row["volume_ml"], row["centroid_k"], row["first_i"], row["last_k"]) == ("0.0375", "4.5", "2", "9")
 
@@ -186,7 +181,7 @@ def test_names_are_shown_and_never_run(tmp_path: Path) -> None:
     mask = box((4, 4), slice(1, 2), slice(1, 2))
     rows = measure(case_of(mask, name="=1+1"), mask, ("background", 'Größe, "肝"'))
     write_measurements(tmp_path / "a.csv", rows, 2)
-    row = read(tmp_path / "a.csv")[0]
+    row = read_rows(tmp_path / "a.csv")[0]
     assert (row["case"], row["class"]) == ("'=1+1", 'Größe, "肝"')
 
 
@@ -196,5 +191,5 @@ def test_large_areas_keep_their_last_digit(tmp_path: Path) -> None:
     sizes = [12_345_678.0, 12_345_679.0]
     rows = [Measurement(**{**vars(empty), "area": size}) for size in sizes]
     write_measurements(tmp_path / "a.csv", rows, 2)
-    found = [float(row["area"]) for row in read(tmp_path / "a.csv")]
+    found = [float(row["area"]) for row in read_rows(tmp_path / "a.csv")]
     assert [after - before for before, after in pairwise(found)] == [1.0]

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from genseg.data.case import CaseFiles
 from genseg.data.index import index_images
-from genseg.data.preprocess import Geometry, Prepared, prepare, restore
+from genseg.data.preprocess import Geometry, Prepared, prepare
 from genseg.data.writers import write_mask
 from genseg.device import choose_machine
 from genseg.errors import DataError, Fault
@@ -25,9 +25,8 @@ from genseg.predict.model import Model, described_model
 from genseg.predict.outputs import output_folder, palette
 from genseg.predict.postprocess import mend
 from genseg.predict.trust import Trust
-from genseg.segmenters.inference import responses
-from genseg.segmenters.network import softmax
-from genseg.segmenters.resample import resampled
+from genseg.segmenters.inference import assemble, responses
+from genseg.segmenters.network import Response
 from genseg.segmenters.torch_network import TorchNetwork
 from genseg.training.checkpoint import read_tensors
 
@@ -130,12 +129,8 @@ class FindMask:
     def __call__(self, item: Item) -> Item:
         """See `Item`."""
         geometry, trust = item["geometry"], self._model.trust
-        # Not the argmax of the logits: rounded probabilities may be equal, and masks are to be the same bit by bit.
-        rows = [
-            softmax(logits / np.float32(trust.temperature)).argmax(0).astype(np.uint8)
-            for logits in resampled([item["pred"].cpu().numpy()], geometry.worked, geometry.oriented)
-        ]
-        mask = restore(np.concatenate(rows), geometry)
+        said = Response(item["pred"][None].cpu().numpy(), ())
+        mask = assemble([said], geometry, self._model.plan.classes, trust.temperature).mask
         return {**item, "pred": mend(mask, trust.mendings, item["spacing"])}
 
 

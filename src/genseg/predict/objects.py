@@ -32,12 +32,22 @@ def find_class_objects(mask: NDArray[np.uint8], class_names: Sequence[str]) -> l
 
     mask: `(*spatial)` class indices, two or three axes. class_names: by class index, background first.
     """
-    from scipy.ndimage import find_objects, generate_binary_structure, label
+    from scipy.ndimage import find_objects
 
-    touching = generate_binary_structure(mask.ndim, mask.ndim)
     found = []
     for index, box in enumerate(find_objects(mask, max_label=len(class_names) - 1), 1):
         box = box or (slice(0, 0),) * mask.ndim
-        numbers, count = label(mask[box] == index, touching)
-        found.append(ClassObjects(class_names[index], tuple(one.start for one in box), numbers, int(count)))
+        numbers, count = number_objects(mask[box] == index)
+        found.append(ClassObjects(class_names[index], tuple(one.start for one in box), numbers, count))
     return found
+
+
+def number_objects(region: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Numbers `(*spatial)` of the connected objects of a region, 0 outside of it, and how many there are.
+
+    Voxels that share a corner are of one object.
+    """
+    from scipy.ndimage import generate_binary_structure, label
+
+    numbers, count = label(region, generate_binary_structure(region.ndim, region.ndim))
+    return numbers, int(count)

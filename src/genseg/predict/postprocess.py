@@ -15,6 +15,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.predict.objects import number_objects
+
 Mask = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 Rule = Literal["fill-holes", "no-specks", "largest-object"]
@@ -118,10 +120,8 @@ def _largest(own: Flags, _: float) -> Flags:
 
 
 def _objects(own: Flags) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Numbers `(*spatial)` of connected objects, 0 outside, and the voxels of each number; corners connect."""
-    from scipy.ndimage import generate_binary_structure, label
-
-    objects, _ = label(own, generate_binary_structure(own.ndim, own.ndim))
+    """Numbers of connected objects, 0 outside, and the voxels of each number."""
+    objects, _ = number_objects(own)
     return objects, np.bincount(objects.ravel())
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.config import Plan
-from genseg.data.preprocess import Prepared, restore
+from genseg.data.preprocess import Geometry, Prepared, restore
 from genseg.segmenters.network import Array, Mirrored, Network, Response, softmax
 from genseg.segmenters.resample import resampled
 from genseg.segmenters.tiles import in_tiles
@@ -43,14 +43,18 @@ def segment(
     temperature: what logits are divided by before they become probabilities (see `genseg.predict.calibration`).
     tile_batch: tiles of a large volume that go through the network at once.
     """
-    geometry = prepared.geometry
+    return assemble(responses(network, prepared, plan, tile_batch), prepared.geometry, plan.classes, temperature)
+
+
+def assemble(said: Iterable[Response], geometry: Geometry, classes: int, temperature: float = 1.0) -> Segmentation:
+    """The segmentation that a network's responses to a prepared case, rows of it at a time, amount to."""
     mask, confidence = (np.empty(geometry.oriented, np.uint8) for _ in range(2))
-    within, probable, size = (np.zeros(plan.classes) for _ in range(3))
+    within, probable, size = (np.zeros(classes) for _ in range(3))
     features: list[tuple[Array, ...]] = []
     done = 0
 
     def pieces() -> Iterator[Array]:
-        for response in responses(network, prepared, plan, tile_batch):
+        for response in said:
             features.append(response.features)
             yield response.logits[0]
 
@@ -60,9 +64,9 @@ def segment(
         mask[rows] = chosen = probabilities.argmax(0)
         highest = probabilities.max(0)
         confidence[rows] = np.rint(100 * np.nan_to_num(highest))  # a training that diverges is validated too
-        within += np.bincount(chosen.ravel(), highest.ravel(), plan.classes)
-        size += np.bincount(chosen.ravel(), minlength=plan.classes)
-        probable += probabilities.reshape(plan.classes, -1).sum(1, dtype=np.float64)
+        within += np.bincount(chosen.ravel(), highest.ravel(), classes)
+        size += np.bincount(chosen.ravel(), minlength=classes)
+        probable += probabilities.reshape(classes, -1).sum(1, dtype=np.float64)
         done = rows.stop
     dice = np.where(size > 0, 2 * within / (size + probable), np.nan)
     return Segmentation(
