@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 from genseg.errors import MissingExtraError
-from genseg.predict.runtimes import DESCRIPTION
+from genseg.predict.runtimes import DESCRIPTION, silence_telemetry
 from genseg.segmenters.network import Array
 
 
@@ -19,6 +19,7 @@ def write_openvino(onnx_file: Path, description: str, path: Path, calibration: I
     the ranges that its values have on them. Source: NNCF's post-training quantisation, symmetric weights, with float
     left where it says. Raises MissingExtraError where the packages for it are not installed.
     """
+    silence_telemetry()
     try:
         import openvino
     except ImportError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class OpenVinoNetwork:
     """
 
     def __init__(self, path: Path, threads: int | None = None, precision: str | None = None) -> None:
+        silence_telemetry()
         try:
             import openvino
         except ImportError:
@@ -62,6 +64,15 @@ class OpenVinoNetwork:
         said = self._compiled(np.ascontiguousarray(image))
         logits, *features = (said[place] for place in range(len(said)))
         return Response(logits, tuple(features))
+
+
+def silence_telemetry() -> None:
+    """Keep OpenVINO and NNCF, imported after this, from reporting to Google Analytics that they are used.
+
+    They do so from the import on, unless somebody has opted out, and without the package for it do not. Where a program
+    has imported it by itself, it stays.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: as if it were not installed
 
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
