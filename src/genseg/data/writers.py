@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import chain
@@ -21,6 +22,8 @@ Mask = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 _FREE_TEXT = frozenset({"descrip", "aux_file", "db_name", "intent_name"})  # may name a patient
+_SILENT = logging.Logger("mended headers")
+_SILENT.addHandler(logging.NullHandler())
 _SCANNER_SPACE = 1  # NIfTI-1 standard, NIFTI_XFORM_SCANNER_ANAT
 
 
@@ -97,6 +100,7 @@ def _write_nifti(mask: Mask, source: Source, target: Path) -> Path:
     with decoding(source.name, source.format):
         header = read_header(source)
         stored_shape = header.get_data_shape()[:3]
+        header.check_fix(logger=_SILENT, error_level=None)  # else nibabel does it below, and raises or prints
     _check_shape(mask, spatial_axes(stored_shape))
     header.set_data_dtype(np.uint8)
     header["cal_min"] = header["cal_max"] = 0  # the display window of the image

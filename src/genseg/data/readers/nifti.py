@@ -27,7 +27,7 @@ from genseg.data.readers.geometry import (
 )
 from genseg.data.readers.options import ReadOptions
 from genseg.data.readers.pixels import Pixels, native
-from genseg.data.readers.source import MAX_DECODED_BYTES, Source, too_large, truncated
+from genseg.data.readers.source import Source, promise_faults, truncated
 from genseg.errors import DataError, Fault, FaultCode
 
 AFFINE_TOLERANCE_MM = 0.1
@@ -36,6 +36,7 @@ AFFINE_TOLERANCE_MM = 0.1
 _ZOOM_TOLERANCE = 0.01  # relative difference between pixdim and the affine's steps that is no rounding
 _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micrometre; NIfTI-1 standard, XYZT_UNITS
 _UNIT_BITS = 7
+_UNCHANGED_LINE_ENDS = (b"\r\n\x1a\n", bytes(4))  # the field eol_check of NIfTI-2, written by some as zeros
 
 
 def read(source: Source, options: ReadOptions) -> Scan:
@@ -48,7 +49,7 @@ def read(source: Source, options: ReadOptions) -> Scan:
             UNDECLARED_CHANNELS (a fourth axis), TOO_LARGE or UNREADABLE (ends early).
     """
     header = read_header(source)
-    faults = _header_faults(header, source.name, options)
+    faults = _header_faults(header, source, options)
     if faults:
         raise DataError(faults)
     pixels = _channels_first(_scaled(header, _stored_pixels(header, source)))
@@ -96,14 +97,26 @@ def _content(source: Source, count: int) -> bytes:
         return stream.read(count)
 
 
-def _header_faults(header: Nifti1Header, name: str, options: ReadOptions) -> list[Fault]:
-    shape = header.get_data_shape()
-    faults = _kind_faults(header, name) + _axis_faults(shape, name, options)
-    promised = _pixel_bytes(header)
-    if promised > MAX_DECODED_BYTES:
-        faults.append(too_large(name, f"a header that promises {promised} bytes of pixels"))
+def _header_faults(header: Nifti1Header, source: Source, options: ReadOptions) -> list[Fault]:
+    shape, name = header.get_data_shape(), source.name
+    faults = _damage_faults(header, name) + _kind_faults(header, name) + _axis_faults(shape, name, options)
+    faults += promise_faults(name, _pixel_bytes(header), len(source.data))
     spacing = [float(zoom) for zoom in header["pixdim"][1 : 1 + min(len(shape), 3)]]
     return faults + (spacing_faults(spacing, name) or _affine_faults(header, name))
+
+
+def _damage_faults(header: Nifti1Header, name: str) -> list[Fault]:
+    """UNREADABLE for pixels that would begin inside of the header, and for what a transfer as text has changed."""
+    faults = []
+    cure = "Copy or export the file again."
+    if header.get_data_offset() < header.single_vox_offset:
+        found = f"pixels that begin at byte {header.get_data_offset()}, inside of the header"
+        expected = f"byte {header.single_vox_offset} or later"
+        faults.append(Fault(FaultCode.UNREADABLE, name, found, expected, cure))
+    if "eol_check" in header.keys() and header["eol_check"].tobytes() not in _UNCHANGED_LINE_ENDS:  # noqa: SIM118
+        found = "a file whose bytes were changed by a transfer as text"
+        faults.append(Fault(FaultCode.UNREADABLE, name, found, "a copy that is equal byte by byte", cure))
+    return faults
 
 
 def _pixel_bytes(header: Nifti1Header) -> int:

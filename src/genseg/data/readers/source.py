@@ -18,6 +18,10 @@ from genseg.files import printable
 MAX_DECODED_BYTES = 8 * 2**30
 """A file whose header promises more pixels than this is refused before any memory is taken."""
 
+_UNSUSPICIOUS_BYTES = 256 * 2**20
+_MOST_PACKED = 5000
+"""Pixels may take so many times the bytes of the file: more than deflate and LZW can pack."""
+
 
 class _Quiet:
     """Warnings of decoders kept off the terminal.
@@ -114,6 +118,18 @@ def decoding(name: str, format: str) -> Iterator[None]:
         raise DataError([too_large(name, "more pixels than fit in this machine's memory")]) from None
     except Exception as error:
         raise DataError([_damaged(name, format, type(error).__name__)]) from None
+
+
+def promise_faults(name: str, promised: int, held: int) -> list[Fault]:
+    """TOO_LARGE where a header promises more bytes of pixels than can be taken on, or than a file of its size can hold.
+
+    held: bytes of the file, or files, that hold the pixels.
+    """
+    if promised > MAX_DECODED_BYTES:
+        return [too_large(name, f"a header that promises {promised} bytes of pixels")]
+    if promised > max(_UNSUSPICIOUS_BYTES, _MOST_PACKED * held):
+        return [too_large(name, f"a header that promises {promised} bytes of pixels in a file of {held} bytes")]
+    return []
 
 
 def too_large(name: str, found: str) -> Fault:
