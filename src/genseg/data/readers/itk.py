@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,22 +11,14 @@ import numpy as np
 from genseg.data.case import Scan
 from genseg.data.readers.formats import Format
 from genseg.data.readers.geometry import Affine, affine_faults, extent_warnings, ras_affine, spacing_faults, spacing_of
+from genseg.data.readers.itk_files import check_packed, stored_pixels
 from genseg.data.readers.options import ReadOptions
 from genseg.data.readers.pixels import Pixels, native, picture_modality
-from genseg.data.readers.source import Source, promise_faults, read_bytes
+from genseg.data.readers.source import Source, promise_faults
 from genseg.errors import DataError, Fault, FaultCode, MissingExtraError
 
 _READERS = {Format.NRRD: "NrrdImageIO", Format.META: "MetaImageIO"}
-# Wider than the formats' definitions, as SimpleITK is: it takes a colon, other white space and lines that end in CR.
-_DATA_FILE = {
-    Format.NRRD: re.compile(rb"(?:\A|[\r\n])\s*data ?file\s*:(?!=)[ \t]*([^\r\n]*)", re.IGNORECASE),
-    Format.META: re.compile(rb"ElementDataFile\s*[=:][ \t]*([^\r\n]*)", re.IGNORECASE),
-}
-_LINE_ENDS = re.compile(rb"[\r\n]+")
-_EMPTY_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
-_HEADER_BYTES = 65536
-_LONGEST_FIELD = 500
-_FREE_LINES = (b"#", b"content:")
+_BITS = re.compile(r"(\d+)-bit")
 
 
 def load_simpleitk() -> ModuleType:
@@ -53,18 +43,19 @@ def read(source: Source, options: ReadOptions) -> Scan:
         MissingExtraError: SimpleITK is not installed.
     """
     simpleitk = load_simpleitk()
-    _check_lines(source)
-    sha256, held = _hash_with_pixel_file(source)
+    stored = stored_pixels(source)
     reader = open_header(source)
-    _check_header(reader, simpleitk, source.name, held, options)
+    promised = _pixel_bytes(reader, simpleitk)
+    _check_header(reader, simpleitk, source.name, options, promise_faults(source.name, promised, len(stored.data)))
+    check_packed(stored, source, promised)
     image = reader.Execute()
     pixels = native(_channels_first(simpleitk.GetArrayFromImage(image), image))
     if image.GetDimension() == 2:
         columns, rows = image.GetSpacing()
-        return Scan(pixels, (float(rows), float(columns)), None, picture_modality(len(pixels)), sha256)
+        return Scan(pixels, (float(rows), float(columns)), None, picture_modality(len(pixels)), stored.sha256)
     affine = _affine(image)
     spacing = spacing_of(affine)
-    return Scan(pixels, spacing, affine, "", sha256, extent_warnings(pixels.shape[1:], spacing, source.name))
+    return Scan(pixels, spacing, affine, "", stored.sha256, extent_warnings(pixels.shape[1:], spacing, source.name))
 
 
 def open_header(source: Source) -> Any:
@@ -76,72 +67,23 @@ def open_header(source: Source) -> Any:
     return reader
 
 
-def _check_lines(source: Source) -> None:
-    """Raise UNREADABLE for an NRRD header with a field so long that SimpleITK's reader ends the whole program on it."""
-    if source.format is not Format.NRRD:
-        return
-    lines = _LINE_ENDS.split(_header(source))
-    fields = (line for line in lines if not line.startswith(_FREE_LINES) and b":=" not in line)
-    longest = max(map(len, fields))
-    if longest > _LONGEST_FIELD:
-        found, cure = f"a header field of {longest} characters", "Copy or export the file again."
-        expected = f"at most {_LONGEST_FIELD}"
-        raise DataError([Fault(FaultCode.UNREADABLE, source.name, found, expected, cure)])
+def _pixel_bytes(reader: Any, simpleitk: ModuleType) -> int:
+    """What all pixels take, complex ones taken for real ones."""
+    bits = _BITS.search(simpleitk.GetPixelIDValueAsString(reader.GetPixelID()))
+    pixels = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
+    return pixels * int(bits[1] if bits else 64) // 8
 
 
-def _header(source: Source) -> bytes:
-    """The lines of an NRRD file before the empty one that ends its header; the beginning of a MetaImage file."""
-    if source.format is Format.META:
-        return source.data[:_HEADER_BYTES]
-    end = _EMPTY_LINE.search(source.data)
-    return source.data[: end.start() if end else None]
-
-
-def _hash_with_pixel_file(source: Source) -> tuple[str, int]:
-    """Hash and bytes of the file, and of the pixel file too where the header names one.
-
-    Raises:
-        DataError: OUTSIDE_FOLDER where that file lies elsewhere than beside the header; UNREADABLE where it is absent.
-    """
-    named = {match[1].strip() for match in _DATA_FILE[source.format].finditer(_header(source))}
-    if not named and source.format is Format.META:
-        raise DataError([_unnamed(source.name)])
-    if {name.upper() for name in named} <= {b"LOCAL"}:
-        return source.sha256, len(source.data)
-    name = named.pop().decode("utf-8", "surrogateescape")
-    if named or Path(name).name != name or name.upper().startswith("LIST"):
-        raise DataError([_elsewhere(source.name)])
-    pixel_bytes = read_bytes(source.path.with_name(name))
-    return hashlib.sha256(source.data + pixel_bytes).hexdigest(), len(pixel_bytes)
-
-
-def _unnamed(name: str) -> Fault:
-    found = f"no word on where the pixels are, in the first {_HEADER_BYTES} bytes"
-    return Fault(FaultCode.UNREADABLE, name, found, "ElementDataFile = LOCAL", "Copy or export the file again.")
-
-
-def _elsewhere(name: str) -> Fault:
-    return Fault(
-        FaultCode.OUTSIDE_FOLDER,
-        name,
-        "a header that names several pixel files, or one in another folder",
-        "one pixel file beside the header",
-        "Save header and pixels in one file (.nrrd, .mha).",
-    )
-
-
-def _check_header(reader: Any, simpleitk: ModuleType, name: str, held: int, options: ReadOptions) -> None:
-    """Raise all faults that the header tells before any pixel is read."""
+def _check_header(reader: Any, simpleitk: ModuleType, name: str, options: ReadOptions, faults: list[Fault]) -> None:
+    """Raise all faults that the header tells before any pixel is read. faults: those found so far."""
     components, dimension = reader.GetNumberOfComponents(), reader.GetDimension()
-    faults = spacing_faults(reader.GetSpacing(), name)
+    faults += spacing_faults(reader.GetSpacing(), name)
     kind = simpleitk.GetPixelIDValueAsString(reader.GetPixelID())
     if "complex" in kind or "label" in kind:
         cure = "Convert it to a scalar volume."
         faults.append(Fault(FaultCode.UNSUPPORTED_PIXELS, name, f"pixels of type {kind}", "one number a pixel", cure))
     elif dimension not in (2, 3) or (dimension == 3 and components > 1 and not options.channels_last_axis):
         faults.append(_undeclared(name, dimension, components))
-    promised = int(np.prod(reader.GetSize(), dtype=object)) * components * np.dtype(np.float64).itemsize
-    faults += promise_faults(name, promised, held)
     if dimension == 3 and not faults:
         faults += affine_faults(_affine(reader), name)
     if faults:
