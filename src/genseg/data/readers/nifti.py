@@ -36,6 +36,8 @@ AFFINE_TOLERANCE_MM = 0.1
 _ZOOM_TOLERANCE = 0.01  # relative difference between pixdim and the affine's steps that is no rounding
 _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micrometre; NIfTI-1 standard, XYZT_UNITS
 _UNIT_BITS = 7
+_CHUNK = 2**20
+_MOST_BEYOND = 2**26
 _UNCHANGED_LINE_ENDS = (b"\r\n\x1a\n", bytes(4))  # the field eol_check of NIfTI-2, written by some as zeros
 
 
@@ -90,11 +92,27 @@ def _mm_per_unit(header: Nifti1Header) -> float:
 
 
 def _content(source: Source, count: int) -> bytes:
-    """The first `count` bytes of the uncompressed file; no more is inflated, however much there may be."""
+    """The first `count` bytes of the uncompressed file."""
     if source.format is Format.NIFTI:
         return source.data[:count]
     with gzip.GzipFile(fileobj=BytesIO(source.data)) as stream:
         return stream.read(count)
+
+
+def _checked_content(source: Source, count: int) -> bytes:
+    """As `_content`, and compressed files are read on to the checksum at their end, which is compared; not too far."""
+    if source.format is Format.NIFTI:
+        return source.data[:count]
+    with gzip.GzipFile(fileobj=BytesIO(source.data)) as stream:
+        content = stream.read(count)
+        beyond = 0
+        while (piece := stream.read(_CHUNK)) and beyond <= _MOST_BEYOND:
+            beyond += len(piece)
+    if beyond > _MOST_BEYOND:
+        found = f"a compressed file that goes on for {beyond} bytes after its pixels, and may do so for ever"
+        expected, cure = f"at most {_MOST_BEYOND}", "Copy or export the file again."
+        raise DataError([Fault(FaultCode.UNREADABLE, source.name, found, expected, cure)])
+    return content
 
 
 def _header_faults(header: Nifti1Header, source: Source, options: ReadOptions) -> list[Fault]:
@@ -187,8 +205,7 @@ def _largest_distance(first: Affine, second: Affine, shape: tuple[int, ...]) -> 
 def _stored_pixels(header: Nifti1Header, source: Source) -> Pixels:
     """Voxels as stored, in the file's own axes; raises where the file ends before them."""
     end = header.get_data_offset() + _pixel_bytes(header)
-    # One byte more than needed: it makes the decompressor reach the end of the stream and compare the checksum there.
-    content = _content(source, end + 1)
+    content = _checked_content(source, end)
     if len(content) < end:
         raise DataError([truncated(source.name, source.format, len(content), end)])
     return np.asarray(header.raw_data_from_fileobj(BytesIO(content)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import struct
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -13,7 +15,7 @@ from genseg.data.case import Scan
 from genseg.data.readers.options import ReadOptions
 from genseg.data.readers.orientation import ORIENTATION_TAG, upright
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
-from genseg.data.readers.source import MAX_DECODED_BYTES, Source, too_large, truncated
+from genseg.data.readers.source import Source, promise_faults, truncated
 from genseg.data.readers.transparency import without_transparency
 from genseg.errors import DataError, Fault, FaultCode
 
@@ -23,6 +25,12 @@ _KINDS = frozenset(
 _PAGE_AXES = "ZIQ"  # tifffile's letters for depth, for a plain sequence of pages, and for an unknown axis
 _CHANNEL_AXES = "CS"  # separate channels, and samples interleaved in each pixel
 _ALPHA_SAMPLES = frozenset({1, 2})  # values of the ExtraSamples tag, TIFF 6.0 specification, section 18
+# Size, kind, packing and place of the pixels: TIFF 6.0 specification, appendix A.
+_PIXEL_TAGS = frozenset({256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325})
+_PIXEL_TAGS |= {338, 339}
+
+# What tifffile says of damaged files may quote their text; with a handler of its own it is not printed.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,7 @@ def _check_header(tiff: TiffFile, source: Source, options: ReadOptions) -> None:
     """Raise all faults that the tags tell before any pixel is decoded."""
     series = tiff.series[0]
     faults = _layout_faults(tiff, source.name, options) + _kind_faults(series.keyframe, source.name)
-    if series.nbytes > MAX_DECODED_BYTES:
-        faults.append(too_large(source.name, f"a header that promises {series.nbytes} bytes of pixels"))
+    faults += promise_faults(source.name, series.nbytes, len(source.data)) + _lost_tags(tiff, series.keyframe, source)
     end = max((_end_of_data(page) for page in tiff.pages if isinstance(page, TiffPage)), default=0)
     if end > len(source.data):
         faults.append(truncated(source.name, source.format, len(source.data), end))
@@ -91,6 +98,26 @@ def _layout_faults(tiff: TiffFile, name: str, options: ReadOptions) -> list[Faul
             "If the pages are slices of a volume, read with pages 'volume'." if usable else "Save one picture a file.",
         )
     ]
+
+
+def _lost_tags(tiff: TiffFile, page: TiffPage, source: Source) -> list[Fault]:
+    """UNREADABLE where the file has a tag on its pixels that tifffile leaves out, for its value is damaged: without it
+    the pixels would be taken for others.
+    """
+    layout = tiff.tiff
+    (count,) = struct.unpack_from(layout.tagnoformat, source.data, page.offset)
+    first = page.offset + layout.tagnosize
+    entries = source.data[first : first + count * layout.tagsize]
+    stored = {
+        struct.unpack_from(f"{layout.byteorder}H", entries, place)[0]
+        for place in range(0, len(entries), layout.tagsize)
+    }
+    lost = sorted(code for code in stored & _PIXEL_TAGS if code not in page.tags)
+    if not lost:
+        return []
+    found = f"a TIFF file whose tags {', '.join(map(str, lost))} are damaged"
+    cure = "Copy or export the file again."
+    return [Fault(FaultCode.UNREADABLE, source.name, found, "tags that tell how the pixels are stored", cure)]
 
 
 def _kind_faults(page: TiffPage, name: str) -> list[Fault]:
