@@ -211,8 +211,8 @@ def _dicom(folder: Path) -> None:
     save_dicom(folder / "enhanced.dcm", np.moveaxis(VOLUME, -1, 0), NumberOfFrames=VOLUME.shape[-1], **_placed())
     for name, syntax, packed in _packed():
         save_dicom(folder / f"{name}.dcm", GRAY, syntax=syntax, PixelData=encapsulate([packed]))
-    rle = save_dicom(folder / "rle.dcm", deep)
-    _compress(rle)
+    _compress(save_dicom(folder / "rle.dcm", deep))
+    _pack_by_gdcm(folder, deep)
 
 
 def _compress(path: Path) -> None:
@@ -221,6 +221,28 @@ def _compress(path: Path) -> None:
     dataset = pydicom.dcmread(path)
     dataset.compress(RLELossless)
     dataset.save_as(path, enforce_file_format=True)
+
+
+def _pack_by_gdcm(folder: Path, pixels: Pixels) -> None:
+    """JPEG without loss, and JPEG-LS, if GDCM is there."""
+    try:
+        import gdcm
+    except ImportError:
+        return
+    for name, syntax in (
+        ("lossless", gdcm.TransferSyntax.JPEGLosslessProcess14_1),
+        ("jpegls", gdcm.TransferSyntax.JPEGLSLossless),
+    ):
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(str(save_dicom(folder / f"{name}.dcm", pixels)))
+        reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+        change.SetInput(reader.GetImage())
+        change.Change()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(folder / f"{name}.dcm"))
+        writer.Write()
 
 
 def _packed() -> Iterator[tuple[str, str, bytes]]:

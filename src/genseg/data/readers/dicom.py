@@ -11,20 +11,33 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.sequence import Sequence
+from pydicom.uid import (
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
 
 from genseg.data.case import Scan
 from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes
 from genseg.data.readers.geometry import bad_spacing, extent_warnings, spacing_of
+from genseg.data.readers.jpeg_stream import read_frame
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
-from genseg.data.readers.source import MAX_DECODED_BYTES, Source, too_large
+from genseg.data.readers.source import Source, promise_faults
 from genseg.errors import DataError, Fault, FaultCode
 
 _MODALITIES = {"CT": "ct", "MR": "mr"}
 _KINDS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"})
 _OTHER_KINDS = frozenset({"ARGB", "CMYK", "HSV", "XYB"})  # DICOM PS3.3, C.7.6.3.1.2; other words may be anything
+_JPEG = frozenset(
+    {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless}
+)
 _SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -75,8 +88,7 @@ def check_pixels(dataset: Dataset, name: str) -> None:
     if kind not in _KINDS and not kind.startswith("YBR"):
         found = f"pixels of {f'kind {kind}' if kind in _OTHER_KINDS else 'an unknown kind'}"
         faults.append(_unsupported(name, found, "Convert it to gray or RGB."))
-    if _promised_bytes(dataset) > MAX_DECODED_BYTES:
-        faults.append(too_large(name, f"a header that promises {_promised_bytes(dataset)} bytes of pixels"))
+    faults += promise_faults(name, _promised_bytes(dataset), len(dataset.get("PixelData") or b""))
     if not _can_decode(dataset):
         faults.append(_compressed(dataset, name))
     if faults:
@@ -118,6 +130,7 @@ def _compressed(dataset: Dataset, name: str) -> Fault:
 
 def _frames(dataset: Dataset, name: str, as_mask: bool) -> tuple[Pixels, tuple[Fault, ...]]:
     """Stored values `(frame, row, column, channel)`, inverted and coloured as the photometric kind says."""
+    _check_jpeg(dataset, name)
     try:
         stored = dataset.pixel_array
     except RuntimeError:  # pydicom's word for "none of the decoders succeeded"
@@ -130,6 +143,20 @@ def _frames(dataset: Dataset, name: str, as_mask: bool) -> tuple[Pixels, tuple[F
     if kind == "PALETTE COLOR" and not as_mask:
         return _eight_bits(apply_color_lut(frames[..., 0], dataset)), ()
     return frames, ()
+
+
+def _check_jpeg(dataset: Dataset, name: str) -> None:
+    """Raise UNREADABLE for a JPEG stream that is damaged, or whose picture is another than the tags say."""
+    if dataset.file_meta.TransferSyntaxUID not in _JPEG:
+        return
+    told = (int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1))
+    for stream in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
+        frame = read_frame(stream)
+        if frame is None or (frame.rows, frame.columns, frame.samples) != told or frame.bits > dataset.BitsAllocated:
+            cure = "Copy or export the file again."
+            expected = "a whole JPEG picture of the size that the tags say"
+            fault = Fault(FaultCode.UNREADABLE, name, "a damaged or different JPEG picture inside", expected, cure)
+            raise DataError([fault])
 
 
 def _stored_range(dataset: Dataset) -> tuple[int, int]:

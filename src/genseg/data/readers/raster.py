@@ -11,7 +11,7 @@ from genseg.data.case import Scan
 from genseg.data.readers.formats import Format
 from genseg.data.readers.orientation import ORIENTATION_TAG, upright
 from genseg.data.readers.pixels import Pixels, native, picture_modality
-from genseg.data.readers.source import Source, too_large
+from genseg.data.readers.source import Source, promise_faults, too_large
 from genseg.data.readers.transparency import without_transparency
 from genseg.errors import DataError, Fault, FaultCode
 
@@ -60,6 +60,7 @@ def _header_warnings(image: Image.Image, source: Source, as_mask: bool) -> tuple
         )
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         faults.append(_very_large(image, source.name))
+    faults += promise_faults(source.name, 4 * image.width * image.height, len(source.data))
     if _loses_depth(source):
         faults.append(_depth_lost(source.name, as_mask))
     if any(fault.stops for fault in faults):

@@ -1,0 +1,67 @@
+"""Whether a JPEG or JPEG-LS stream within DICOM is put together rightly: on others GDCM may end the whole program.
+
+Segments as in ITU-T T.81 (JPEG), annex B, and T.87 (JPEG-LS), annex C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
+_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_FRAME_BYTES = 6
+
+
+@dataclass(frozen=True)
+class JpegFrame:
+    """What a stream says of its picture. bits: of a sample."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits: int
+
+
+def read_frame(stream: bytes) -> JpegFrame | None:
+    """Go through all segments. None where one is damaged or missing, or where there are several pictures."""
+    try:
+        segments = list(_segments(stream))
+    except ValueError:
+        return None
+    frames = [body for marker, body in segments if marker in _FRAMES]
+    if len(frames) != 1 or len(frames[0]) < _FRAME_BYTES or _SCAN not in dict(segments):
+        return None
+    (body,) = frames
+    return JpegFrame(int.from_bytes(body[1:3]), int.from_bytes(body[3:5]), body[5], body[0])
+
+
+def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment; raises ValueError where the next one does not begin where it has to."""
+    if stream[:2] != bytes([0xFF, _START]):
+        raise ValueError("no beginning")
+    place = 2
+    while place + 1 < len(stream) and stream[place + 1] != _END:
+        marker = stream[place + 1]
+        if stream[place] != 0xFF:
+            raise ValueError("no marker")
+        if marker == 0xFF:  # fills up
+            place += 1
+        elif marker in _ALONE:
+            place += 2
+        else:
+            end = place + 2 + int.from_bytes(stream[place + 2 : place + 4])
+            if not place + 4 <= end <= len(stream):
+                raise ValueError("a segment of impossible length")
+            yield marker, stream[place + 4 : end]
+            place = _after_scan(stream, end) if marker == _SCAN else end
+
+
+def _after_scan(stream: bytes, place: int) -> int:
+    """Where the marker after compressed pixels is: in these a byte 255 is followed by one below 128, or a restart."""
+    while (place := stream.find(b"\xff", place)) >= 0:
+        if stream[place + 1 : place + 2] >= b"\x80" and stream[place + 1] not in _ALONE:
+            return place
+        place += 2
+    return len(stream)
