@@ -283,7 +283,7 @@ def save_dicom(path: Path, pixels: Pixels, syntax: str = ExplicitVRLittleEndian,
     meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, CTImageStorage
     meta.MediaStorageSOPInstanceUID = f"1.2.3.{int.from_bytes(path.stem.encode()[:8])}"
     dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    colour = pixels.shape[-1] == 3
+    colour = pixels.ndim == 3 and pixels.shape[-1] == 3
     bits = 8 * pixels.itemsize
     usual = {
         "SOPClassUID": CTImageStorage,

@@ -27,7 +27,7 @@ from pydicom.uid import (
 from genseg.data.case import Scan
 from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes
 from genseg.data.readers.geometry import bad_spacing, extent_warnings, spacing_of
-from genseg.data.readers.jpeg_stream import read_frame
+from genseg.data.readers.jpeg_stream import JpegFrame, read_frame
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
 from genseg.data.readers.source import Source, promise_faults
 from genseg.errors import DataError, Fault, FaultCode
@@ -119,10 +119,12 @@ def _can_decode(dataset: Dataset) -> bool:
 
 
 def _compressed(dataset: Dataset, name: str) -> Fault:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    known = syntax.name != str(syntax)  # what is in the place of a syntax that is not may be anything
     return Fault(
         FaultCode.UNSUPPORTED_COMPRESSION,
         name,
-        f"pixels compressed as {dataset.file_meta.TransferSyntaxUID.name}",
+        f"pixels compressed as {syntax.name}" if known else "pixels of an unknown compression",
         "a compression that is installed here",
         "Decompress it, or install a decoder: pip install 'genseg[dicom-codecs]'",
     )
@@ -152,11 +154,16 @@ def _check_jpeg(dataset: Dataset, name: str) -> None:
     told = (int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1))
     for stream in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
         frame = read_frame(stream)
-        if frame is None or (frame.rows, frame.columns, frame.samples) != told or frame.bits > dataset.BitsAllocated:
+        if frame is None or (frame.rows, frame.columns, frame.samples) != told or not _bits_agree(frame, dataset):
             cure = "Copy or export the file again."
             expected = "a whole JPEG picture of the size that the tags say"
             fault = Fault(FaultCode.UNREADABLE, name, "a damaged or different JPEG picture inside", expected, cure)
             raise DataError([fault])
+
+
+def _bits_agree(frame: JpegFrame, dataset: Dataset) -> bool:
+    allocated = int(dataset.BitsAllocated)
+    return allocated in (8, 16) and frame.bits <= allocated and 1 <= int(dataset.BitsStored) <= allocated
 
 
 def _stored_range(dataset: Dataset) -> tuple[int, int]:

@@ -42,10 +42,7 @@ def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
     if stream[:2] != bytes([0xFF, _START]):
         raise ValueError("no beginning")
     place = 2
-    while place + 1 < len(stream) and stream[place + 1] != _END:
-        marker = stream[place + 1]
-        if stream[place] != 0xFF:
-            raise ValueError("no marker")
+    while (marker := _marker(stream, place)) != _END:
         if marker == 0xFF:  # fills up
             place += 1
         elif marker in _ALONE:
@@ -56,6 +53,12 @@ def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
                 raise ValueError("a segment of impossible length")
             yield marker, stream[place + 4 : end]
             place = _after_scan(stream, end) if marker == _SCAN else end
+
+
+def _marker(stream: bytes, place: int) -> int:
+    if place + 1 < len(stream) and stream[place] == 0xFF:
+        return stream[place + 1]
+    raise ValueError("no marker, and no end before it")
 
 
 def _after_scan(stream: bytes, place: int) -> int:
