@@ -65,6 +65,8 @@ def _answer(path: Path, kind: str, lenient: bool, seconds: int, folder: Path) ->
     answer = _outcome(path, kind, LENIENT if lenient else STRICT, folder)
     if answer["outcome"] in {"read", "refused"} and _peak() - peak > GROWTH:
         answer |= {"outcome": "memory", "where": "growth", "detail": f"{(_peak() - peak) // 1024} MiB"}
+    if _seconds() - used > seconds:
+        answer |= {"outcome": "time", "where": "slow", "detail": answer["outcome"]}
     text = (folder / "printed").read_bytes()[size:].decode(errors="replace")
     if PATIENT in text:
         answer |= {"outcome": "crash", "where": "printed the name of a patient", "detail": ""}

@@ -66,6 +66,12 @@ def test_a_long_field_of_an_nrrd_header_does_not_end_the_program(damaged: Damage
     assert "a header field of" in fault.found
 
 
+@pytest.mark.parametrize("axes", [b"65535", b"11", b"-3", b"x"])
+def test_impossible_axes_of_a_metaimage_do_not_end_the_program(damaged: Damaged, axes: bytes) -> None:
+    fault = refused(damaged("plain-mha.mha", replace(b"NDims = 3", b"NDims = " + axes)))
+    assert (fault.code, fault.found) == (FaultCode.UNREADABLE, "a number of axes that cannot be")
+
+
 def test_long_comments_and_values_of_an_nrrd_header_are_read(damaged: Damaged) -> None:
     lines = b"\n# " + b"a" * 2000 + b"\nkey:=" + b"b" * 2000 + b"\ncontent: " + b"c" * 2000 + b"\nsizes:"
     np.testing.assert_array_equal(
@@ -204,6 +210,19 @@ JPEG_DAMAGE = {
 def test_a_damaged_jpeg_within_dicom_does_not_end_the_program(damaged: Damaged, damage: str) -> None:
     fault = refused(damaged("jpeg.dcm", JPEG_DAMAGE[damage]))
     assert (fault.code, fault.found) == (FaultCode.UNREADABLE, "a damaged or different JPEG picture inside")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\xff\x52\x00\x0c", b"\xff\x52\x00\x0d"),
+        (b"\xff\x51\x00\x29", b"\xff\x53\x00\x29"),
+        (b"\xff\x90\x00\x0a\0\0\0\0\0\x46", b"\xff\x90\x00\x0a\0\0\0\0\0\x0d"),
+        (b"\xff\xd9", b"\0\0"),
+    ],
+)
+def test_a_damaged_jpeg_2000_within_dicom_does_not_end_the_program(damaged: Damaged, old: bytes, new: bytes) -> None:
+    assert refused(damaged("jpeg2000.dcm", replace(old, new))).code is FaultCode.UNREADABLE
 
 
 def test_bits_that_no_jpeg_has_do_not_end_the_program(samples: dict[str, Sample], tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    JPEG2000,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
@@ -35,8 +37,11 @@ from genseg.errors import DataError, Fault, FaultCode
 _MODALITIES = {"CT": "ct", "MR": "mr"}
 _KINDS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"})
 _OTHER_KINDS = frozenset({"ARGB", "CMYK", "HSV", "XYB"})  # DICOM PS3.3, C.7.6.3.1.2; other words may be anything
-_JPEG = frozenset(
-    {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless}
+_JPEGS = frozenset(
+    {
+        *(JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1),
+        *(JPEGLSLossless, JPEGLSNearLossless, JPEG2000, JPEG2000Lossless),
+    }
 )
 _SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
@@ -149,7 +154,7 @@ def _frames(dataset: Dataset, name: str, as_mask: bool) -> tuple[Pixels, tuple[F
 
 def _check_jpeg(dataset: Dataset, name: str) -> None:
     """Raise UNREADABLE for a JPEG stream that is damaged, or whose picture is another than the tags say."""
-    if dataset.file_meta.TransferSyntaxUID not in _JPEG:
+    if dataset.file_meta.TransferSyntaxUID not in _JPEGS:
         return
     told = (int(dataset.Rows), int(dataset.Columns), int(dataset.get("SamplesPerPixel") or 1))
     for stream in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):

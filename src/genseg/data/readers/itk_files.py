@@ -26,6 +26,8 @@ _PACKED = {
     Format.META: re.compile(rb"CompressedData\s*[=:]\s*[T1]", re.IGNORECASE),
 }
 _PACKED_SIZE = re.compile(rb"CompressedDataSize\s*[=:]\s*(\d+)", re.IGNORECASE)
+_AXES = re.compile(rb"NDims\s*[=:]\s*([^\s]*)", re.IGNORECASE)
+_MOST_AXES = 10
 _LINE_ENDS = re.compile(rb"[\r\n]+")
 _EMPTY_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _HEADER_BYTES = 65536
@@ -120,8 +122,11 @@ def _split(source: Source) -> tuple[bytes, bytes]:
 
 
 def _check_lines(header: bytes, source: Source) -> None:
-    """Raise UNREADABLE for a field of an NRRD header that is longer than SimpleITK's reader bears."""
-    if source.format is not Format.NRRD:
+    """Raise UNREADABLE for more axes in a MetaImage, or a longer field in an NRRD header, than SimpleITK bears."""
+    axes = [match[1] for match in _AXES.finditer(header)] if source.format is Format.META else []
+    if any(not text.isdigit() or int(text) > _MOST_AXES for text in axes):
+        raise DataError([_damaged(source, "a number of axes that cannot be", f"1 to {_MOST_AXES}")])
+    if source.format is Format.META:
         return
     fields = (line for line in _LINE_ENDS.split(header) if not line.startswith(_FREE_LINES) and b":=" not in line)
     longest = max(map(len, fields))

@@ -1,10 +1,11 @@
-"""Whether a JPEG or JPEG-LS stream within DICOM is put together rightly: on others GDCM may end the whole program.
+"""Whether a JPEG stream within DICOM is put together rightly: on others GDCM may end the whole program.
 
-Segments as in ITU-T T.81 (JPEG), annex B, and T.87 (JPEG-LS), annex C.
+Segments as in ITU-T T.81 (JPEG), annex B, T.87 (JPEG-LS), annex C, and T.800 (JPEG 2000), annex A.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _FRAME_BYTES = 6
+_CODESTREAM = b"\xff\x4f\xff\x51"  # how JPEG 2000 begins: the start, and the segment of sizes
+_SIZES, _STYLE, _STEPS, _TILE = 0x51, 0x52, 0x5C, 0x90
+_SIZES_BYTES, _LEAST_TILE = 36, 14
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class JpegFrame:
 
 def read_frame(stream: bytes) -> JpegFrame | None:
     """Go through all segments. None where one is damaged or missing, or where there are several pictures."""
+    start = stream.find(_CODESTREAM)
+    if start >= 0 and stream[:2] != bytes([0xFF, _START]):
+        return _codestream_frame(stream[start:])
     try:
         segments = list(_segments(stream))
     except ValueError:
@@ -35,6 +42,40 @@ def read_frame(stream: bytes) -> JpegFrame | None:
         return None
     (body,) = frames
     return JpegFrame(int.from_bytes(body[1:3]), int.from_bytes(body[3:5]), body[5], body[0])
+
+
+def _codestream_frame(stream: bytes) -> JpegFrame | None:
+    """What the sizes of a JPEG 2000 stream say, if all of its main header is there and its tiles end where they say."""
+    segments, place = {}, 2
+    while True:
+        end = place + 2 + int.from_bytes(stream[place + 2 : place + 4])
+        if stream[place : place + 1] != b"\xff" or not place + 4 <= end <= len(stream):
+            return None
+        marker, body = stream[place + 1], stream[place + 4 : end]
+        if marker == _TILE:
+            break
+        segments[marker] = body
+        place = end
+    sizes = segments.get(_SIZES, b"")
+    if not segments.keys() >= {_SIZES, _STYLE, _STEPS} or not _tiles_fit(stream, place) or len(sizes) < _SIZES_BYTES:
+        return None
+    columns, rows, left, top = struct.unpack_from(">4I", sizes, 2)
+    samples = int.from_bytes(sizes[34:36])
+    if not samples or len(sizes) != _SIZES_BYTES + 3 * samples:
+        return None
+    return JpegFrame(rows - top, columns - left, samples, 1 + max(depth & 0x7F for depth in sizes[36::3]))
+
+
+def _tiles_fit(stream: bytes, place: int) -> bool:
+    """Whether each tile ends before the stream does, and the end of the stream follows the last."""
+    while stream[place : place + 2] == bytes([0xFF, _TILE]):
+        length = int.from_bytes(stream[place + 6 : place + 10])
+        if length == 0:  # goes on to the end
+            return stream.rstrip(b"\0").endswith(bytes([0xFF, _END]))
+        if length < _LEAST_TILE:
+            return False
+        place += length
+    return stream[place : place + 2] == bytes([0xFF, _END])
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
