@@ -82,9 +82,9 @@ def test_long_comments_and_values_of_an_nrrd_header_are_read(damaged: Damaged) -
 @pytest.mark.parametrize(
     ("suffix", "usual", "way"),
     [
-        *(("mhd", b"ElementDataFile = ", b"%s" % way) for way in (b" ElementDataFile = ", b"ElementDataFile : ")),
-        *(("mhd", b"ElementDataFile = ", b"%s" % way) for way in (b"\x0bElementDataFile = ", b"ElementDataFile\n= ")),
-        *(("nhdr", b"data file: ", b"%s" % way) for way in (b"#\rdata file: ", b"content: x\rdata file: ")),
+        *(("mhd", b"ElementDataFile = ", way) for way in (b" ElementDataFile = ", b"ElementDataFile : ")),
+        *(("mhd", b"ElementDataFile = ", way) for way in (b"\x0bElementDataFile = ", b"\tElementDataFile = ")),
+        *(("nhdr", b"data file: ", way) for way in (b"#\rdata file: ", b"content: x\rdata file: ")),
     ],
 )
 def test_no_spelling_leads_to_a_pixel_file_elsewhere(

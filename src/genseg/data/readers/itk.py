@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from types import ModuleType
 from typing import Any
@@ -70,7 +71,7 @@ def open_header(source: Source) -> Any:
 def _pixel_bytes(reader: Any, simpleitk: ModuleType) -> int:
     """What all pixels take, complex ones taken for real ones."""
     bits = _BITS.search(simpleitk.GetPixelIDValueAsString(reader.GetPixelID()))
-    pixels = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
+    pixels = math.prod(map(int, reader.GetSize())) * int(reader.GetNumberOfComponents())
     return pixels * int(bits[1] if bits else 64) // 8
 
 

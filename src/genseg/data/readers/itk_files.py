@@ -114,11 +114,12 @@ def _split(source: Source) -> tuple[bytes, bytes]:
     if source.format is Format.NRRD:
         empty = _EMPTY_LINE.search(source.data)
         return (source.data[: empty.end()], source.data[empty.end() :]) if empty else (source.data, b"")
-    *_, last = (None, *_DATA_FILE[Format.META].finditer(source.data[:_HEADER_BYTES]))
-    if last is None:
+    named = list(_DATA_FILE[Format.META].finditer(source.data[:_HEADER_BYTES]))
+    if not named:
         found = f"no word on where the pixels are, in the first {_HEADER_BYTES} bytes"
         raise DataError([_damaged(source, found, "ElementDataFile = LOCAL")])
-    return source.data[: last.end()], source.data[last.end() :]
+    end = named[-1].end()
+    return source.data[:end], source.data[end:]
 
 
 def _check_lines(header: bytes, source: Source) -> None:
