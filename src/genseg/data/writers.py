@@ -21,7 +21,7 @@ from genseg.files import atomic_path, atomic_write_bytes
 Mask = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
-_FREE_TEXT = frozenset({"descrip", "aux_file", "db_name", "intent_name"})  # may name a patient
+_FREE_TEXT = frozenset({"descrip", "aux_file", "db_name", "data_type", "intent_name", "unused_str"})  # may hold names
 _SILENT = logging.Logger("mended headers")
 _SILENT.addHandler(logging.NullHandler())
 _SCANNER_SPACE = 1  # NIfTI-1 standard, NIFTI_XFORM_SCANNER_ANAT

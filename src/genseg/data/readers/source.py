@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
@@ -23,8 +24,12 @@ _MOST_PACKED = 5000
 """Pixels may take so many times the bytes of the file: more than deflate and LZW can pack."""
 
 
+_DECODERS = ("PIL", "nibabel", "pydicom", "tifffile")
+"""Names of loggers that are told what stands in a file, down to the patient's name."""
+
+
 class _Quiet:
-    """Warnings of decoders kept off the terminal.
+    """Warnings of decoders kept off the terminal, and their remarks out of the logs.
 
     `warnings.catch_warnings` swaps a list that all threads share, so that two threads leaving it in the wrong order
     would leave the whole program silent. Here the first thread in swaps, and the last one out puts back.
@@ -34,6 +39,7 @@ class _Quiet:
         self._lock = threading.Lock()
         self._inside = 0
         self._catcher = warnings.catch_warnings()
+        self._levels: dict[str, int] = {}
 
     def __enter__(self) -> None:
         with self._lock:
@@ -42,12 +48,20 @@ class _Quiet:
                 self._catcher = warnings.catch_warnings()
                 self._catcher.__enter__()
                 warnings.simplefilter("ignore")
+                self._levels = {name: logging.getLogger(name).level for name in _DECODERS}
+                self._set_levels(dict.fromkeys(_DECODERS, logging.CRITICAL + 1))
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
+                self._set_levels(self._levels)
                 self._catcher.__exit__(None, None, None)
+
+    @staticmethod
+    def _set_levels(levels: dict[str, int]) -> None:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 _QUIET = _Quiet()
