@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -22,6 +24,25 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_absent_device_asked_for_by_name_is_refused(name: str) -> None:
     with pytest.raises(DeviceError, match=f"{name}.*--device auto"):
         choose_machine(name)
+
+
+@pytest.mark.fault(36)
+@pytest.mark.usefixtures("_no_gpu")
+@pytest.mark.parametrize("built_for", [None, "12.6"])
+def test_a_gpu_that_cannot_be_used_is_passed_over_and_said_why(
+    monkeypatch: pytest.MonkeyPatch, built_for: str | None
+) -> None:
+    def too_old() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).\nPlease update it.")
+
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    monkeypatch.setattr(torch.cuda, "init", too_old)
+    reason = "driver on your system is too old" if built_for else "this PyTorch is built for the CPU alone"
+    assert f", no GPU because {'The NVIDIA ' if built_for else ''}{reason}" in choose_machine("auto").describe()
+    assert "no GPU" not in choose_machine("cpu").describe()
+    with pytest.raises(DeviceError, match=f"'cuda' was asked for, but it cannot be used, because .*{reason}"):
+        choose_machine("cuda")
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:first", "0", "meta"])

@@ -62,12 +62,14 @@ def fit(
     settings: Settings | None = None,
     plan: Plan | None = None,
     resume: bool = False,
+    accept_changes: bool = False,
     progress: Progress = silent,
 ) -> Model:
     """Train a segmenter on a data set and leave everything about it in the run folder `out`.
 
     data: folder of scans and masks in any known lay-out, or a CSV list. settings: see `Settings`; a resumed run takes
-    those that it began with. plan: made by `genseg.plan` where None.
+    those that it began with. plan: made by `genseg.plan` where None. accept_changes: resume even though cases are not
+    those that the run began with; which, is written into its record.
 
     Returns the model. Raises DataError for faults of the data, SettingsError for settings or a plan that do not fit the
     data or each other, DeviceError, RunError where `out` cannot be used or is not empty (or, resuming, is no run folder
@@ -75,7 +77,15 @@ def fit(
     """
     from genseg.evidence.trainings import fit_run
 
-    return fit_run(Path(data), Path(out), settings or Settings(), plan, resume=resume, progress=progress)
+    return fit_run(
+        Path(data),
+        Path(out),
+        settings or Settings(),
+        plan,
+        resume=resume,
+        accept_changes=accept_changes,
+        progress=progress,
+    )
 
 
 def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -> Comparison:

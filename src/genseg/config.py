@@ -267,6 +267,11 @@ class Plan(_Checked):
         return 0 if self.generation is None else self.generation.pretraining
 
     @property
+    def synthetic(self) -> int:
+        """How many images of an update are synthetic."""
+        return 0 if self.generation is None else round(self.generation.share * self.batch_size)
+
+    @property
     def classes(self) -> int:
         """Number of classes with background."""
         return len(self.class_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,15 @@ from genseg.errors import DeviceError
 
 @dataclass(frozen=True)
 class Machine:
-    """Device, arithmetic of convolutions and thread count of a run."""
+    """Device, arithmetic of convolutions and thread count of a run.
+
+    passed_over: why a GPU that seems to be there is not used; empty where there is none, or it is used.
+    """
 
     device: torch.device
     dtype: torch.dtype
     threads: int
+    passed_over: str = ""
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which convolutions run in `dtype`."""
@@ -33,9 +38,10 @@ class Machine:
         return image.to(self.device, non_blocking=True).contiguous(memory_format=layout(image.ndim - 2))
 
     def describe(self) -> str:
-        """In words, for logs: device, precision, threads."""
+        """In words, for logs: device, precision, threads, and why no GPU is used where there seems to be one."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor_name()
-        return f"{self.device} ({name}), {str(self.dtype).removeprefix('torch.')}, {self.threads} threads"
+        parts = [f"{self.device} ({name})", str(self.dtype).removeprefix("torch."), f"{self.threads} threads"]
+        return ", ".join([*parts, *([f"no GPU because {self.passed_over}"] if self.passed_over else [])])
 
 
 def layout(rank: int) -> torch.memory_format:
@@ -43,15 +49,23 @@ def layout(rank: int) -> torch.memory_format:
     return torch.channels_last if rank == 2 else torch.channels_last_3d
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there was no memory for a tensor or an array."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 def choose_machine(device: str = "auto", precision: str = "auto") -> Machine:
     """The machine that settings ask for.
 
-    Raises DeviceError where a device is asked for by name and absent, or the name is none.
+    Raises DeviceError where a device is asked for by name and absent, or the name is none. Where there is a GPU that
+    cannot be used, "auto" takes the CPU, and the machine says why.
     """
     chosen = _choose_device(device)
     if precision == "auto":
         precision = "bfloat16" if _has_bfloat16(chosen) else "float32"
-    return Machine(chosen, torch.bfloat16 if precision == "bfloat16" else torch.float32, torch.get_num_threads())
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    passed_over = _why_no_gpu() if device == "auto" and chosen.type == "cpu" else ""
+    return Machine(chosen, dtype, torch.get_num_threads(), passed_over)
 
 
 def _choose_device(name: str) -> torch.device:
@@ -63,10 +77,28 @@ def _choose_device(name: str) -> torch.device:
         raise DeviceError(f"device: {name!r} is not one of auto, cpu, cuda, cuda:N, mps") from None
     absent = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
     if absent.get(device.type, device.type != "cpu"):
-        raise DeviceError(f"device: {name!r} was asked for, but this machine has none; use --device auto")
+        reason = _why_no_gpu() if device.type == "cuda" else ""
+        found = f"it cannot be used, because {reason}" if reason else "this machine has none"
+        raise DeviceError(f"device: {name!r} was asked for, but {found}; use --device auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(f"device: {name!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
     return device
+
+
+def _why_no_gpu() -> str:
+    """Why PyTorch cannot use the GPU of a machine that has NVIDIA's driver; empty where it has none."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    if torch.version.cuda is None:
+        return "this PyTorch is built for the CPU alone; install one for CUDA"
+    try:
+        torch.cuda.init()
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # a driver that is too old for this PyTorch, or that does not answer
+        return str(error).partition("\n")[0].rstrip(".")
+    return "none is visible (see CUDA_VISIBLE_DEVICES)"
 
 
 def _has_bfloat16(device: torch.device) -> bool:

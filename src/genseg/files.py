@@ -36,6 +36,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a disk that is full while something is written does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _flush_folder(path.parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import yaml
 from PIL import Image
 
 from genseg.data.phantoms import write_phantoms
+from genseg.training import memory
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("--arm", "strong-augmentation", "--updates", 2, "--device", "cpu")
@@ -256,6 +258,42 @@ def test_edited_labels_stop_a_resumed_run_and_are_named(run: Run, unfinished: Pa
     assert "changed: phantom_001, phantom_004" in message
     assert "start a new run" in message
     assert _contents(unfinished) == before
+
+
+@pytest.mark.fault(45)
+def test_edited_labels_are_accepted_where_that_is_asked_for_and_noted(run: Run, unfinished: Path, data: Path) -> None:
+    mask = np.array(Image.open(data / "masks" / "phantom_001.png"))
+    mask[0, :4] = 1
+    Image.fromarray(mask).save(data / "masks" / "phantom_001.png")
+    assert "--accept-data-change" in _refusal(run, "train", data, "-o", unfinished, "--resume")
+    code, printed, error = run("train", data, "-o", unfinished, "--resume", "--accept-data-change")
+    assert code == 0, error
+    assert "and were accepted: changed: phantom_001." in printed
+    events = [json.loads(line) for line in (unfinished / "events.jsonl").read_text().splitlines()]
+    assert [event["cases"] for event in events if event["event"] == "data-changed"] == ["changed: phantom_001"]
+
+
+@pytest.mark.fault(45)
+def test_what_is_gone_is_not_accepted(run: Run, unfinished: Path, data: Path) -> None:
+    before = _contents(unfinished)
+    described = json.loads((data / "dataset.json").read_text())
+    described["splits"]["train"].remove("phantom_001")
+    (data / "dataset.json").write_text(json.dumps(described))
+    message = _refusal(run, "train", data, "-o", unfinished, "--resume", "--accept-data-change")
+    assert "missing: phantom_001" in message
+    assert "put the others back" in message
+    assert _contents(unfinished) == before
+
+
+@pytest.mark.fault(35)
+def test_a_training_that_memory_is_too_small_for_is_refused_with_numbers(
+    run: Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 2**29)
+    message = _refusal(run, "train", data, "-o", tmp_path / "run", *SHORT, "--size", 256, "--batch-size", 64)
+    assert re.search(r"takes \d+\.\d GiB of memory, \d+\.\d GiB more than now, and 0\.5 GiB are free on cpu", message)
+    assert re.search(r"lower --batch-size \(now 64, \d+ should fit\) or --size", message)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.fault(45)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -10,22 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor, equal
+from torch import OutOfMemoryError, Tensor, equal
 
 from genseg.config import GenerationPlan, Plan
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
-from genseg.errors import NotFiniteError, RunError
+from genseg.errors import NotFiniteError, RunError, TrainingError
 from genseg.evaluate.metrics import dice_scores
+from genseg.files import atomic_path, atomic_write_bytes
 from genseg.generators import registry
 from genseg.joint import guards
 from genseg.progress import Progress, silent
 from genseg.segmenters import learner as learner_module
 from genseg.segmenters.inference import predict_mask
 from genseg.segmenters.learner import begin
+from genseg.segmenters.loss import segmentation_loss
 from genseg.segmenters.optimiser import learning_rate
 from genseg.segmenters.torch_network import TorchNetwork
-from genseg.training import trainer
+from genseg.training import checkpoint, trainer
 from genseg.training.advance import Course
 from genseg.training.events import read_events
 from genseg.training.run_folder import RunFolder
@@ -232,3 +235,78 @@ def test_a_loss_that_is_not_finite_again_ends_the_run(
     monkeypatch.setattr(learner_module, "learning_rate", _failing(2))
     with pytest.raises(NotFiniteError, match="try a lower --learning-rate"):
         train_in(tmp_path)
+
+
+@pytest.mark.fault(34)
+def test_where_memory_runs_out_training_goes_on_once_with_half_the_images(
+    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm: str
+) -> None:
+    begun = 4 if arm == "joint" else 2  # two real images in either
+    monkeypatch.setattr(learner_module, "segmentation_loss", _without_memory_for(2))
+    train_in(tmp_path)
+    said = [event for event in read_events(tmp_path) if event["event"] == "smaller-batch"]
+    assert [event["batch_size"] for event in said] == [begun // 2]
+    assert Plan.from_yaml(tmp_path / "plan.yaml").batch_size == begun // 2
+
+
+@pytest.mark.fault(34)
+def test_where_memory_runs_out_again_training_stops_and_says_what_to_lower(
+    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner_module, "segmentation_loss", _without_memory_for(1))
+    with pytest.raises(TrainingError, match=r"memory ran out again, at \d image\(s\) an update; .*--size"):
+        train_in(tmp_path)
+
+
+def test_another_error_of_torch_is_not_taken_for_a_lack_of_memory(
+    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Tensor:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(learner_module, "segmentation_loss", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        train_in(tmp_path)
+
+
+def _without_memory_for(images: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The segmenter's loss where there is no memory for so many real images an update."""
+
+    def loss(logits: Tensor, mask: Tensor) -> Tensor:
+        if len(logits) >= images:
+            raise OutOfMemoryError
+        return segmentation_loss(logits, mask)
+
+    return loss
+
+
+@pytest.mark.fault(29)
+def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
+    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_in(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "atomic_write_bytes", _full_disk_after(2))
+        with pytest.raises(OSError, match="No space left"):
+            train_in(tmp_path / "stopped")
+    said = [event for event in read_events(tmp_path / "stopped") if event["event"] == "checkpoint-failed"]
+    assert [(event["step"], event["reason"]) for event in said] == [(2 * EVERY, "No space left on device")]
+    assert [path.name for path in (tmp_path / "stopped" / "checkpoints").glob("*.safetensors")] == [
+        f"update-{EVERY:07d}.safetensors"
+    ]
+    assert _are_equal(train_in(tmp_path / "stopped"), whole)
+
+
+def _full_disk_after(files: int) -> Callable[[Path, bytes], None]:
+    """Writes so many files whole; of the next, a part."""
+    written: list[Path] = []
+
+    def write(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) <= files:
+            return atomic_write_bytes(path, content)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return write

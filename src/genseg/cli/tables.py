@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -24,6 +25,15 @@ if TYPE_CHECKING:  # these take seconds to import, and here only their names are
 
 SHOWN_PAIRS = 20
 """Most rows of the table of pairs that are printed unless all are asked for."""
+
+INCIDENTS = {
+    "smaller-batch": "memory ran out; from there on an update has {batch_size} images",
+    "went-back": "{reason}; training went back to its last checkpoint, and on at a lower rate",
+    "generator-off": "{reason}; training went on without generated pairs",
+    "checkpoint-damaged": "{problem}; the checkpoint before it was taken",
+    "data-changed": "these images or masks were not those that the run began with, and were accepted: {cases}",
+}
+"""Events of a run's record, and what is said of them."""
 
 SHOWN_NOTES = 20
 """Most notes on predicted cases that are printed."""
@@ -81,6 +91,16 @@ def notes_table(predicted: Sequence[PredictedCase], of: int) -> Table:
 def one_line(case: PredictedCase) -> str:
     """A predicted case, and why a person should look at it where there is a reason."""
     return ": ".join([printable(case.name), *case.notes])
+
+
+def incidents(run: Path) -> Iterator[str]:
+    """What happened in a training that its user should know of, from its record; a sentence each."""
+    from genseg.training.events import read_events
+
+    for event in read_events(run):
+        said = INCIDENTS.get(event["event"])
+        if said is not None:
+            yield f"Update {event['step']}: {said.format(**event)}."
 
 
 def curve_table(curve: LearningCurve) -> Table:

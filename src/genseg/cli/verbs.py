@@ -91,20 +91,23 @@ def plan(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="YAML file to write the plan to, for editing")] = None,
     **values: str | None,
 ) -> None:
-    """Derive from data and machine how training would go and how long it would take, and show it."""
-    import genseg
+    """Derive from data and machine how training would go, how long and how much memory it would take, and show it."""
     from genseg.device import choose_machine
+    from genseg.training.data import gather
     from genseg.training.estimate import estimate_seconds
+    from genseg.training.memory import forecast_memory
 
     settings = settings_from(values)
+    machine = choose_machine(settings.device, settings.precision)
     with progress_bars() as progress:
-        made = genseg.plan(data, settings, progress=progress)
+        gathered = gather(data, settings, None, machine, progress)
+    made = gathered.plan
     console = Console()
     console.print(tables.plan_table(made))
     if out is not None:
         made.to_yaml(out)
-    machine = choose_machine(settings.device, settings.precision)
     console.print(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe()}.")
+    console.print(f"It takes about {forecast_memory(gathered, machine)}.")
     if made.generation is not None:
         console.print("After it, the comparison trains several times more; `genseg train --no-compare` leaves it out.")
 
@@ -116,6 +119,10 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="run folder", show_default="runs/DATA")] = None,
     plan_file: Annotated[Path | None, typer.Option("--plan", help="YAML by `genseg plan` to train by")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where the run in the run folder stopped")] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-data-change", help="--resume even though images or masks have changed, and note it"),
+    ] = False,
     compare: Annotated[
         bool,
         typer.Option(
@@ -127,14 +134,22 @@ def train(
 ) -> None:
     """Train a segmentation model on a data set and keep everything about it in a run folder."""
     import genseg
+    from genseg.device import choose_machine
 
     settings = settings_from(values)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
     run = Path("runs", data.resolve().stem) if out is None else out
+    console = Console()
+    if not resume:
+        machine = choose_machine(settings.device, settings.precision)
+        console.print(f"Training on {machine.describe()}.", highlight=False, markup=False)
     with progress_bars() as progress:
         shown = _showing_plan(run, progress)
-        genseg.fit(data, run, settings=settings, plan=plan, resume=resume, progress=shown)
-    console = Console()
+        genseg.fit(
+            data, run, settings=settings, plan=plan, resume=resume, accept_changes=accept_changes, progress=shown
+        )
+    for said in tables.incidents(run):
+        console.print(said, highlight=False, markup=False)
     console.print(f"The model is in {run}; how it does on the held-out cases, in {run / 'validation'}.")
     if compare and Plan.from_yaml(run / "plan.yaml").generation is not None:
         console.print(COMPARING)
@@ -340,16 +355,13 @@ def segmenters() -> None:
 
 
 def _showing_plan(run: Path, progress: Progress) -> Progress:
-    """Progress that prints plan and machine when training begins: they lie in the run folder by then."""
+    """Progress that prints the plan when training begins: it lies in the run folder by then."""
     is_shown = False
 
     def show(doing: str, done: int, total: int) -> None:
         nonlocal is_shown
         if not is_shown and (run / "environment.json").is_file():
-            console = Console()
-            console.print(tables.plan_table(Plan.from_yaml(run / "plan.yaml")))
-            machine = json.loads((run / "environment.json").read_text(encoding="utf-8"))["machine"]
-            console.print(f"Training on {machine}.", highlight=False, markup=False)
+            Console().print(tables.plan_table(Plan.from_yaml(run / "plan.yaml")))
             is_shown = True
         progress(doing, done, total)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,12 +20,12 @@ from genseg.data.labels import LabelMap, repair_mask
 from genseg.data.readers import ReadOptions, read_image, read_mask
 from genseg.errors import DataError, Fault, FaultCode
 from genseg.files import printable
+from genseg.memory import free_memory
 
 LEAST_SIDE = 8
 """Fewest pixels that the two longest sides of an image must have: less holds no anatomy, only a broken export."""
 
 _SATURATED_SHARE = 0.5
-_UNKNOWN_MEMORY = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,8 @@ def to_case(
 
 
 def memory_budget() -> int:
-    """Bytes of pixels to keep in memory: a quarter of what the machine has."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf.
-        return _UNKNOWN_MEMORY // 4
+    """Bytes of pixels to keep in memory: a quarter of what is free."""
+    return free_memory() // 4
 
 
 class CaseStore(Sequence[Case]):

@@ -33,9 +33,18 @@ class Training:
     plan: Plan
 
 
-def fit_run(data: Path, out: Path, settings: Settings, plan: Plan | None, *, resume: bool, progress: Progress) -> Model:
+def fit_run(
+    data: Path,
+    out: Path,
+    settings: Settings,
+    plan: Plan | None,
+    *,
+    resume: bool,
+    accept_changes: bool = False,
+    progress: Progress,
+) -> Model:
     """Train, or go on; learn when to trust the model, score the held-out cases, write its card; see `genseg.fit`."""
-    folder = run_training(data, out, settings, plan, resume=resume, progress=progress)
+    folder = run_training(data, out, settings, plan, resume=resume, accept_changes=accept_changes, progress=progress)
     model = load_model(folder.path, folder.settings().device)
     if not (folder.path / TRUST).is_file():
         model = learn_from_held_out(model, data, folder, progress)

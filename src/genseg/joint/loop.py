@@ -256,16 +256,11 @@ class JointLoop:
     def _pairs(self, generation: Generation, cases: Sequence[int], update: int) -> Pairs:
         draws = generator_for(self._seed, "synthetic pairs", update)
         generator, pool = generation.translator.generator, self._patches.pool(cases)
-        return synthesise(generator, generation.knobs, pool, self._synthetic, self._plan, self._machine, draws)
+        return synthesise(generator, generation.knobs, pool, self._plan.synthetic, self._plan, self._machine, draws)
 
     def _real(self, cases: Sequence[int], update: int) -> tuple[Tensor, Tensor]:
         purpose = f"stage II {self._folds.turn(update)}"
-        return self._batches(cases, purpose, self._plan.batch_size - self._synthetic)[update]
-
-    @property
-    def _synthetic(self) -> int:
-        """How many images of an update are synthetic."""
-        return round(self._settings.share * self._plan.batch_size)
+        return self._batches(cases, purpose, self._plan.batch_size - self._plan.synthetic)[update]
 
     def _batches(
         self, cases: Sequence[int], purpose: str, size: int, changes: Literal["plan", "space"] = "plan"

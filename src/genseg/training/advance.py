@@ -22,13 +22,17 @@ from genseg.training.state import TrainingState
 
 @dataclass(frozen=True)
 class Course:
-    """What a run trains on, and how. groups: the patient, or whatever must stay together, of each training case."""
+    """What a run trains on, and how. groups: the patient, or whatever must stay together, of each training case.
+
+    is_halved: whether the plan has fewer images an update than the run began with, for memory ran out.
+    """
 
     plan: Plan
     seed: int
     training: Sequence[Prepared]
     groups: Sequence[str]
     machine: Machine
+    is_halved: bool = False
 
     @cached_property
     def joint(self) -> JointLoop | None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from genseg.config import GenerationPlan, Plan
-from genseg.data.preprocess import Geometry, Prepared
 from genseg.device import Machine
 from genseg.joint.generation import begin_generation
 from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import begin, make_update
+from genseg.training.made_up import made_up_cases
 
 MEASURED = 2
 """Updates of a kind that are timed, after one that warms up."""
@@ -37,7 +36,7 @@ def estimate_seconds(plan: Plan, machine: Machine) -> float:
 
 def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Machine) -> float:
     """Stage I alone, and the loop from one stage III to the next."""
-    cases = [_made_up(number, plan) for number in range(CASES)]
+    cases = made_up_cases(CASES, plan)
     loop = JointLoop(cases, [case.name for case in cases], plan, generation, 0, machine)
     learner, begun = begin(plan, 0, machine), begin_generation(plan, generation, CASES, 0, machine)
     # Further on than any generator that is judged, for this one has learned nothing.
@@ -54,15 +53,3 @@ def _seconds(action: Callable[[], object], count: int) -> float:
     for _ in range(count):
         action()
     return (time.perf_counter() - started) / count
-
-
-def _made_up(number: int, plan: Plan) -> Prepared:
-    """Noise with one block of every class side by side."""
-    draws = np.random.default_rng(number)
-    mask = np.zeros(plan.patch_size, np.uint8)
-    inner = mask[tuple(slice(size // 4, size * 3 // 4) for size in plan.patch_size)]
-    for index, rows in enumerate(np.array_split(inner, plan.classes - 1), 1):
-        rows[:] = index
-    image = draws.normal(size=(plan.channels, *plan.patch_size)).astype(np.float32)
-    geometry = Geometry(None, plan.patch_size, plan.patch_size)
-    return Prepared(f"made-up {number}", image, mask, geometry, np.flatnonzero(mask))

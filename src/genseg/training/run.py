@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from genseg.config import Plan, Settings
@@ -13,13 +14,21 @@ from genseg.joint.source import PairSource
 from genseg.progress import Progress
 from genseg.training.advance import Course
 from genseg.training.data import TrainingData, examine_for_training, gather
+from genseg.training.memory import check_memory
 from genseg.training.run_folder import RunFolder, new_run_folder
 from genseg.training.state import TrainingState
 from genseg.training.trainer import HeldOut, train
 
 
 def run_training(
-    data: Path, out: Path, settings: Settings, plan: Plan | None, *, resume: bool, progress: Progress
+    data: Path,
+    out: Path,
+    settings: Settings,
+    plan: Plan | None,
+    *,
+    resume: bool,
+    accept_changes: bool = False,
+    progress: Progress,
 ) -> RunFolder:
     """Train on `data` and leave the result in the run folder `out`.
 
@@ -27,42 +36,55 @@ def run_training(
     `genseg.fit` says.
     """
     if resume:
-        return _resume(data, RunFolder.open(out), progress)
+        return _resume(data, RunFolder.open(out), progress, accept_changes=accept_changes)
     machine = choose_machine(settings.device, settings.precision)
     with new_run_folder(out) as run:
         gathered = gather(data, settings, plan, machine, progress)
+        check_memory(gathered, machine)
         run.freeze(settings, gathered)
     _train(run, gathered, settings.seed, machine, progress)
     return run
 
 
-def _resume(data: Path, run: RunFolder, progress: Progress) -> RunFolder:
+def _resume(data: Path, run: RunFolder, progress: Progress, *, accept_changes: bool) -> RunFolder:
     if run.is_finished:
         return run
     settings = run.settings()
     machine = choose_machine(settings.device, settings.precision)
     examination = examine_for_training(data, settings, progress)
-    run.check_cases(examination.cases)
-    _train(run, TrainingData(examination, run.split(), run.plan()), settings.seed, machine, progress)
+    accepted = ""
+    if accept_changes:
+        accepted = run.accept_cases(examination)
+    else:
+        run.check_cases(examination.cases)
+    gathered = TrainingData(examination, run.split(), run.plan())
+    check_memory(gathered, machine)
+    _train(run, gathered, settings.seed, machine, progress, accepted)
     return run
 
 
-def _train(run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress) -> None:
+def _train(
+    run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress, accepted: str = ""
+) -> None:
+    """Train and deliver. accepted: cases that are not what the run began with, in words."""
     with run.locked():
-        _train_alone(run, gathered, seed, machine, progress)
+        _train_alone(run, gathered, seed, machine, progress, accepted)
 
 
-def _train_alone(run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress) -> None:
+def _train_alone(
+    run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress, accepted: str
+) -> None:
     run.write_environment(machine)
     try:
         training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
         course = Course(gathered.plan, seed, training, gathered.groups(), machine)
         held_out = _held_out(gathered, run)
-        state = train(course, held_out, run, progress)
+        state = train(course, held_out, run, progress, accepted)
         source = _pair_source(course, state, held_out)
     finally:
         shutil.rmtree(run.cache, ignore_errors=True)
-    run.deliver(state, gathered, source)
+    # The run's plan may have fewer images an update by now.
+    run.deliver(state, replace(gathered, plan=run.plan()), source)
 
 
 def _pair_source(course: Course, state: TrainingState, held_out: Sequence[HeldOut]) -> PairSource | None:

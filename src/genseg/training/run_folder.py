@@ -34,7 +34,7 @@ from filelock import FileLock, Timeout
 
 from genseg.config import FORMAT, Plan, Settings
 from genseg.data.case import Case
-from genseg.data.check import contact_sheet
+from genseg.data.check import Examination, contact_sheet
 from genseg.data.split import Split
 from genseg.device import Machine
 from genseg.errors import RunError
@@ -203,16 +203,42 @@ class RunFolder:
 
     def check_fingerprints(self, found: Mapping[str, str]) -> None:
         """The same, of cases whose hashes are known; see `fingerprints`."""
+        different = self._differences(found)
+        if different:
+            cure = "put them back, or start a new run"
+            if different.keys() == {"changed"}:
+                cure += ", or go on with what there is now by --resume --accept-data-change"
+            raise RunError(
+                f"{self.path}: the data are not those that this run began with ({_listed(different)}); {cure}"
+            )
+
+    def accept_cases(self, examination: Examination) -> str:
+        """Take the cases as they are now for those that the run began with. Returns those that differ, in words.
+
+        Raises RunError where cases are missing or were added, or the masks hold other classes by now: the split and the
+        network are for those that the run began with.
+        """
+        found = fingerprints(examination.cases)
+        different = self._differences(found)
+        if different.keys() - {"changed"} or self.read_json("labels.json") != examination.labels.to_json():
+            cure = "only changed images and masks can be accepted; put the others back, or start a new run"
+            listed = _listed(different)
+            raise RunError(
+                f"{self.path}: the cases or their classes are not those that this run began with ({listed}); {cure}"
+            )
+        if different:
+            self.write_json("cases.json", found)
+        return _listed(different)
+
+    def _differences(self, found: Mapping[str, str]) -> dict[str, list[str]]:
+        """Names of cases that are not as they were when the run began, by what has become of them."""
         frozen = self.read_json("cases.json")
         kinds = {
             "changed": sorted(name for name in found.keys() & frozen.keys() if found[name] != frozen[name]),
             "added": sorted(found.keys() - frozen.keys()),
             "missing": sorted(frozen.keys() - found.keys()),
         }
-        different = "; ".join(f"{kind}: {printable(', '.join(names))}" for kind, names in kinds.items() if names)
-        if different:
-            cure = "put them back, or start a new run"
-            raise RunError(f"{self.path}: the data are not those that this run began with ({different}); {cure}")
+        return {kind: names for kind, names in kinds.items() if names}
 
     def write_environment(self, machine: Machine) -> None:
         """Write down versions and machine."""
@@ -262,6 +288,10 @@ def _is_occupied(path: Path) -> bool:
     names = {entry.name for entry in path.iterdir()}
     remnants = {name for name in names if name in FROZEN[:-1] or name.startswith(TEMPORARY)}
     return bool(names) if BEGINNING not in names else names != remnants
+
+
+def _listed(different: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{kind}: {printable(', '.join(names))}" for kind, names in different.items())
 
 
 def fingerprints(cases: Iterable[Case]) -> dict[str, str]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.preprocess import Prepared
-from genseg.errors import NotFiniteError
+from genseg.errors import NotFiniteError, TrainingError
 from genseg.evaluate.metrics import dice_scores
 from genseg.progress import Progress
 from genseg.segmenters.inference import predict_mask
 from genseg.segmenters.torch_network import TorchNetwork
 from genseg.training.advance import Advance, Course
-from genseg.training.checkpoint import load_checkpoint, save_checkpoint
+from genseg.training.checkpoint import load_checkpoint
 from genseg.training.curves import draw_curves
 from genseg.training.events import EventLog, read_events
 from genseg.training.interrupt import postponed_interrupt
+from genseg.training.recovery import SMALLER, attempt, save, with_half_the_batch
 from genseg.training.run_folder import RunFolder
 from genseg.training.state import TrainingState, begin_training, total_updates
 
@@ -37,12 +38,18 @@ class HeldOut:
     mask: NDArray[np.uint8]
 
 
-def train(course: Course, held_out: Sequence[HeldOut], run: RunFolder, progress: Progress) -> TrainingState:
+def train(
+    course: Course, held_out: Sequence[HeldOut], run: RunFolder, progress: Progress, accepted: str = ""
+) -> TrainingState:
     """Train from the run folder's newest checkpoint, or from the start, to the plan's last update.
 
-    Where the loss is not finite, training goes back to the newest checkpoint once, and on at a lower rate. Raises
+    accepted: cases that have changed since the run began, for its record.
+
+    Where the loss is not finite, training goes back to the newest checkpoint once, and on at a lower rate; where memory
+    runs out, once and on with half the images an update, which is then what the run's plan says. Raises
     KeyboardInterrupt after a checkpoint was written where the user asked to stop, CutLinkError where feedback has no
-    way back to the generator, and TrainingError when the loss is not finite again.
+    way back to the generator, TrainingError when the same happens again, and OSError where a checkpoint cannot be
+    written.
     """
     total = total_updates(course.plan)
     state, problems = _newest(course, run)
@@ -51,20 +58,27 @@ def train(course: Course, held_out: Sequence[HeldOut], run: RunFolder, progress:
     with EventLog(run.path, state.update) as log, postponed_interrupt() as is_asked_to_stop:
         for problem in problems:
             log.write("checkpoint-damaged", state.update, problem=problem)
+        if accepted:
+            log.write("data-changed", state.update, cases=accepted)
         while state.update < total:
             try:
-                doing = advance(state, log)
+                doing = attempt(advance, state, log)
             except NotFiniteError as error:
                 state = _slower(course, run, state, error)
                 log.write("went-back", state.update, reason=str(error))
+                continue
+            if doing is None:
+                course = _smaller(course, run)
+                advance, (state, _) = Advance(course), _newest(course, run)
+                log.write("smaller-batch", state.update, batch_size=course.plan.batch_size)
                 continue
             progress(doing, state.update, total)
             if state.update % every == 0 or state.update == total:
                 _validate(state, held_out, course, log)
                 advance.draw(state, run.pairs)
-                save_checkpoint(run.checkpoints, state)
+                save(run, state, log)
             if is_asked_to_stop():
-                save_checkpoint(run.checkpoints, state)
+                save(run, state, log)
                 raise KeyboardInterrupt
     draw_curves(read_events(run.path), run.path / "curves.png")
     return state
@@ -84,6 +98,15 @@ def _slower(course: Course, run: RunFolder, failed: TrainingState, error: NotFin
     state, _ = _newest(course, run)
     state.learner.rate_factor = LOWER_RATE
     return state
+
+
+def _smaller(course: Course, run: RunFolder) -> Course:
+    """The course with half the images an update, in the run's plan too; raises TrainingError where they were halved."""
+    if course.is_halved:
+        raise TrainingError(f"memory ran out again, at {course.plan.batch_size} image(s) an update; {SMALLER}")
+    plan = with_half_the_batch(course.plan)
+    plan.to_yaml(run.path / "plan.yaml")
+    return replace(course, plan=plan, is_halved=True)
 
 
 def _validate(state: TrainingState, held_out: Sequence[HeldOut], course: Course, log: EventLog) -> None:

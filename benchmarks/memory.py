@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""The forecast of memory against the peak that is measured, from the same process, over whole trainings on phantoms.
+
+    benchmarks/memory.py [--threads 1]
+
+Each setting is trained for a few updates in a process of its own, with everything that a training does: reading, the
+generator's updates, feedback, validation, the report. The forecast is made where a run makes it, before the first
+update. Writes benchmarks/results/memory.json, and prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from locations import RESULTS
+from speed import alone, peak_mib, unjudged
+
+if TYPE_CHECKING:
+    from genseg.device import Machine
+    from genseg.training.data import TrainingData
+
+SETTINGS = [
+    ("rgb", 160, "strong-augmentation", "unet-pretrained", "small", 256, 16),
+    ("rgb", 128, "joint", "unet-small", "small", 128, 16),
+    ("rgb", 128, "joint", "unet-pretrained", "small", 256, 16),
+    ("rgb", 128, "separate", "deeplab", "medium", 128, 16),
+    ("volume", 48, "strong-augmentation", "unet-large", "small", None, 4),
+    ("volume", 40, "joint", "unet-small", "small", None, 8),
+]
+"""Kind and size of phantoms, way of training, segmenter, generator, size asked for, images per update."""
+
+UPDATES = 9
+"""As many as bring stage III twice."""
+
+
+def measure(
+    kind: str, scan: int, way: str, segmenter: str, generator: str, size: int | None, batch: int, threads: int
+) -> dict[str, Any]:
+    """Forecast and peak of one training, MiB."""
+    import torch
+
+    import genseg
+    from genseg.config import Settings
+    from genseg.data.phantoms import write_phantoms
+    from genseg.training.memory import forecast_memory
+
+    torch.set_num_threads(threads)
+    forecast: list[int] = []
+
+    def record(gathered: TrainingData, machine: Machine) -> None:
+        found = forecast_memory(gathered, machine)
+        forecast.append((found.held + found.more) // 2**20)
+
+    pretraining = None if way == "strong-augmentation" else 2
+    settings = Settings(
+        arm=way, segmenter=segmenter, size=size, batch_size=batch, updates=UPDATES, pretraining=pretraining
+    )
+    with tempfile.TemporaryDirectory() as folder, unjudged(), patch("genseg.training.run.check_memory", record):
+        data = write_phantoms(Path(folder, "data"), kind, 40 if kind == "rgb" else 20, size=scan)
+        plan = genseg.plan(data, settings)
+        if plan.generation is not None:
+            changed = plan.generation.model_copy(update={"generator": generator, "search": 1.0})
+            plan = plan.model_copy(update={"generation": changed})
+        genseg.fit(data, Path(folder, "run"), settings=settings, plan=plan)
+    return {
+        "way": way,
+        "segmenter": segmenter,
+        "generator": generator if plan.generation is not None else None,
+        "patch_size": list(plan.patch_size),
+        "images_per_update": batch,
+        "forecast_mib": forecast[0],
+        "peak_mib": peak_mib("cpu"),
+        "ratio": round(forecast[0] / peak_mib("cpu"), 3),
+    }
+
+
+def main() -> None:
+    """Measure, write and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    rows = []
+    for setting in SETTINGS:
+        row = alone(measure, *setting, asked.threads)
+        rows.append(row)
+        shape = " x ".join(map(str, row["patch_size"]))
+        sys.stdout.write(
+            f"{row['way']:20} {row['segmenter']:16} {shape:14} batch {row['images_per_update']:2}  "
+            f"forecast {row['forecast_mib']:6} MiB  peak {row['peak_mib']:6} MiB  {row['ratio']:.2f}\n"
+        )
+        sys.stdout.flush()
+    RESULTS.mkdir(exist_ok=True)
+    record = {"command": f"benchmarks/memory.py --threads {asked.threads}", "rows": rows}
+    (RESULTS / "memory.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

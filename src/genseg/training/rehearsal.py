@@ -1,0 +1,150 @@
+"""Updates of all that a plan trains, on tensors that have a shape and no memory: how much memory they would take."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+
+from genseg.config import GenerationPlan, Plan
+from genseg.data.augment import augment_intensity
+from genseg.device import Machine
+from genseg.joint.generation import Generation
+from genseg.joint.hypergradient import Unrolled, hypergradient
+from genseg.joint.stages import (
+    StageOne,
+    held_out_gradient,
+    more_loss,
+    real_pairs,
+    record_segmenter,
+    train_discriminator,
+    train_translator,
+)
+from genseg.joint.synthesis import Pairs
+from genseg.masks.make import draw_recipe, realise
+from genseg.masks.ranges import MaskRanges
+from genseg.randomness import generator_for
+from genseg.segmenters.learner import Learner, make_update
+from genseg.training.live_bytes import LiveBytes
+from genseg.training.made_up import made_up_cases
+from genseg.training.state import begin_training
+
+ROUNDS = 2
+"""Updates without feedback that are rehearsed: optimisers have no moments in the first."""
+
+NewMasks = Callable[[MaskRanges], Tensor]
+
+
+def peak_bytes(plan: Plan, cases: int, machine: Machine) -> int:
+    """The most bytes of tensors that are alive at once in training: weights, moments, activations, hypergradients.
+
+    cases: how many train. Nothing is computed, however large the plan: the count is that of the updates' own code. What
+    a processor's kernels take beside their results comes on top.
+    """
+    machine = replace(machine, device=torch.device("cpu"))
+    state = begin_training(plan, cases, 0, machine)
+    new_masks = None
+    if state.generation is not None:
+        new_masks = _new_masks(plan)
+        new_masks(state.generation.knobs.ranges)  # so that what is kept for the next time has a content
+    without_memory = FakeTensorMode(allow_non_fake_inputs=True)
+    with FakeCopyMode(without_memory):
+        state = copy.deepcopy(state)
+    live = LiveBytes()
+    with without_memory, live:
+        live.hold(chain.from_iterable((*one.parameters(), *one.buffers()) for one in state.modules().values()))
+        rehearsal = _Rehearsal(plan, cases, machine)
+        if new_masks is None or state.generation is None or plan.generation is None:
+            rehearsal.alone(state.learner)
+        else:
+            rehearsal.together(state.learner, state.generation, plan.generation, new_masks)
+    return live.peak
+
+
+def _new_masks(plan: Plan) -> NewMasks:
+    """As many changed masks as an update has synthetic pairs, by draws that are made once."""
+    masks = [case.mask for case in made_up_cases(1, plan) if case.mask is not None]
+    draws = [generator_for(0, "rehearsal", number) for number in range(plan.synthetic)]
+    recipes = [draw_recipe(len(masks), plan.rank, draw) for draw in draws]
+    return lambda ranges: torch.stack(
+        [realise(recipe, masks, ranges, plan.classes, plan.spacing) for recipe in recipes]
+    )
+
+
+@dataclass(frozen=True)
+class _Rehearsal:
+    plan: Plan
+    cases: int
+    machine: Machine
+
+    def alone(self, learner: Learner) -> None:
+        for _ in range(ROUNDS):
+            make_update(learner, *self._real(self.plan.batch_size), self.plan, 0, self.machine)
+
+    def together(self, learner: Learner, generation: Generation, settings: GenerationPlan, new_masks: NewMasks) -> None:
+        """What `JointLoop` does of an update, in its order."""
+        self._refresh_styles(generation)
+        is_steered = settings.arm == "joint"
+        for _ in range(1 if is_steered else ROUNDS):
+            first = self._stage_one(generation, settings, generation.architecture() if is_steered else {})
+            with torch.set_grad_enabled(is_steered):
+                pairs = self._pairs(generation, new_masks)
+            second = self._stage_two(learner, pairs, record=is_steered)
+            if is_steered:
+                held_out = self._real(math.ceil(self.cases / settings.folds))
+                cotangent, _ = held_out_gradient(learner, *held_out, self.machine)
+                variables, weights = generation.variables(), generation.weights()
+                hypergradient(cotangent, second[0], pairs.made(), variables, weights, first, settings.method)
+
+    def _refresh_styles(self, generation: Generation) -> None:
+        image, mask = self._real(self.cases)
+        shown = self._shown(image, mask)
+        with torch.no_grad():
+            mean, log_variance = generation.translator.encoder(image, shown)
+            generation.knobs.styles.learn(range(self.cases), 0, mean, log_variance, shown)
+
+    def _stage_one(
+        self, generation: Generation, settings: GenerationPlan, steered: dict[str, Tensor]
+    ) -> Unrolled | None:
+        image, mask = self._real(settings.batch_size)
+        shown = self._shown(image, mask)
+        stage = StageOne(generation.translator, generation.discriminator, image, shown, settings, 0)
+        _, unrolled = train_translator(stage, generation.translator_optimiser, self.machine, steered)
+        train_discriminator(stage, generation.discriminator_optimiser, self.machine)
+        return unrolled
+
+    def _pairs(self, generation: Generation, new_masks: NewMasks) -> Pairs:
+        knobs, draws = generation.knobs, torch.Generator()
+        mask = self.machine.send(new_masks(knobs.ranges))
+        parents = [0] * len(mask)
+        style = knobs.styles.sample(mask, parents, range(self.cases), draws)
+        with self.machine.autocast():
+            plain = generation.translator.generator(mask, style)
+        image = plain if self.plan.augmentation == "none" else augment_intensity(plain, draws)
+        return Pairs(image, plain, mask, knobs.pair_weights(parents), knobs.gamma())
+
+    def _stage_two(self, learner: Learner, pairs: Pairs, *, record: bool) -> list[Unrolled]:
+        recorded: list[Unrolled] = []
+        make_update(
+            learner,
+            *self._real(self.plan.batch_size - len(pairs.mask)),
+            self.plan,
+            0,
+            self.machine,
+            more_loss=more_loss(learner, pairs, 0, self.machine),
+            before_step=lambda: recorded.append(record_segmenter(learner, pairs, 0, self.plan)) if record else None,
+        )
+        return recorded
+
+    def _real(self, count: int) -> tuple[Tensor, Tensor]:
+        image = torch.randn(count, self.plan.channels, *self.plan.patch_size)
+        return self.machine.send(image), torch.zeros(count, *self.plan.patch_size, dtype=torch.uint8)
+
+    def _shown(self, image: Tensor, mask: Tensor) -> Tensor:
+        return self.machine.send(real_pairs(image, mask, self.plan.classes))
