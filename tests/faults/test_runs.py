@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,9 @@ import yaml
 from PIL import Image
 
 from genseg.data.phantoms import write_phantoms
+from genseg.predict import prediction
+from genseg.segmenters import inference
+from genseg.segmenters.inference import Segmentation
 from genseg.training import memory
 
 Run = Callable[..., tuple[int, str, str]]
@@ -226,6 +231,26 @@ def test_an_image_of_the_right_form_but_another_kind_is_flagged(
     assert code == 0
     assert "Please look at 1 of 1" in printed
     assert "looks unlike the training images" in (tmp_path / "out" / "predictions.csv").read_text()
+
+
+@pytest.mark.fault(34)
+def test_images_that_memory_is_too_small_for_are_named_and_the_others_are_segmented(
+    run: Run, rgb_run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count()
+
+    def segment(*given: object, **named: object) -> Segmentation:
+        if next(calls) == 0:
+            raise MemoryError
+        return replace(inference.segment(*given, **named), is_in_pieces=True)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prediction, "segment", segment)
+    message = _refusal(run, "predict", rgb_run, data / "images", "-o", tmp_path / "out", "--device", "cpu")
+    assert "1 fault(s)" in message
+    assert "32 x 32 pixels, for which memory ran out" in message
+    assert "too-large" in message
+    table = (tmp_path / "out" / "predictions.csv").read_text()
+    assert table.count("segmented in smaller pieces") == 9 == len(list((tmp_path / "out").glob("*.png")))
 
 
 @pytest.mark.fault(44)

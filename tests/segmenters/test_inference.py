@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -18,6 +19,8 @@ from genseg.data.prepared import prepare_all
 from genseg.data.preprocess import prepare
 from genseg.segmenters.inference import predict_mask, responses, segment
 from genseg.segmenters.network import Array, Response
+from genseg.segmenters.registry import build_segmenter
+from genseg.segmenters.torch_network import TorchNetwork
 
 PlanOf = Callable[..., Plan]
 
@@ -194,3 +197,60 @@ def test_memory_is_for_one_row_of_tiles(plan_of: PlanOf) -> None:
     logits = 4 * 8 * 256 * 32 * 32
     assert peaks[1] < logits / 2
     assert peaks[1] - peaks[0] < 4 * 192 * 32 * 32  # the masks, which are bytes, and no logits
+
+
+class Small(Threshold):
+    """The same on a machine that has memory for no more than so many pixels at once."""
+
+    def __init__(self, most: int, is_fixed: bool = False) -> None:
+        super().__init__(is_fixed)
+        self.most = most
+
+    def __call__(self, image: Array) -> Response:
+        if image.size > self.most:
+            raise MemoryError
+        return super().__call__(image)
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize(
+    ("spatial", "patch", "tile"),
+    [(VOLUME, (9, 10, 8), (9, 10, 8)), ((40, 32), (64, 64), (32, 32)), ((24, 24, 24), (24, 24, 24), (16, 16, 16))],
+)
+def test_where_memory_runs_out_smaller_pieces_give_the_same_mask(
+    plan_of: PlanOf, spatial: tuple[int, ...], patch: tuple[int, ...], tile: tuple[int, ...]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, *spatial)).astype(np.uint8)
+    affine = np.eye(4) if len(spatial) == 3 else None
+    case = Case("case", image, None, (1.0,) * len(spatial), affine, "", "", "")
+    plan = plan_of(len(spatial), patch_size=patch)
+    prepared, small = prepare(case, plan), Small(int(np.prod(tile)))
+    usual, found = segment(Threshold(), prepared, plan), segment(small, prepared, plan)
+    assert np.array_equal(found.mask, usual.mask)
+    assert (usual.is_in_pieces, found.is_in_pieces) == (False, True)
+    assert set(small.sizes) == {tile}
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("small", [Small(10), Small(700, is_fixed=True)])
+def test_where_memory_is_too_small_for_pieces_too_that_is_said(plan_of: PlanOf, small: Small) -> None:
+    case = Case("case", np.zeros((1, 32, 32), np.uint8), None, (1.0, 1.0), None, "", "", "")
+    plan = plan_of(2, patch_size=(32, 32))
+    with pytest.raises(MemoryError):
+        segment(small, prepare(case, plan), plan)
+
+
+@pytest.mark.fault(34)
+def test_a_gpu_without_memory_is_told_from_other_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = TorchNetwork(build_segmenter("unet-small", 2, 1, 2), torch.device("cpu"))
+
+    def fail(error: RuntimeError) -> None:
+        def raising(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(network._module, "forward", raising)
+
+    for error, raised in ((torch.OutOfMemoryError("of memory"), MemoryError), (RuntimeError("other"), RuntimeError)):
+        fail(error)
+        with pytest.raises(raised):
+            network(np.zeros((1, 1, 32, 32), np.float32))

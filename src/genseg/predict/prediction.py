@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from genseg.config import Plan
 from genseg.data.case import Case
 from genseg.data.preprocess import prepare
+from genseg.errors import DataError, Fault, FaultCode
 from genseg.predict.fitting import fit_case
 from genseg.predict.postprocess import mend
 from genseg.predict.trust import Trust, expected_dice, figures
 from genseg.segmenters.inference import segment
 from genseg.segmenters.network import Network
+
+IN_PIECES = "memory ran out, so it was segmented in smaller pieces, in which less can be seen around each pixel"
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,22 @@ class Prediction:
 
 
 def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_batch: int = 1) -> Prediction:
-    """Segment a case in its own size and voxel order. Raises DataError for one that the model cannot take."""
+    """Segment a case in its own size and voxel order.
+
+    Raises DataError for one that the model cannot take, or that memory is too small for.
+    """
     prepared = prepare(fit_case(case, plan), plan)
-    found = segment(network, prepared, plan, trust.temperature, tile_batch)
+    try:
+        found = segment(network, prepared, plan, trust.temperature, tile_batch)
+    except MemoryError as error:
+        size = f"{' x '.join(map(str, case.spatial))} pixels, for which memory ran out, in small pieces too"
+        fault = Fault(FaultCode.TOO_LARGE, case.name, size, "fewer", "Free some memory, or use --device cpu.")
+        raise DataError([fault]) from error
     strangeness = None if trust.familiarity is None else trust.familiarity.strangeness(figures(prepared, found))
     dice = expected_dice(found)
     mask = mend(found.mask, trust.mendings, case.spacing) if trust.mendings else found.mask
-    return Prediction(mask, found.confidence, dice, strangeness, _notes(mask, dice, strangeness, trust))
+    notes = _notes(mask, dice, strangeness, trust) + ((IN_PIECES,) if found.is_in_pieces else ())
+    return Prediction(mask, found.confidence, dice, strangeness, notes)
 
 
 def _notes(mask: NDArray[np.uint8], dice: float | None, strangeness: float | None, trust: Trust) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from genseg.data.preprocess import Geometry, Prepared, restore
 from genseg.segmenters.network import Array, Mirrored, Network, Response, softmax
 from genseg.segmenters.resample import resampled
 from genseg.segmenters.tiles import in_tiles
+
+MULTIPLE = 16
+"""Sides of tiles that are smaller than usual are multiples of it."""
 
 WHOLE = 2.0
 """A volume of up to this many patches' voxels goes through the network in one piece; a larger one in tiles."""
@@ -26,13 +29,15 @@ class Segmentation:
     mask: `(*spatial)` uint8, the most probable class. confidence: `(*spatial)` uint8, its probability in percent.
     expected_dice: for each foreground class the Dice to be expected if the probabilities are right and pixels
     independent: twice the probability within the mask, over the mask's size plus all probability; None where the mask
-    has none of it. features: `(feature,)` of each level, see `Response`.
+    has none of it. features: `(feature,)` of each level, see `Response`. is_in_pieces: whether memory was too small for
+    pieces of the usual size, so that the network saw less around each pixel.
     """
 
     mask: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
     expected_dice: tuple[float | None, ...]
     features: tuple[Array, ...]
+    is_in_pieces: bool = False
 
 
 def segment(
@@ -41,9 +46,17 @@ def segment(
     """Segment one prepared case, with memory for one row of tiles and for the result.
 
     temperature: what logits are divided by before they become probabilities (see `genseg.predict.calibration`).
-    tile_batch: tiles of a large volume that go through the network at once.
+    tile_batch: tiles of a large volume that go through the network at once. Where memory runs out the case is segmented
+    once more, in smaller pieces; raises MemoryError where it runs out again.
     """
-    return assemble(responses(network, prepared, plan, tile_batch), prepared.geometry, plan.classes, temperature)
+    try:
+        said = responses(network, prepared, plan, tile_batch)
+        return assemble(said, prepared.geometry, plan.classes, temperature)
+    except MemoryError:
+        if network.is_fixed:
+            raise
+    said = in_tiles(_as_planned(network, plan), prepared.image[None], _smaller_tile(prepared, plan))
+    return replace(assemble(said, prepared.geometry, plan.classes, temperature), is_in_pieces=True)
 
 
 def assemble(said: Iterable[Response], geometry: Geometry, classes: int, temperature: float = 1.0) -> Segmentation:
@@ -91,9 +104,19 @@ def responses(network: Network, prepared: Prepared, plan: Plan, tile_batch: int 
     whole = image.shape[2:] == plan.patch_size or (
         math.prod(image.shape[2:]) <= WHOLE * math.prod(plan.patch_size) and not network.is_fixed
     )
-    if plan.mirroring:
-        network = Mirrored(network, plan.flip_axes)
+    network = _as_planned(network, plan)
     if whole:
         yield network(image)
     else:
         yield from in_tiles(network, image, plan.patch_size, tile_batch)
+
+
+def _as_planned(network: Network, plan: Plan) -> Network:
+    return Mirrored(network, plan.flip_axes) if plan.mirroring else network
+
+
+def _smaller_tile(prepared: Prepared, plan: Plan) -> tuple[int, ...]:
+    """The patch that was trained on, or half of it where that is the whole image."""
+    if prepared.image.shape[1:] != plan.patch_size:
+        return plan.patch_size
+    return tuple(max(min(side, MULTIPLE), side // 2 // MULTIPLE * MULTIPLE) for side in plan.patch_size)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genseg.device import layout
+from genseg.device import layout, ran_out_of_memory
 from genseg.layers import at_least_float32
 from genseg.segmenters.network import Array, Response
 
@@ -48,9 +48,14 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def __call__(self, image: Array) -> Response:
-        """As `genseg.segmenters.network.Network`."""
+        """As `genseg.segmenters.network.Network`. Raises MemoryError where a GPU's memory is too small as well."""
         self._module.eval()
         sent = torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
-        said = self._module(sent.contiguous(memory_format=layout(sent.ndim - 2)))
+        try:
+            said = self._module(sent.contiguous(memory_format=layout(sent.ndim - 2)))
+        except RuntimeError as error:
+            if ran_out_of_memory(error):
+                raise MemoryError from None
+            raise
         logits, *features = (at_least_float32(part).cpu().numpy() for part in said)
         return Response(logits, tuple(features))
