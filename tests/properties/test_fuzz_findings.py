@@ -15,6 +15,8 @@ from nibabel.nifti1 import Nifti1Header
 from pydicom import dcmread
 
 from fuzz_samples import PATIENT, VOLUME, Sample
+from genseg.data.case import CaseFiles
+from genseg.data.load import read_raw_case
 from genseg.data.readers import read_image
 from genseg.data.readers.jpeg_stream import read_frame
 from genseg.data.writers import write_mask
@@ -70,6 +72,13 @@ def test_a_long_field_of_an_nrrd_header_does_not_end_the_program(damaged: Damage
 def test_impossible_axes_of_a_metaimage_do_not_end_the_program(damaged: Damaged, axes: bytes) -> None:
     fault = refused(damaged("plain-mha.mha", replace(b"NDims = 3", b"NDims = " + axes)))
     assert (fault.code, fault.found) == (FaultCode.UNREADABLE, "a number of axes that cannot be")
+
+
+def test_a_metaimage_with_an_empty_axis_is_refused(damaged: Damaged) -> None:
+    path = damaged("plain-mha.mha", replace(b"DimSize = 9 10 12", b"DimSize = 9  0 12"))
+    with pytest.raises(DataError) as caught:
+        read_raw_case(CaseFiles("a", (path,), None, "a"))
+    assert caught.value.faults[0].found == "axes of lengths (9, 0, 12)"
 
 
 def test_long_comments_and_values_of_an_nrrd_header_are_read(damaged: Damaged) -> None:
@@ -212,24 +221,27 @@ def test_a_damaged_jpeg_within_dicom_does_not_end_the_program(damaged: Damaged, 
     assert (fault.code, fault.found) == (FaultCode.UNREADABLE, "a damaged or different JPEG picture inside")
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (b"\xff\x52\x00\x0c", b"\xff\x52\x00\x0d"),
-        (b"\xff\x51\x00\x29", b"\xff\x53\x00\x29"),
-        (b"\xff\x90\x00\x0a\0\0\0\0\0\x46", b"\xff\x90\x00\x0a\0\0\0\0\0\x0d"),
-        (b"\xff\xd9", b"\0\0"),
-    ],
-)
-def test_a_damaged_jpeg_2000_within_dicom_does_not_end_the_program(damaged: Damaged, old: bytes, new: bytes) -> None:
-    assert refused(damaged("jpeg2000.dcm", replace(old, new))).code is FaultCode.UNREADABLE
+JPEG_2000_DAMAGE = {
+    "64 bytes fewer": lambda content: content[:634] + content[698:],
+    "segment of wrong length": replace(b"\xff\x52\x00\x0c", b"\xff\x52\x00\x0d"),
+    "no sizes": replace(b"\xff\x51\x00\x29", b"\xff\x53\x00\x29"),
+    "short tile": replace(b"\xff\x90\x00\x0a\0\0\0\0\0\x46", b"\xff\x90\x00\x0a\0\0\0\0\0\x0d"),
+}
 
 
-def test_bits_that_no_jpeg_has_do_not_end_the_program(samples: dict[str, Sample], tmp_path: Path) -> None:
-    if "lossless.dcm" not in samples:
+@pytest.mark.parametrize("damage", JPEG_2000_DAMAGE)
+def test_a_damaged_jpeg_2000_within_dicom_does_not_end_the_program(damaged: Damaged, damage: str) -> None:
+    assert refused(damaged("jpeg2000.dcm", JPEG_2000_DAMAGE[damage])).code is FaultCode.UNREADABLE
+
+
+@pytest.mark.parametrize(("name", "allocated", "stored"), [("jpeg.dcm", 8, 7), ("lossless.dcm", 32, 16)])
+def test_bits_that_no_jpeg_has_do_not_end_the_program(
+    samples: dict[str, Sample], tmp_path: Path, name: str, allocated: int, stored: int
+) -> None:
+    if name not in samples:
         pytest.skip("no GDCM")
-    dataset = dcmread(samples["lossless.dcm"].folder / "lossless.dcm")
-    dataset.BitsAllocated = 32
+    dataset = dcmread(samples[name].folder / name)
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = allocated, stored, stored - 1
     dataset.save_as(tmp_path / "a.dcm")
     assert refused(tmp_path / "a.dcm").code is FaultCode.UNREADABLE
 

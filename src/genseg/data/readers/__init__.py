@@ -12,7 +12,8 @@ from genseg.data.case import Scan
 from genseg.data.readers.formats import HEAD_BYTES, IMAGE_SUFFIXES, Format, identify, stem
 from genseg.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from genseg.data.readers.pixels import finite, label_values, mask_channels
-from genseg.data.readers.source import Source, decoding, is_folder, read_source, suffix_warnings
+from genseg.data.readers.source import Source, decoding, empty_axis, is_folder, read_source, suffix_warnings
+from genseg.errors import DataError
 from genseg.files import printable
 
 __all__ = ["IMAGE_SUFFIXES", "ReadOptions", "is_scan_file", "read_image", "read_mask", "stem"]
@@ -68,6 +69,8 @@ def _read(path: Path, options: ReadOptions, as_mask: bool) -> Scan:
         with decoding(source.name, source.format):
             scan = _decode(source, options, as_mask)
         scan = replace(scan, warnings=suffix_warnings(source) + scan.warnings)
+    if not scan.pixels.size:
+        raise DataError([empty_axis(printable(path), scan.spatial)])
     pixels, warnings = finite(scan.pixels, printable(path), options)
     return replace(scan, pixels=pixels, warnings=scan.warnings + warnings)
 

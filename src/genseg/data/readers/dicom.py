@@ -37,12 +37,8 @@ from genseg.errors import DataError, Fault, FaultCode
 _MODALITIES = {"CT": "ct", "MR": "mr"}
 _KINDS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"})
 _OTHER_KINDS = frozenset({"ARGB", "CMYK", "HSV", "XYB"})  # DICOM PS3.3, C.7.6.3.1.2; other words may be anything
-_JPEGS = frozenset(
-    {
-        *(JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1),
-        *(JPEGLSLossless, JPEGLSNearLossless, JPEG2000, JPEG2000Lossless),
-    }
-)
+_OTHER_JPEGS = frozenset({JPEGLSLossless, JPEGLSNearLossless, JPEG2000, JPEG2000Lossless})
+_JPEGS = _OTHER_JPEGS | {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
 _SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
@@ -167,8 +163,10 @@ def _check_jpeg(dataset: Dataset, name: str) -> None:
 
 
 def _bits_agree(frame: JpegFrame, dataset: Dataset) -> bool:
-    allocated = int(dataset.BitsAllocated)
-    return allocated in (8, 16) and frame.bits <= allocated and 1 <= int(dataset.BitsStored) <= allocated
+    """Whether the tags leave room for the picture's bits, in a way that GDCM bears."""
+    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    least = 8 if allocated == 8 and dataset.file_meta.TransferSyntaxUID not in _OTHER_JPEGS else 1
+    return allocated in (8, 16) and frame.bits <= allocated and least <= stored <= allocated
 
 
 def _stored_range(dataset: Dataset) -> tuple[int, int]:

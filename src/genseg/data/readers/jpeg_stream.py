@@ -67,7 +67,7 @@ def _codestream_frame(stream: bytes) -> JpegFrame | None:
 
 
 def _tiles_fit(stream: bytes, place: int) -> bool:
-    """Whether each tile ends before the stream does, and the end of the stream follows the last."""
+    """Whether each tile ends within the stream, and nothing but its end comes after the last."""
     while stream[place : place + 2] == bytes([0xFF, _TILE]):
         length = int.from_bytes(stream[place + 6 : place + 10])
         if length == 0:  # goes on to the end
@@ -75,7 +75,7 @@ def _tiles_fit(stream: bytes, place: int) -> bool:
         if length < _LEAST_TILE:
             return False
         place += length
-    return stream[place : place + 2] == bytes([0xFF, _END])
+    return place <= len(stream) and stream[place:].rstrip(b"\0") in (b"", bytes([0xFF, _END]))
 
 
 def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:

@@ -27,7 +27,7 @@ from genseg.data.readers.geometry import (
 )
 from genseg.data.readers.options import ReadOptions
 from genseg.data.readers.pixels import Pixels, native
-from genseg.data.readers.source import Source, promise_faults, truncated
+from genseg.data.readers.source import Source, empty_axis, promise_faults, truncated
 from genseg.errors import DataError, Fault, FaultCode
 
 AFFINE_TOLERANCE_MM = 0.1
@@ -154,10 +154,7 @@ def _kind_faults(header: Nifti1Header, name: str) -> list[Fault]:
 
 def _axis_faults(shape: tuple[int, ...], name: str, options: ReadOptions) -> list[Fault]:
     if not shape or min(shape) < 1:
-        expected = "lengths of at least 1"
-        return [
-            Fault(FaultCode.UNREADABLE, name, f"axes of lengths {shape}", expected, "Copy or export the file again.")
-        ]
+        return [empty_axis(name, shape)]
     extra = [length for length in shape[3:] if length > 1]
     if not extra or (len(extra) == 1 and options.channels_last_axis):
         return []

@@ -164,6 +164,12 @@ def truncated(name: str, format: str, found: int, expected: int) -> Fault:
     )
 
 
+def empty_axis(name: str, spatial: tuple[int, ...]) -> Fault:
+    """The fault of a file that holds no pixels, for one of its axes has the length 0."""
+    found, cure = f"axes of lengths {spatial}", "Copy or export the file again."
+    return Fault(FaultCode.UNREADABLE, name, found, "lengths of at least 1", cure)
+
+
 def is_folder(path: Path) -> bool:
     """Whether the path is a folder; False for what cannot be asked, which `read_source` then names."""
     try:
