@@ -30,6 +30,7 @@ def check(
     mask_repair: Literal["stop", "nearest"] = "stop",
     pages: Literal["stop", "volume"] = "stop",
     nan_to: Literal["stop", "min"] = "stop",
+    unlabelled: Literal["stop", "leave-out"] = "stop",
     progress: Progress = silent,
 ) -> Examination:
     """Read every case of a data set as training would, and judge it.
@@ -37,8 +38,8 @@ def check(
     data: folder of scans and masks in any known lay-out, or a CSV list. The other settings are those of `Settings`.
     Returns statistics, label map and warnings. Raises DataError with every fault that stops.
     """
-    index = index_dataset(Path(data))
-    options = LoadOptions(ReadOptions(pages, nan_to, index.channels_last_axis), mask_repair)
+    index = index_dataset(Path(data), allow_unlabelled=unlabelled == "leave-out")
+    options = LoadOptions(ReadOptions(pages, nan_to, index.channels_last_axis), mask_repair, unlabelled)
     return examine(index, options, progress=lambda done, total: progress("Reading", done, total))
 
 

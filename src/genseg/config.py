@@ -130,6 +130,9 @@ class Settings(_Checked):
     nan_to: Literal["stop", "min"] = Field(
         "stop", description="NaN or Inf in images: stop, or the smallest finite value"
     )
+    unlabelled: Literal["stop", "leave-out"] = Field(
+        "stop", description="images without a mask: stop, or leave them out; `genseg check` lists them"
+    )
 
 
 class IntensityRule(_Checked):

@@ -181,7 +181,11 @@ class FaultCode(StrEnum):
         "a class that no training part of the split would have",
         "label more of it, or take it out of the class names",
     )
-    IMAGE_WITHOUT_MASK = "image-without-mask", "an image that no mask belongs to", "add the mask, or remove the image"
+    IMAGE_WITHOUT_MASK = (
+        "image-without-mask",
+        "an image that no mask belongs to",
+        "add the mask, or --unlabelled leave-out",
+    )
     MASK_WITHOUT_IMAGE = "mask-without-image", "a mask that belongs to no image", "add the image, or remove the mask"
     DUPLICATE_NAME = "duplicate-name", "two files that would be one case", "rename or remove one of them"
     DUPLICATE_IMAGE = (

@@ -272,6 +272,25 @@ def test_a_model_of_another_version_or_without_its_labels_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.fault(17)
+def test_images_without_a_mask_are_left_out_where_that_is_asked_for_and_listed(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    for name in ("phantom_001", "phantom_008"):
+        (data / "masks" / f"{name}.png").unlink()
+    assert "--unlabelled leave-out" in _refusal(run, "check", data)
+    asked = ("--unlabelled", "leave-out")
+    code, printed, error = run("check", data, "-o", tmp_path / "checked", *asked)
+    assert code == 0, error
+    assert "8 cases can be used; 2 images have no mask and are left out." in printed
+    listed = json.loads((tmp_path / "checked" / "check.json").read_text())["to_label"]
+    assert [Path(path).name for path in listed] == ["phantom_001.png", "phantom_008.png"]
+    code, _, error = run("train", data, "-o", tmp_path / "run", "--size", 32, *SHORT, *asked)
+    assert code == 0, error
+    assert "phantom_001" not in json.loads((tmp_path / "run" / "cases.json").read_text())
+    assert run("evaluate", tmp_path / "run", data, "--device", "cpu")[0] == 0
+
+
 @pytest.mark.fault(45)
 def test_edited_labels_stop_a_resumed_run_and_are_named(run: Run, unfinished: Path, data: Path) -> None:
     before = _contents(unfinished)

@@ -37,7 +37,7 @@ COMPARING = (
     "the pairs help. It can be stopped: the model stays, and --resume goes on. --no-compare leaves it out."
 )
 
-READING = ("mask_repair", "pages", "nan_to")
+READING = ("mask_repair", "pages", "nan_to", "unlabelled")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder of `genseg train`, or a file of `genseg export`")]
 
@@ -81,7 +81,9 @@ def check(
         console.print(tables.faults_table(examination.faults, f"{len(examination.faults)} warning(s)"))
     if out is not None:
         _write_check(examination, out)
-    console.print(f"{len(examination.cases)} cases can be used.")
+    unlabelled = len(examination.index.without_mask)
+    left_out = f"; {unlabelled} images have no mask and are left out" if unlabelled else ""
+    console.print(f"{len(examination.cases)} cases can be used{left_out}.")
 
 
 @app.command()
@@ -376,7 +378,7 @@ def _duration(seconds: float) -> str:
 def _write_check(examination: Examination, out: Path) -> None:
     """Write what a person looks at and what a program reads, and the repaired masks where repair was asked for."""
     from genseg.data.check import contact_sheet, write_repaired_masks
-    from genseg.files import atomic_write_bytes
+    from genseg.files import atomic_write_bytes, printable
     from genseg.predict.outputs import output_folder
 
     entries = examination.index.entries
@@ -390,6 +392,7 @@ def _write_check(examination: Examination, out: Path) -> None:
         "pairs": examination.index.table(),
         "labels": examination.labels.to_json(),
         "statistics": examination.statistics.to_json(),
+        "to_label": [printable(path) for path in examination.index.without_mask],
         "warnings": [asdict(fault) for fault in examination.faults],
     }
     atomic_write_bytes(folder / "check.json", json.dumps(findings, indent=1).encode())

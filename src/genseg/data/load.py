@@ -35,10 +35,12 @@ class LoadOptions:
     read: how files are decoded.
     mask_repair: "stop" at masks with stray values (a lossy format's edge values), or "nearest" to read each stray value
         as the nearest known one. The files stay as they are.
+    unlabelled: "stop" at images without a mask, or "leave-out".
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
     mask_repair: Literal["stop", "nearest"] = "stop"
+    unlabelled: Literal["stop", "leave-out"] = "stop"
 
 
 DEFAULT_OPTIONS = LoadOptions()

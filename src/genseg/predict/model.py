@@ -189,7 +189,7 @@ def described_model(described: dict[str, Any], trust: Trust, network: Network, r
         labels=LabelMap.from_json(described["labels"]),
         run=run,
         network=network,
-        options=LoadOptions(ReadOptions(**reading["read"]), reading["mask_repair"]),
+        options=LoadOptions(ReadOptions(**reading["read"]), reading["mask_repair"], reading.get("unlabelled", "stop")),
         channel_files=described["channel_files"],
         training=_training(plan, described.get("generator")),
         trust=trust,

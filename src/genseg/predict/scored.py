@@ -39,7 +39,7 @@ def labelled_cases(
     progress: Progress,
 ) -> CaseStore:
     """Read those of the labelled cases of a data set that `choose` picks. Raises DataError as `scored_cases`."""
-    index = index_dataset(data)
+    index = index_dataset(data, allow_unlabelled=options.unlabelled == "leave-out")
     if index.channels_last_axis:
         options = replace(options, read=replace(options.read, channels_last_axis=True))
     chosen = choose([files for files in index.entries if files.mask is not None])

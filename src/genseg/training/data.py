@@ -44,9 +44,9 @@ def examine_for_training(data: Path, settings: Settings, progress: Progress) -> 
 
     Raises DataError with every fault found.
     """
-    index = index_dataset(data)
+    index = index_dataset(data, allow_unlabelled=settings.unlabelled == "leave-out")
     names = [files.name for files in labelled_subset(index, settings.labels)]
-    options = LoadOptions(ReadOptions(settings.pages, settings.nan_to), settings.mask_repair)
+    options = LoadOptions(ReadOptions(settings.pages, settings.nan_to), settings.mask_repair, settings.unlabelled)
     return examine(index, options, names=names, progress=lambda done, total: progress("Reading", done, total))
 
 
