@@ -37,7 +37,6 @@ from fuzz_samples import Sample, make_samples, real_samples
 from locations import RESULTS, data_root
 
 WORKER = Path(__file__).with_name("fuzz_worker.py")
-FINE = ("read", "refused")
 _WALL = 6
 """An input may take so many times its processor time by the clock, on a machine that is busy."""
 
@@ -50,7 +49,7 @@ class Limits:
     """What one input may take: GiB of memory, seconds of processor time."""
 
     memory: float
-    seconds: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -156,8 +155,8 @@ class Worker:
         number = -process.returncode
         name = signal.Signals(number).name if number > 0 else f"exit {process.returncode}"
         slow = not in_time or number == signal.SIGXCPU
-        where = next(iter(sorted(self._folder.glob("trace*"))), None)
-        stack = where.read_text(errors="replace") if where else ""
+        trace = self._folder / "trace"
+        stack = trace.read_text(errors="replace") if trace.exists() else ""
         answer = {"outcome": "time" if slow else "signal", "detail": name, "where": _place(stack)}
         return {**answer, "seconds": float(self._limits.seconds) if slow else 0.0, "printed": 0}
 

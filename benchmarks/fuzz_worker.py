@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import math
 import os
 import resource
 import signal
@@ -40,7 +41,7 @@ LENIENT = LoadOptions(ReadOptions(pages="volume", nan_to="min", channels_last_ax
 
 def main() -> None:
     """Answer until the input ends."""
-    memory, seconds, folder = float(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    memory, seconds, folder = float(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3])
     answers = os.fdopen(os.dup(1), "w")
     printed = (folder / "printed").open("wb")
     os.dup2(printed.fileno(), 1)
@@ -59,9 +60,9 @@ def main() -> None:
         answers.flush()
 
 
-def _answer(path: Path, kind: str, lenient: bool, seconds: int, folder: Path) -> dict[str, Any]:
+def _answer(path: Path, kind: str, lenient: bool, seconds: float, folder: Path) -> dict[str, Any]:
     used, peak, size = _seconds(), _peak(), (folder / "printed").stat().st_size
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used) + seconds, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds), resource.RLIM_INFINITY))
     answer = _outcome(path, kind, LENIENT if lenient else STRICT, folder)
     if answer["outcome"] in {"read", "refused"} and _peak() - peak > GROWTH:
         answer |= {"outcome": "memory", "where": "growth", "detail": f"{(_peak() - peak) // 1024} MiB"}
