@@ -272,7 +272,7 @@ def test_of_pictures_nothing_that_any_verb_writes_or_says_holds_a_name(
     made = out / "run"
     verbs: list[list[object]] = [
         ["check", pictures, "-o", out / "checked", "--mask-repair", "nearest", "--all-pairs"],
-        ["plan", pictures, "-o", out / "plan.yaml"],
+        ["plan", pictures, "-o", out / "plan.yaml", *_options(tiny_training)],
         ["train", pictures, "-o", made, *_options(tiny_training)],
         ["predict", made, pictures, "-o", out / "masks", "--overlays", "--confidence", "--contours"],
         ["evaluate", made, pictures, "-o", out / "evaluation"],

@@ -62,7 +62,7 @@ def test_every_verb_runs_without_a_network(
     made = tmp_path / "run"
     for verb in (
         ["check", rgb_phantoms, "-o", tmp_path / "checked"],
-        ["plan", rgb_phantoms, "-o", tmp_path / "plan.yaml"],
+        ["plan", rgb_phantoms, "-o", tmp_path / "plan.yaml", *options],
         ["train", rgb_phantoms, "-o", made, "--arm", "joint", *options],  # and the comparison
         ["predict", made, rgb_phantoms / "images", "-o", tmp_path / "masks", "--overlays"],
         ["evaluate", made, rgb_phantoms],
