@@ -7,12 +7,14 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from nibabel.nifti1 import Nifti1Header
 from pydicom import dcmread
+from tifffile import TiffFile
 
 from fuzz_samples import PATIENT, VOLUME, Sample
 from genseg.data.case import CaseFiles
@@ -171,6 +173,18 @@ def _with_checksum_of(packed: bytes, content: bytes) -> bytes:
 def test_a_compressed_nifti_that_goes_on_and_on_is_refused(damaged: Damaged) -> None:
     path = damaged("integers.nii.gz", lambda content: gzip.compress(gzip.decompress(content) + bytes(70 * 2**20), 1))
     assert "goes on for" in refused(path).found
+
+
+def test_tiff_pages_that_follow_each_other_in_a_circle_are_refused(damaged: Damaged) -> None:
+    def close(content: bytes) -> bytes:
+        """The last page leads back to the second."""
+        with TiffFile(BytesIO(content)) as tiff:
+            places = [page.offset for page in tiff.pages]
+            last = places[-1] + 2 + 12 * len(tiff.pages[-1].aspage().tags)
+        return content[:last] + places[1].to_bytes(4, "little") + content[last + 4 :]
+
+    fault = refused(damaged("pages.tif", close))
+    assert (fault.code, fault.found) == (FaultCode.UNREADABLE, "9 pages that follow each other in a circle")
 
 
 def test_a_tiff_that_has_lost_the_tags_of_its_pixels_is_refused(damaged: Damaged) -> None:

@@ -51,6 +51,7 @@ def read(source: Source, options: ReadOptions, as_mask: bool) -> Scan:
         DataError: MULTI_PAGE, UNSUPPORTED_PIXELS, UNSUPPORTED_COMPRESSION, TOO_LARGE or UNREADABLE (ends early).
     """
     with TiffFile(BytesIO(source.data)) as tiff:
+        _check_chain(tiff, source)
         series = tiff.series[0]
         page = series.keyframe
         _check_header(tiff, source, options)
@@ -68,6 +69,23 @@ def read(source: Source, options: ReadOptions, as_mask: bool) -> Scan:
         sha256=source.sha256,
         warnings=shown + transparency,
     )
+
+
+def _check_chain(tiff: TiffFile, source: Source) -> None:
+    """Raise UNREADABLE where a page leads back to an earlier one: tifffile would follow such pages without end."""
+    layout, data = tiff.tiff, source.data
+    offset, seen = tiff.pages.first.offset, set[int]()
+    while offset not in seen:
+        seen.add(offset)
+        (count,) = struct.unpack_from(layout.tagnoformat, data, offset)
+        end = offset + layout.tagnosize + count * layout.tagsize
+        if end + layout.offsetsize > len(data):
+            return
+        (offset,) = struct.unpack_from(layout.offsetformat, data, end)
+        if not 0 < offset <= len(data) - layout.tagnosize:
+            return
+    found, cure = f"{len(seen)} pages that follow each other in a circle", "Copy or export the file again."
+    raise DataError([Fault(FaultCode.UNREADABLE, source.name, found, "a last page", cure)])
 
 
 def _check_header(tiff: TiffFile, source: Source, options: ReadOptions) -> None:
