@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from genseg.data.readers import IMAGE_SUFFIXES, ReadOptions, is_scan_file, read_image, read_mask, stem
+from genseg.data.readers import IMAGE_SUFFIXES, ReadOptions, is_scan_file, read_image, read_mask, source, stem
 from genseg.data.readers.pixels import native
 from genseg.data.readers.source import decoding
 from genseg.errors import DataError, Fault, FaultCode
@@ -360,12 +360,18 @@ def test_animated_png_stops(tmp_path: Path, faults_of: FaultsOf) -> None:
     assert codes(faults_of(tmp_path / "a.png")) == [FaultCode.MULTI_PAGE]
 
 
-def test_decompression_bomb_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults_of: FaultsOf) -> None:
+@pytest.mark.fault(14)
+@pytest.mark.parametrize("most", [15, 5])
+def test_a_very_large_picture_is_read_and_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     path = save(tmp_path / "a.png", RGB)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15)
-    scan = read_image(path)
-    assert codes(scan.warnings) == [FaultCode.TOO_LARGE]
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    assert codes(read_image(path).warnings) == [FaultCode.TOO_LARGE]
+
+
+def test_a_decompression_bomb_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults_of: FaultsOf) -> None:
+    path = save(tmp_path / "a.png", RGB)
+    monkeypatch.setattr(source, "_UNSUSPICIOUS_BYTES", 10)
+    monkeypatch.setattr(source, "_MOST_PACKED", 0)
     assert codes(faults_of(path)) == [FaultCode.TOO_LARGE]
 
 
@@ -572,7 +578,7 @@ def test_a_bug_of_the_decoder_is_not_shown_with_its_words(tmp_path: Path, monkey
     def fail(*_: Any, **__: Any) -> None:
         raise IndexError("Doe^Jane")
 
-    monkeypatch.setattr(Image, "open", fail)
+    monkeypatch.setitem(Image.OPEN, "PNG", (fail, None))
     with pytest.raises(DataError) as caught:
         read_image(path)
     assert "Doe" not in str(caught.value)
@@ -586,7 +592,7 @@ def test_too_little_memory_is_a_fault(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: Any, **__: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Image, "open", fail)
+    monkeypatch.setitem(Image.OPEN, "PNG", (fail, None))
     assert codes(faults_of(path)) == [FaultCode.TOO_LARGE]
 
 

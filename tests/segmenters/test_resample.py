@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from genseg.segmenters import resample
 from genseg.segmenters.resample import resampled
 
 ENLARGED = [((37, 50, 21), (60, 51, 80)), ((128, 100), (300, 200)), ((1, 5), (3, 7)), ((6, 6), (6, 9))]
@@ -26,6 +27,17 @@ def test_enlarging_is_linear_however_the_rows_come(worked: tuple[int, ...], want
     theirs = functional.interpolate(torch.from_numpy(array)[None], size=wanted, mode=mode, align_corners=False)[0]
     assert found.dtype == np.float32
     assert found == pytest.approx(theirs.numpy(), abs=1e-4)
+
+
+def test_a_large_result_comes_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.random.default_rng(0).normal(size=(2, 6, 5)).astype(np.float32)
+    (whole,) = resampled([array], (6, 5), (40, 30))
+    monkeypatch.setattr(resample, "VALUES_AT_ONCE", 2 * 30 * 7)
+    parts = list(resampled([array], (6, 5), (40, 30)))
+    assert [part.shape[1] for part in parts] == [7, 7, 7, 7, 7, 5]
+    assert np.array_equal(np.concatenate(parts, 1), whole)
+    monkeypatch.setattr(resample, "VALUES_AT_ONCE", 1)
+    assert {part.shape[1] for part in resampled([array], (6, 5), (40, 30))} == {1}
 
 
 @pytest.mark.parametrize("rows", [1, 5, 1000])

@@ -56,8 +56,9 @@ def prepare(case: Case, plan: Plan) -> Prepared:
     image, mask, spacing, orientation = _orient(case)
     worked = _worked_size(image.shape[1:], spacing, plan)
     geometry = Geometry(orientation, tuple(image.shape[1:]), worked)
-    scaled = scale_intensity(image, plan.intensity)
-    resized = _pad(np.stack([_resize(channel, worked) for channel in scaled]), plan.patch_size, None)
+    # One channel at a time: as floating-point numbers, a large picture is several times as large.
+    channels = [_resize(scale_intensity(channel[None], plan.intensity)[0], worked) for channel in image]
+    resized = _pad(np.stack(channels), plan.patch_size, None)
     resized_mask = None if mask is None else _pad(_resize_mask(mask, worked), plan.patch_size, IGNORE)
     return Prepared(case.name, resized, resized_mask, geometry, _foreground(resized_mask))
 

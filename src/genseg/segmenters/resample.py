@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy import sparse
 
 from genseg.segmenters.network import Array
+
+VALUES_AT_ONCE = 2**24
+"""Most values that are given at once, but for a single row: a picture of a slide has thousands of wide rows."""
 
 
 def resampled(pieces: Iterable[Array], worked: Sequence[int], wanted: Sequence[int]) -> Iterator[Array]:
@@ -22,13 +26,14 @@ def resampled(pieces: Iterable[Array], worked: Sequence[int], wanted: Sequence[i
         cropped = piece[(slice(None), slice(None), *map(slice, worked[1:]))]
         held = cropped if held is None else np.concatenate([held, cropped], 1)
         ready = _rows_within(across, min(first + held.shape[1], worked[0]))
-        if ready > done:
-            part = across[done:ready, first : first + held.shape[1]]
+        step = max(1, VALUES_AT_ONCE // (len(piece) * math.prod(wanted[1:])))
+        for start in range(done, ready, step):
+            part = across[start : min(start + step, ready), first : first + held.shape[1]]
             rows = _apply(part, held[:, : part.shape[1]], 1)
             for axis, weights in enumerate(along, 2):
                 rows = _apply(weights, rows, axis)
             yield rows
-            done = ready
+        done = max(done, ready)
         needed = across.indices[across.indptr[done]] if done < wanted[0] else worked[0]
         held, first = held[:, max(0, needed - first) :], max(first, needed)
 

@@ -11,7 +11,7 @@ from genseg.data.case import Scan
 from genseg.data.readers.formats import Format
 from genseg.data.readers.orientation import ORIENTATION_TAG, upright
 from genseg.data.readers.pixels import Pixels, native, picture_modality
-from genseg.data.readers.source import Source, promise_faults, too_large
+from genseg.data.readers.source import Source, promise_faults
 from genseg.data.readers.transparency import without_transparency
 from genseg.errors import DataError, Fault, FaultCode
 
@@ -45,10 +45,10 @@ def read(source: Source, as_mask: bool) -> Scan:
 
 
 def _open(source: Source) -> Image.Image:
-    try:
-        return Image.open(BytesIO(source.data), formats=(source.format.value,))  # Pillow has the same names
-    except Image.DecompressionBombError:
-        raise DataError([too_large(source.name, "more pixels than a picture of sane size has")]) from None
+    """Past `Image.open`, whose limit on pixels is lower than what slide scanners make; `promise_faults` has a limit."""
+    Image.preinit()
+    open_as, _ = Image.OPEN[source.format.value]  # Pillow has the same names
+    return open_as(BytesIO(source.data), "")
 
 
 def _header_warnings(image: Image.Image, source: Source, as_mask: bool) -> tuple[Fault, ...]:
