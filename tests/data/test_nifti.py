@@ -179,6 +179,16 @@ def test_a_flip_between_sform_and_qform_stops(tmp_path: Path, faults_of: FaultsO
     assert codes(faults_of(tmp_path / "a.nii")) == [FaultCode.BAD_AFFINE]
 
 
+def test_a_qform_that_leaves_its_side_open_is_right_handed(tmp_path: Path) -> None:
+    image = Nifti1Image(VOLUME, np.diag([2.0, 3.0, 4.0, 1.0]))
+    image.set_qform(image.affine, 1)
+    image.set_sform(None, 0)
+    nibabel.save(image, tmp_path / "a.nii")
+    pixdim = image.header["pixdim"].copy()
+    pixdim[0] = 0
+    assert np.array_equal(read_image(patch(tmp_path / "a.nii", pixdim=pixdim)).affine, np.diag([2.0, 3.0, 4.0, 1.0]))
+
+
 def test_qform_alone_is_used(tmp_path: Path) -> None:
     turn = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
     affine = AFFINE.copy()

@@ -6,6 +6,7 @@
     data.json                                                             what the data are like, in figures
     environment.json                                                      versions and machine
     events.jsonl curves.png tensorboard/                                  every update and validation, and its picture
+    stalled.txt                                                           what it was doing, where it hung
     checkpoints/                                                          to resume from
     pairs/                                                                pictures of real and generated pairs
     model/segmenter.safetensors model/model.json                          the result, for prediction

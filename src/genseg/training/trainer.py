@@ -22,6 +22,7 @@ from genseg.training.interrupt import postponed_interrupt
 from genseg.training.recovery import SMALLER, attempt, save, with_half_the_batch
 from genseg.training.run_folder import RunFolder
 from genseg.training.state import TrainingState, begin_training, total_updates
+from genseg.training.watchdog import watchdog
 
 VALIDATIONS = 10
 """How often a run looks at its held-out cases. It only looks: no checkpoint is chosen by them."""
@@ -55,7 +56,12 @@ def train(
     state, problems = _newest(course, run)
     advance = Advance(course)
     every = max(1, total // VALIDATIONS)
-    with EventLog(run.path, state.update) as log, postponed_interrupt() as is_asked_to_stop:
+    stalled = run.path / "stalled.txt"
+    with (
+        EventLog(run.path, state.update) as log,
+        postponed_interrupt() as is_asked_to_stop,
+        watchdog(stalled, lambda said: progress(said, state.update, total)) as something_was_done,
+    ):
         for problem in problems:
             log.write("checkpoint-damaged", state.update, problem=problem)
         if accepted:
@@ -72,6 +78,7 @@ def train(
                 advance, (state, _) = Advance(course), _newest(course, run)
                 log.write("smaller-batch", state.update, batch_size=course.plan.batch_size)
                 continue
+            something_was_done()
             progress(doing, state.update, total)
             if state.update % every == 0 or state.update == total:
                 _validate(state, held_out, course, log)

@@ -68,11 +68,18 @@ def read(source: Source, options: ReadOptions) -> Scan:
 
 
 def read_header(source: Source) -> Nifti1Header:
-    """The header as stored, nothing repaired."""
+    """The header as stored, but for one thing: where it leaves open to which side the qform's third axis points, to 1.
+
+    Source: nifti1.h, method 2, on pixdim[0]; old programs left it 0.
+    """
     head = _content(source, Nifti2Header.sizeof_hdr)
     if head[344:348] == b"n+1\0":
-        return Nifti1Header(head[: Nifti1Header.sizeof_hdr], check=False)
-    return Nifti2Header(head, check=False)
+        header = Nifti1Header(head[: Nifti1Header.sizeof_hdr], check=False)
+    else:
+        header = Nifti2Header(head, check=False)
+    if header["pixdim"][0] == 0:
+        header["pixdim"][0] = 1
+    return header
 
 
 def affine_mm(header: Nifti1Header) -> Affine:
