@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import OutOfMemoryError, Tensor, equal
 
 from genseg.config import GenerationPlan, Plan
@@ -18,7 +19,6 @@ from genseg.data.preprocess import Prepared
 from genseg.device import Machine
 from genseg.errors import NotFiniteError, RunError, TrainingError
 from genseg.evaluate.metrics import dice_scores
-from genseg.files import atomic_path, atomic_write_bytes
 from genseg.generators import registry
 from genseg.joint import guards
 from genseg.progress import Progress, silent
@@ -286,7 +286,7 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
 ) -> None:
     whole = train_in(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "atomic_write_bytes", _full_disk_after(2))
+        patch.setattr(checkpoint, "save_file", _full_disk_after(1))
         with pytest.raises(OSError, match="No space left"):
             train_in(tmp_path / "stopped")
     said = [event for event in read_events(tmp_path / "stopped") if event["event"] == "checkpoint-failed"]
@@ -297,16 +297,15 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
     assert _are_equal(train_in(tmp_path / "stopped"), whole)
 
 
-def _full_disk_after(files: int) -> Callable[[Path, bytes], None]:
+def _full_disk_after(files: int) -> Callable[[Mapping[str, Tensor], Path], None]:
     """Writes so many files whole; of the next, a part."""
     written: list[Path] = []
 
-    def write(path: Path, content: bytes) -> None:
+    def write(tensors: Mapping[str, Tensor], path: Path) -> None:
         written.append(path)
-        if len(written) <= files:
-            return atomic_write_bytes(path, content)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content[: len(content) // 2])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_file(dict(tensors), path)
+        if len(written) > files:
+            path.write_bytes(path.read_bytes()[:1000])
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     return write

@@ -6,20 +6,23 @@ A checkpoint holds everything that the next update depends on. Random draws are 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from genseg.config import FORMAT
 from genseg.errors import RunError
-from genseg.files import TEMPORARY, atomic_write_bytes
+from genseg.files import TEMPORARY, atomic_path, atomic_write_bytes
 from genseg.training.state import TrainingState
 
 KEPT = 2
@@ -27,10 +30,22 @@ KEPT = 2
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write named tensors as safetensors, atomically. Returns the file's sha256."""
-    content = save({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
-    atomic_write_bytes(path, content)
-    return hashlib.sha256(content).hexdigest()
+    """Write named tensors as safetensors, atomically. Returns the file's sha256. Raises OSError where that fails."""
+    placed = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(placed, temporary)
+        except SafetensorError as error:
+            raise _as_system_error(error) from error
+        with temporary.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _as_system_error(error: SafetensorError) -> OSError:
+    """The system's error that safetensors tells of in words: a full disk, for one."""
+    number = re.search(r"os error (\d+)", str(error))
+    code = int(number.group(1)) if number else errno.EIO
+    return OSError(code, os.strerror(code))
 
 
 def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:

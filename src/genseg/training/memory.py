@@ -14,7 +14,7 @@ from genseg.errors import DeviceError
 from genseg.masks.growth import MEMO_BYTES
 from genseg.memory import GIB, free_memory, used_memory
 from genseg.training.data import TrainingData
-from genseg.training.rehearsal import peak_bytes
+from genseg.training.rehearsal import rehearse
 
 OVERHEAD = 1.2
 """What kernels take beside their results, and what lies unused between tensors, as a factor; see
@@ -52,10 +52,12 @@ class MemoryForecast:
 
 def forecast_memory(gathered: TrainingData, machine: Machine) -> MemoryForecast:
     """The most memory that a run will hold at once, from now to its last update."""
-    tensors = round(OVERHEAD * peak_bytes(gathered.plan, len(gathered.split.train), machine))
+    rehearsal = rehearse(gathered.plan, len(gathered.split.train), machine)
+    tensors = round(OVERHEAD * rehearsal.peak)
     if machine.device.type == "cuda":
         return MemoryForecast(0, tensors, torch.cuda.mem_get_info(machine.device)[0])
-    return MemoryForecast(used_memory(), tensors + _case_bytes(gathered) + REMAINDER, free_memory())
+    # Weights are copied into the order of a file when a checkpoint is written.
+    return MemoryForecast(used_memory(), tensors + rehearsal.state + _case_bytes(gathered) + REMAINDER, free_memory())
 
 
 def check_memory(gathered: TrainingData, machine: Machine) -> None:

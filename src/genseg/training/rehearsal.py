@@ -41,8 +41,18 @@ ROUNDS = 2
 NewMasks = Callable[[MaskRanges], Tensor]
 
 
-def peak_bytes(plan: Plan, cases: int, machine: Machine) -> int:
-    """The most bytes of tensors that are alive at once in training: weights, moments, activations, hypergradients.
+@dataclass(frozen=True)
+class Rehearsal:
+    """Bytes of tensors. peak: the most that are alive at once: weights, moments, activations, hypergradients. state:
+    those that stay between updates, most of which a checkpoint holds.
+    """
+
+    peak: int
+    state: int
+
+
+def rehearse(plan: Plan, cases: int, machine: Machine) -> Rehearsal:
+    """What the plan's updates would take.
 
     cases: how many train. Nothing is computed, however large the plan: the count is that of the updates' own code. What
     a processor's kernels take beside their results comes on top.
@@ -59,12 +69,12 @@ def peak_bytes(plan: Plan, cases: int, machine: Machine) -> int:
     live = LiveBytes()
     with without_memory, live:
         live.hold(chain.from_iterable((*one.parameters(), *one.buffers()) for one in state.modules().values()))
-        rehearsal = _Rehearsal(plan, cases, machine)
+        updates = _Updates(plan, cases, machine)
         if new_masks is None or state.generation is None or plan.generation is None:
-            rehearsal.alone(state.learner)
+            updates.alone(state.learner)
         else:
-            rehearsal.together(state.learner, state.generation, plan.generation, new_masks)
-    return live.peak
+            updates.together(state.learner, state.generation, plan.generation, new_masks)
+    return Rehearsal(live.peak, live.now)
 
 
 def _new_masks(plan: Plan) -> NewMasks:
@@ -78,7 +88,7 @@ def _new_masks(plan: Plan) -> NewMasks:
 
 
 @dataclass(frozen=True)
-class _Rehearsal:
+class _Updates:
     plan: Plan
     cases: int
     machine: Machine
