@@ -3,7 +3,7 @@
 
     benchmarks/report.py SUITE            print the tables
     benchmarks/report.py SUITE -o DIR     write DIR/report.md, DIR/report.html and the pictures
-    benchmarks/report.py --readme         put the tables of README between their markers
+    benchmarks/report.py --pages          put the tables of README and docs/results.md between their markers
 
 Dice is the mean over test cases and seeds. Differences are in Dice points with 95 % intervals over cases, paired case
 by case over the seeds that both have; on the mean each task counts alike. A dash stands for what was not run.
@@ -20,14 +20,14 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from deployed import deployed_tables
+from kept import kept_tables
 from genseg.evaluate import PairedDifference
 from pictures import draw_label_curves
 from records import Cell, dice_interval, difference, mean_dice, read_cells, shared_seeds
 from suite import Suite, suite_names
 from tables import Table
 
-README = Path(__file__).parents[1] / "README.md"
+PAGES = [Path(__file__).parents[1] / page for page in ("README.md", "docs/results.md")]
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 BASELINE = "strong-augmentation"
 EXPLAINED = " ".join((__doc__ or "").split("\n\n")[-1].split())
@@ -172,20 +172,21 @@ def write_report(suite: Suite, folder: Path) -> None:
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
-def write_readme() -> None:
-    """Put the tables of README between their markers."""
+def write_pages() -> None:
+    """Put the tables of each page between their markers."""
     suite = Suite.read("joint")
     every, tables = read_cells(suite), {"results": foundation_table().markdown()}
-    tables |= {name: table.markdown() for name, table in deployed_tables().items()}
+    tables |= {name: table.markdown() for name, table in kept_tables().items()}
     for segmenter in suite.segmenters:
         cells = [cell for cell in every if cell.segmenter == segmenter and set(cell.by_way) - {BASELINE}]
         tables[f"joint {segmenter}"] = ways_table(suite, cells, segmenter).markdown() if cells else "Not run yet."
-    text = README.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, after = text.split(begin)[0], text.split(end)[1]
-        text = f"{before}{begin}\n{table}\n{end}{after}"
-    README.write_text(text, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for name, table in tables.items():
+            begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+            if begin in text:
+                text = f"{text.split(begin)[0]}{begin}\n{table}\n{end}{text.split(end)[1]}"
+        page.write_text(text, encoding="utf-8")
 
 
 def _seeds(cell: Cell) -> str:
@@ -202,16 +203,16 @@ def _show(found: PairedDifference | None) -> str:
 
 
 def main() -> None:
-    """Print, write, or put into README."""
+    """Print, write, or put into the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", nargs="?", choices=suite_names())
     parser.add_argument("--out", "-o", type=Path)
-    parser.add_argument("--readme", action="store_true")
+    parser.add_argument("--pages", action="store_true")
     asked = parser.parse_args()
-    if asked.readme:
-        write_readme()
+    if asked.pages:
+        write_pages()
     elif asked.suite is None:
-        parser.error("name a suite, or give --readme")
+        parser.error("name a suite, or give --pages")
     elif asked.out is None:
         tables = tables_of(Suite.read(asked.suite))
         sys.stdout.write("\n\n".join(f"## {table.title}\n\n{table.markdown()}" for table in tables) + "\n")

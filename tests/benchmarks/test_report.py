@@ -133,12 +133,15 @@ def test_a_report_has_tables_and_a_curve_for_several_numbers_of_labels(tmp_path:
     assert '<img src="labels-one-unet-small.png"' in html
 
 
-def test_readme_holds_what_the_records_say(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text((repository / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(report, "README", readme)
-    report.write_readme()
-    assert readme.read_text(encoding="utf-8") == (repository / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["README.md", "docs/results.md"])
+def test_the_pages_hold_what_the_records_say(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    kept, page = (repository / name).read_text(encoding="utf-8"), tmp_path / "page.md"
+    page.write_text(kept.replace(" | ", " | altered ", 9), encoding="utf-8")
+    monkeypatch.setattr(report, "PAGES", [page])
+    report.write_pages()
+    assert page.read_text(encoding="utf-8") == kept
 
 
 def test_a_cell_knows_how_many_labels_there_were() -> None:

@@ -1,4 +1,4 @@
-"""What a model costs and how far it can be trusted once it has left the lab: the kept figures as tables."""
+"""The kept figures of what is measured once, as tables: memory, kills, and what a model costs once it has left the lab."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from tables import Table
 ANATOMY_ELSEWHERE = "foot_ulcer_medetec_ood"
 
 
-def deployed_tables() -> dict[str, Table]:
-    """Every table whose figures are kept, by its marker in README."""
+def kept_tables() -> dict[str, Table]:
+    """Every table whose figures are kept, by its marker in the pages."""
     makers = {
+        "memory": (memory_table, ("memory.json",)),
+        "kills": (kills_table, ("kill.json",)),
         "latency": (latency_table, ("latency.json", "latency-volume.json")),
         "clinic": (clinic_table, ("clinic.json",)),
         "install": (install_table, ("install.json",)),
@@ -25,6 +27,31 @@ def deployed_tables() -> dict[str, Table]:
         if all((RESULTS / file).is_file() for file in files):
             found[name] = make([_read(file) for file in files])
     return found
+
+
+def memory_table(kept: list[dict[str, Any]]) -> Table:
+    """The forecast of memory beside the peak."""
+    rows = [
+        (
+            " ".join([row["way"], row["segmenter"], *([f"{row['generator']} generator"] if row["generator"] else [])]),
+            " x ".join(map(str, row["patch_size"])),
+            str(row["images_per_update"]),
+            str(row["forecast_mib"]),
+            str(row["peak_mib"]),
+            f"{row['forecast_mib'] / row['peak_mib']:.2f}",
+        )
+        for row in kept[0]["rows"]
+    ]
+    columns = ("training", "size", "images an update", "forecast, MiB", "peak, MiB", "forecast / peak")
+    return Table("Memory", columns, tuple(rows))
+
+
+def kills_table(kept: list[dict[str, Any]]) -> Table:
+    """How far killed trainings were, and how those that were killed ended."""
+    record = kept[0]
+    rows = [(f"killed {phase}", str(count)) for phase, count in record["phases"].items()]
+    rows += [("kills", str(record["kills"])), ("trainings that ended", str(record["finished"]))]
+    return Table("Kills", ("", "count"), (*rows, ("of these with other files", str(record["different"]))))
 
 
 def latency_table(kept: list[dict[str, Any]]) -> Table:
