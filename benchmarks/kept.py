@@ -1,4 +1,4 @@
-"""The kept figures of what is measured once, as tables: memory, kills, and what a model costs once it has left the lab."""
+"""The kept figures of what is measured once, as tables: memory, kills, and what a model costs outside of the lab."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from kept import kept_tables
 from genseg.evaluate import PairedDifference
+from kept import kept_tables
 from pictures import draw_label_curves
 from records import Cell, dice_interval, difference, mean_dice, read_cells, shared_seeds
 from suite import Suite, suite_names
