@@ -31,6 +31,7 @@ def check(
     pages: Literal["stop", "volume"] = "stop",
     nan_to: Literal["stop", "min"] = "stop",
     unlabelled: Literal["stop", "leave-out"] = "stop",
+    tilt: Literal["stop", "straighten"] = "stop",
     progress: Progress = silent,
 ) -> Examination:
     """Read every case of a data set as training would, and judge it.
@@ -39,7 +40,7 @@ def check(
     Returns statistics, label map and warnings. Raises DataError with every fault that stops.
     """
     index = index_dataset(Path(data), allow_unlabelled=unlabelled == "leave-out")
-    options = LoadOptions(ReadOptions(pages, nan_to, index.channels_last_axis), mask_repair, unlabelled)
+    options = LoadOptions(ReadOptions(pages, nan_to, index.channels_last_axis, tilt), mask_repair, unlabelled)
     return examine(index, options, progress=lambda done, total: progress("Reading", done, total))
 
 

@@ -130,6 +130,9 @@ class Settings(_Checked):
     nan_to: Literal["stop", "min"] = Field(
         "stop", description="NaN or Inf in images: stop, or the smallest finite value"
     )
+    tilt: Literal["stop", "straighten"] = Field(
+        "stop", description="DICOM stacks that lean, as with a tilted gantry: stop, or straighten them for the network"
+    )
     unlabelled: Literal["stop", "leave-out"] = Field(
         "stop", description="images without a mask: stop, or leave them out; `genseg check` lists them"
     )

@@ -116,7 +116,7 @@ class FaultCode(StrEnum):
     SERIES_TILTED = (
         "series-tilted",
         "a DICOM stack that leans, as with a tilted gantry",
-        "resample it to a straight grid",
+        "--tilt straighten, or resample it to a straight grid",
     )
     SERIES_ORIENTATION = (
         "series-orientation",

@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.uid import JPEGLSLossless, RLELossless
 
-from genseg.data.readers import is_scan_file, read_image, read_mask
+from genseg.config import Plan
+from genseg.data.case import Case
+from genseg.data.preprocess import prepare, restore
+from genseg.data.readers import ReadOptions, is_scan_file, read_image, read_mask
+from genseg.data.writers import write_mask
 from genseg.errors import DataError, Fault, FaultCode
 
 FaultsOf = Callable[..., tuple[Fault, ...]]
@@ -332,6 +337,29 @@ def test_tilted_gantry_stops(tmp_path: Path, write_series: Write, faults_of: Fau
     faults = faults_of(folder)
     assert codes(faults) == [FaultCode.SERIES_TILTED]
     assert "0.500 mm sideways" in faults[0].found
+
+
+@pytest.mark.fault(27)
+def test_tilted_gantry_is_straightened_where_that_is_asked_for(
+    tmp_path: Path, write_series: Write, plan_of: Callable[..., Plan]
+) -> None:
+    folder = write_series(tmp_path / "s", SLICES)
+    straight = read_image(folder)
+    for index in range(6):
+        edit(folder / f"{99 - index}.dcm", ImagePositionPatient=[10, 20 + 0.5 * index, 30 + 2.5 * index])
+    scan = read_image(folder, ReadOptions(tilt="straighten"))
+    assert [(fault.code, fault.stops) for fault in scan.warnings] == [(FaultCode.SERIES_TILTED, False)]
+    np.testing.assert_array_equal(scan.pixels, straight.pixels)
+    assert scan.spacing == pytest.approx(straight.spacing)
+    mask = (scan.pixels[0] % 3).astype(np.uint8)
+    written = nibabel.load(write_mask(mask, folder, tmp_path))
+    np.testing.assert_array_equal(written.affine, scan.affine)
+    case = Case("a", scan.pixels, mask, scan.spacing, scan.affine, "", "", "")
+    prepared = prepare(case, plan_of(3, spacing=scan.spacing, patch_size=(8, 8, 8)))
+    assert prepared.geometry.tilt is not None
+    assert prepared.mask is not None
+    rows = tuple(slice(size) for size in prepared.geometry.worked)
+    np.testing.assert_array_equal(restore(prepared.mask[rows], prepared.geometry), mask)
 
 
 @pytest.mark.fault(27)

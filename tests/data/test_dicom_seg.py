@@ -17,7 +17,7 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, SecondaryCaptureImageStorage
 
 from genseg.data.dicom_seg import SERIES_NUMBER, write_dicom_seg
-from genseg.data.readers import read_image
+from genseg.data.readers import ReadOptions, read_image
 from genseg.data.writers import write_mask
 from genseg.errors import DataError, FaultCode, MissingExtraError
 
@@ -95,6 +95,17 @@ def test_each_file_gets_its_own_labels(tmp_path: Path, out: Path, write_labels: 
     path = write_dicom_seg(labels_of(folder), folder, out, CLASSES)
     assert path == out / "case.1.dcm"
     assert_on_each_file(path, folder)
+
+
+@pytest.mark.fault(27)
+def test_slices_that_lean_get_their_own_labels(tmp_path: Path, out: Path, write_labels: Write) -> None:
+    folder = write_labels(tmp_path / "s")
+    for path in folder.iterdir():
+        image = pydicom.dcmread(path)
+        image.ImagePositionPatient[1] += 0.2 * (image.ImagePositionPatient[2] - 30)
+        image.save_as(path)
+    mask = read_image(folder, ReadOptions(tilt="straighten")).pixels[0].astype(np.uint8)
+    assert_on_each_file(write_dicom_seg(mask, folder, out, CLASSES), folder)
 
 
 @pytest.mark.parametrize("step", [2.5, -2.5])

@@ -233,7 +233,7 @@ SERIES = [
     _planted(pytest.mark.fault(27), _move_a_slice, "series-incomplete", "96.dcm"),
     _planted(pytest.mark.fault(27), _add_another_series, "series-mixed", "2 series", "8 files like", "2 files like"),
     _planted(pytest.mark.fault(27), _turn_a_slice, "series-orientation", "96.dcm"),
-    _planted(pytest.mark.fault(27), _tilt, "series-tilted", "0.500 mm sideways", "Resample it"),
+    _planted(pytest.mark.fault(27), _tilt, "series-tilted", "0.500 mm sideways", "--tilt straighten"),
     _planted(pytest.mark.fault(27), _use_an_identity_twice, "series-duplicate", "97.dcm", "98.dcm"),
     _planted(pytest.mark.fault(27), _add_a_film, "series-mixed", "96.dcm"),
     _planted(pytest.mark.fault(27), _cut_a_slice_short, "unreadable", "96.dcm"),

@@ -37,7 +37,7 @@ COMPARING = (
     "the pairs help. It can be stopped: the model stays, and --resume goes on. --no-compare leaves it out."
 )
 
-READING = ("mask_repair", "pages", "nan_to", "unlabelled")
+READING = ("mask_repair", "pages", "nan_to", "tilt", "unlabelled")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder of `genseg train`, or a file of `genseg export`")]
 
@@ -206,6 +206,10 @@ def predict(
     fast: Annotated[
         bool, typer.Option("--fast", help="look at each image once, not mirrored as well: several times as fast")
     ] = False,
+    tilt: Annotated[
+        Literal["stop", "straighten"] | None,
+        typer.Option(help="DICOM stacks that lean", show_default="as in training"),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="of the processor", show_default="all cores")] = None,
     device: Device = "auto",
 ) -> None:
@@ -217,6 +221,7 @@ def predict(
     _stop_contradictions(watch, video, extras)
     model = genseg.load(run, device=device, ensemble=ensemble, threads=threads)
     model = model.without_mirroring() if fast else model
+    model = model if tilt is None else model.reading_tilted(tilt)
     if video:
         _segment_video(model, images, out)
     elif watch:

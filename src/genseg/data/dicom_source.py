@@ -85,7 +85,7 @@ def _read(path: Path, name: str) -> tuple[list[Dataset], list[int]]:
     if len(images) == 1:
         dicom.check_pixels(images[0], name)
         if int(images[0].get("NumberOfFrames") or 1) > 1:
-            frames, _ = stack_planes(dicom.frame_planes(images[0], name), name)
+            frames, _ = stack_planes(dicom.frame_planes(images[0], name), name, "straighten")
     for image in images:
         image.pop("PixelData", None)
     return images, frames

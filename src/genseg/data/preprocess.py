@@ -1,14 +1,14 @@
 """From a case in its own geometry to network input, and exactly back.
 
-Pictures are fitted whole into the plan's patch size, aspect kept, and padded at the right and below. Volumes are turned
-to RAS+ voxel order, brought to the plan's spacing, and padded up to the patch size. `restore` undoes each step in
-reverse order, so that a prediction has the input's own size and voxel order.
+Pictures are fitted whole into the plan's patch size, aspect kept, and padded at the right and below. Volumes are
+straightened where they lean, turned to RAS+ voxel order, brought to the plan's spacing, and padded up to the patch
+size. `restore` undoes each step in reverse order, so that a prediction has the input's own size and voxel order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from genseg.config import IntensityRule, Plan
 from genseg.data.case import IGNORE, Case
+from genseg.data.readers.geometry import spacing_of
+from genseg.data.straighten import Tilt, straight_affine, tilt_of
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Geometry:
     """What `restore` needs to go back.
 
     orientation: nibabel's (axis, flip) pairs from the file's voxel order to RAS+, or None for pictures.
-    oriented: spatial size after that. worked: spatial size after resampling, before padding.
+    oriented: spatial size after that. worked: spatial size after resampling, before padding. tilt: how the volume leant
+    before all that.
     """
 
     orientation: NDArray[np.float64] | None
     oriented: tuple[int, ...]
     worked: tuple[int, ...]
+    tilt: Tilt | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ class Prepared:
 
 def prepare(case: Case, plan: Plan) -> Prepared:
     """Bring `case` to the plan's orientation, spacing or size, and intensities."""
-    image, mask, spacing, orientation = _orient(case)
+    tilt = None if case.affine is None or len(case.spatial) != 3 else tilt_of(case.affine, case.spatial)
+    image, mask, spacing, orientation = _orient(case if tilt is None else _straightened(case, tilt))
     worked = _worked_size(image.shape[1:], spacing, plan)
-    geometry = Geometry(orientation, tuple(image.shape[1:]), worked)
+    geometry = Geometry(orientation, tuple(image.shape[1:]), worked, tilt)
     # One channel at a time: as floating-point numbers, a large picture is several times as large.
     channels = [_resize(scale_intensity(channel[None], plan.intensity)[0], worked) for channel in image]
     resized = _pad(np.stack(channels), plan.patch_size, None)
@@ -70,7 +75,8 @@ def restore(class_index: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.ui
     from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 
     back = ornt_transform(axcodes2ornt("RAS"), geometry.orientation)
-    return np.ascontiguousarray(apply_orientation(class_index, back))
+    turned = apply_orientation(class_index, back)
+    return np.ascontiguousarray(turned if geometry.tilt is None else geometry.tilt.lean(turned))
 
 
 def scale_intensity(image: NDArray[np.generic], intensity: IntensityRule) -> NDArray[np.float32]:
@@ -111,6 +117,17 @@ def _scale_by_itself(channel: NDArray[np.float32], rule: str) -> NDArray[np.floa
         low, high = float(channel.min()), float(channel.max())
     scaled = (np.clip(channel, low, high) - low) / ((high - low) or 1.0) * 2 - 1
     return scaled
+
+
+def _straightened(case: Case, tilt: Tilt) -> Case:
+    """The case on a straight grid; beyond its slices the image is as dark as it gets, and the mask is `IGNORE`."""
+    if case.affine is None:
+        raise ValueError("a case without affine does not lean")
+    pixels = case.image.astype(np.float32)
+    image = np.stack([tilt.straighten(channel, float(channel.min()), interpolate=True) for channel in pixels])
+    mask = None if case.mask is None else tilt.straighten(case.mask, IGNORE, interpolate=False)
+    affine = straight_affine(case.affine, tilt)
+    return replace(case, image=image, mask=mask, affine=affine, spacing=spacing_of(affine))
 
 
 def _orient(

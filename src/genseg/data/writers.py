@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import Scan
-from genseg.data.readers import read_image, stem
+from genseg.data.readers import ReadOptions, read_image, stem
 from genseg.data.readers.formats import Format
 from genseg.data.readers.source import Source, decoding, is_folder, read_source
 from genseg.files import atomic_path, atomic_write_bytes
@@ -59,7 +59,8 @@ def write_mask(
         return _write_png(mask, target, palette)
     if source and source.format is Format.TIFF:
         return _write_pages(mask, target)
-    return _write_new_nifti(mask, read_image(like), target)
+    # Whether it may lean was decided when it was read.
+    return _write_new_nifti(mask, read_image(like, ReadOptions(tilt="straighten")), target)
 
 
 def _named(target: Path, suffix: str) -> Path:

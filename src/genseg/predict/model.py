@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +159,10 @@ class Model:
     def without_mirroring(self) -> Model:
         """The model that looks at each image once: several times as fast, and a little less exact."""
         return replace(self, plan=self.plan.model_copy(update={"mirroring": False}))
+
+    def reading_tilted(self, tilt: Literal["stop", "straighten"]) -> Model:
+        """The model that stops at DICOM stacks that lean, or straightens them; it does as in its training by itself."""
+        return replace(self, options=replace(self.options, read=replace(self.options.read, tilt=tilt)))
 
     def read(self, files: CaseFiles) -> Case:
         """Read an image as those of the training were read. Raises DataError for one that cannot be used."""

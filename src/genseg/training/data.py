@@ -46,7 +46,9 @@ def examine_for_training(data: Path, settings: Settings, progress: Progress) -> 
     """
     index = index_dataset(data, allow_unlabelled=settings.unlabelled == "leave-out")
     names = [files.name for files in labelled_subset(index, settings.labels)]
-    options = LoadOptions(ReadOptions(settings.pages, settings.nan_to), settings.mask_repair, settings.unlabelled)
+    options = LoadOptions(
+        ReadOptions(settings.pages, settings.nan_to, tilt=settings.tilt), settings.mask_repair, settings.unlabelled
+    )
     return examine(index, options, names=names, progress=lambda done, total: progress("Reading", done, total))
 
 

@@ -63,7 +63,7 @@ def _read(path: Path, options: ReadOptions, as_mask: bool) -> Scan:
         from genseg.data.readers import dicom_series
 
         with decoding(printable(path), Format.DICOM):
-            scan = dicom_series.read_series(path, as_mask)
+            scan = dicom_series.read_series(path, as_mask, options.tilt)
     else:
         source = read_source(path)
         with decoding(source.name, source.format):
@@ -96,4 +96,4 @@ def _decode(source: Source, options: ReadOptions, as_mask: bool) -> Scan:
         case Format.DICOM:
             from genseg.data.readers import dicom
 
-            return dicom.read(source, as_mask)
+            return dicom.read(source, as_mask, options.tilt)

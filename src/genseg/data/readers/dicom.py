@@ -27,9 +27,10 @@ from pydicom.uid import (
 )
 
 from genseg.data.case import Scan
-from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes
-from genseg.data.readers.geometry import bad_spacing, extent_warnings, spacing_of
+from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes, stack_spacing
+from genseg.data.readers.geometry import bad_spacing, extent_warnings
 from genseg.data.readers.jpeg_stream import JpegFrame, read_frame
+from genseg.data.readers.options import Tilted
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
 from genseg.data.readers.source import Source, promise_faults
 from genseg.errors import DataError, Fault, FaultCode
@@ -42,8 +43,10 @@ _JPEGS = _OTHER_JPEGS | {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEG
 _SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
-def read(source: Source, as_mask: bool) -> Scan:
+def read(source: Source, as_mask: bool, tilt: Tilted = "stop") -> Scan:
     """Read a file of one frame as a picture `(channel, row, column)`, of several as `(channel, column, row, frame)`.
+
+    tilt: see `ReadOptions`.
 
     Raises:
         DataError: MULTI_PAGE (frames without positions), UNSUPPORTED_PIXELS, UNSUPPORTED_COMPRESSION, BAD_SPACING,
@@ -52,7 +55,7 @@ def read(source: Source, as_mask: bool) -> Scan:
     dataset = parse(source)
     check_pixels(dataset, source.name)
     if int(dataset.get("NumberOfFrames") or 1) > 1:
-        return _read_frames(dataset, source, as_mask)
+        return _read_frames(dataset, source, as_mask, tilt)
     pixels, warnings = picture(dataset, source.name, as_mask)
     return Scan(
         pixels=pixels,
@@ -203,14 +206,14 @@ def _picture_spacing(dataset: Dataset, name: str) -> tuple[float, ...]:
     raise DataError([bad_spacing(name, f"pixel spacing {rows:g} x {columns:g} mm", "positive distances")])
 
 
-def _read_frames(dataset: Dataset, source: Source, as_mask: bool) -> Scan:
+def _read_frames(dataset: Dataset, source: Source, as_mask: bool, tilt: Tilted) -> Scan:
     """A volume from frames that each state where they lie (DICOM PS3.3, C.7.6.16: enhanced CT and MR)."""
-    order, affine = stack_planes(frame_planes(dataset, source.name), source.name)
+    order, affine = stack_planes(frame_planes(dataset, source.name), source.name, tilt)
     stored, warnings = _frames(dataset, source.name, as_mask)
     frames = [_rescaled(stored[index], _frame_scale(dataset, index)) for index in order]
     pixels = volume([np.moveaxis(frame, -1, 0) for frame in frames])
-    spacing = spacing_of(affine)
-    warnings += extent_warnings(pixels.shape[1:], spacing, source.name)
+    spacing, leaning = stack_spacing(affine, pixels.shape[1:], source.name)
+    warnings += (*leaning, *extent_warnings(pixels.shape[1:], spacing, source.name))
     return Scan(pixels, spacing, affine, modality(dataset), source.sha256, warnings)
 
 

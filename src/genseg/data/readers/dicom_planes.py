@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.data.readers.geometry import Affine, bad_affine, bad_spacing, ras_affine, spacing_faults
+from genseg.data.readers.geometry import Affine, bad_affine, bad_spacing, ras_affine, spacing_faults, spacing_of
+from genseg.data.readers.options import Tilted
+from genseg.data.straighten import TILT_TOLERANCE, straight_affine, tilt_of
 from genseg.errors import DataError, Fault, FaultCode
 
 ORIENTATION_TOLERANCE = 1e-3
@@ -23,9 +25,6 @@ GAP_TOLERANCE = 0.05
 
 ROUNDING_MM = 0.02
 """Positions are often stored with two decimals."""
-
-TILT_TOLERANCE = 0.01
-"""Sideways step from slice to slice, as a share of the distance between them (0.6 degrees)."""
 
 _SAME_PLACE_MM = 1e-3
 
@@ -72,8 +71,10 @@ def make_plane(file: str, position: Any, orientation: Any, spacing: Any) -> Plan
     return Plane(file, place, directions[:3], directions[3:], (float(steps[0]), float(steps[1])))
 
 
-def stack_planes(planes: Sequence[Plane], name: str) -> tuple[list[int], Affine]:
+def stack_planes(planes: Sequence[Plane], name: str, tilt: Tilted = "stop") -> tuple[list[int], Affine]:
     """Order of at least two planes along their normal, and the affine of voxel axes (column, row, slice) to RAS+ mm.
+
+    tilt: "stop" where the stack leans, or "straighten" to take it with an affine that leans too.
 
     Raises:
         DataError: SERIES_ORIENTATION, SERIES_DUPLICATE, SERIES_INCOMPLETE, SERIES_TILTED or SERIES_MIXED (spacing).
@@ -85,12 +86,22 @@ def stack_planes(planes: Sequence[Plane], name: str) -> tuple[list[int], Affine]
     heights = [float(plane.position @ first.normal) for plane in planes]
     order = sorted(range(len(planes)), key=lambda index: heights[index])
     ordered = [planes[index] for index in order]
-    faults = _gap_faults(ordered, name) or _tilt_faults(ordered, name)
+    faults = _gap_faults(ordered, name) or (_tilt_faults(ordered, name) if tilt == "stop" else [])
     if faults:
         raise DataError(faults)
     step = (ordered[-1].position - ordered[0].position) / (len(ordered) - 1)
     axes = np.stack([first.along_row * first.spacing[1], first.along_column * first.spacing[0], step], axis=1)
     return order, ras_affine(axes, ordered[0].position)
+
+
+def stack_spacing(affine: Affine, spatial: tuple[int, ...], name: str) -> tuple[tuple[float, ...], tuple[Fault, ...]]:
+    """mm between rows, columns and slices, these at right angles; and a warning where the stack leans."""
+    tilt = tilt_of(affine, spatial)
+    if tilt is None:
+        return spacing_of(affine), ()
+    found, cure = "a tilted stack, which is straightened for the network", "Look at it in the contact sheet."
+    warning = Fault(FaultCode.SERIES_TILTED, name, found, "slices stacked at right angles", cure, stops=False)
+    return spacing_of(straight_affine(affine, tilt)), (warning,)
 
 
 def _numbers(value: Any, count: int) -> NDArray[np.float64] | None:
@@ -152,7 +163,7 @@ def _tilt_faults(ordered: Sequence[Plane], name: str) -> list[Fault]:
     if sideways <= TILT_TOLERANCE * forwards:
         return []
     found = f"a tilted stack: {sideways:.3f} mm sideways for every {forwards:.3f} mm"
-    cure = "Resample it to a straight grid first."
+    cure = "Have it straightened by --tilt straighten, or resample it to a straight grid first."
     return [Fault(FaultCode.SERIES_TILTED, name, found, "slices stacked at right angles", cure)]
 
 

@@ -12,9 +12,10 @@ from pydicom import Dataset
 
 from genseg.data.case import Scan
 from genseg.data.readers import dicom
-from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes
+from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes, stack_spacing
 from genseg.data.readers.formats import SUFFIXES, Format, suffix
-from genseg.data.readers.geometry import extent_warnings, spacing_of
+from genseg.data.readers.geometry import extent_warnings
+from genseg.data.readers.options import Tilted
 from genseg.data.readers.pixels import Pixels
 from genseg.data.readers.source import Source, decoding, read_source
 from genseg.errors import DataError, Fault, FaultCode
@@ -27,10 +28,11 @@ class _Slice:
     tags: Dataset
 
 
-def read_series(folder: Path, as_mask: bool) -> Scan:
+def read_series(folder: Path, as_mask: bool, tilt: Tilted = "stop") -> Scan:
     """Read the one series of a folder as `(channel, column, row, slice)`; a series of one file as a picture.
 
-    Localizers and copies of a slice are left out with a warning, and so are objects that hold no image.
+    Localizers and copies of a slice are left out with a warning, and so are objects that hold no image. tilt: see
+    `ReadOptions`.
 
     Raises:
         DataError: every fault of the folder: UNKNOWN_FORMAT (no DICOM file), UNREADABLE and EMPTY_FILE by file,
@@ -38,7 +40,7 @@ def read_series(folder: Path, as_mask: bool) -> Scan:
     """
     name = printable(folder)
     slices, warnings = _slices_of_one_series(folder, name)
-    scan = dicom.read(slices[0].source, as_mask) if len(slices) == 1 else _stack(slices, name, as_mask)
+    scan = dicom.read(slices[0].source, as_mask) if len(slices) == 1 else _stack(slices, name, as_mask, tilt)
     return replace(scan, warnings=(*warnings, *scan.warnings))
 
 
@@ -52,7 +54,7 @@ def series_tags(folder: Path) -> list[Dataset]:
     slices, _ = _slices_of_one_series(folder, name)
     if len(slices) == 1:
         return [slices[0].tags]
-    order, _ = stack_planes([_plane(one) for one in slices], name)
+    order, _ = stack_planes([_plane(one) for one in slices], name, "straighten")
     return [slices[index].tags for index in order]
 
 
@@ -177,7 +179,7 @@ def _mixed(name: str, found: str, expected: str) -> Fault:
     return Fault(FaultCode.SERIES_MIXED, name, found, expected, "Put each series into a folder of its own.")
 
 
-def _stack(slices: Sequence[_Slice], name: str, as_mask: bool) -> Scan:
+def _stack(slices: Sequence[_Slice], name: str, as_mask: bool, tilt: Tilted) -> Scan:
     planes: list[Plane] = []
     pictures: list[Pixels] = []
     warnings: list[Fault] = []
@@ -195,9 +197,9 @@ def _stack(slices: Sequence[_Slice], name: str, as_mask: bool) -> Scan:
             warnings += notes
     if faults:
         raise DataError(faults)
-    order, affine = stack_planes(planes, name)
+    order, affine = stack_planes(planes, name, tilt)
     pixels = dicom.volume([pictures[index] for index in order])
-    spacing = spacing_of(affine)
+    spacing, leaning = stack_spacing(affine, pixels.shape[1:], name)
     warnings = warnings[:1]  # each slice of an inverted series says so: once is enough
     digests = "".join(slices[index].source.sha256 for index in order)
     return Scan(
@@ -206,7 +208,7 @@ def _stack(slices: Sequence[_Slice], name: str, as_mask: bool) -> Scan:
         affine=affine,
         modality=dicom.modality(slices[0].tags),
         sha256=hashlib.sha256(digests.encode("ascii")).hexdigest(),
-        warnings=(*warnings, *extent_warnings(pixels.shape[1:], spacing, name)),
+        warnings=(*warnings, *leaning, *extent_warnings(pixels.shape[1:], spacing, name)),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Tilted = Literal["stop", "straighten"]
+
 
 @dataclass(frozen=True)
 class ReadOptions:
@@ -12,12 +14,15 @@ class ReadOptions:
 
     pages: a TIFF of many pages either stops or is read as a volume, its pages along the last axis.
     nan_to: NaN and infinite pixels either stop or become the smallest finite value of the file.
+    tilt: a DICOM stack that leans, as with a tilted gantry, either stops or is straightened for the network; its masks
+        lie on the slices as they are.
     channels_last_axis: the last axis of a 4D volume holds channels (else such a volume stops).
     """
 
     pages: Literal["stop", "volume"] = "stop"
     nan_to: Literal["stop", "min"] = "stop"
     channels_last_axis: bool = False
+    tilt: Tilted = "stop"
 
 
 DEFAULT_OPTIONS = ReadOptions()
