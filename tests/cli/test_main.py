@@ -56,6 +56,7 @@ def test_a_failing_disk_is_named_and_exit_code_4(run: Run, monkeypatch: pytest.M
     assert code == 4
     assert "No space left on device" in err
     assert "runs/a/plan.yaml" in err
+    assert "Free some space; a training goes on with --resume" in err
 
 
 @pytest.mark.fault(31)

@@ -1,4 +1,4 @@
-"""Clock, time zone, locale, hash seed and order of listing change no split and no number."""
+"""Clock, time zone, locale, hash seed and order of listing change no split and no number; a full disk loses nothing."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ clock, listed, is_odd = itertools.count(2e9, -3600), Path.iterdir, sys.argv.pop(
 if is_odd:
     time.time = lambda: float(next(clock))
     Path.iterdir = lambda folder: iter(sorted(listed(folder), reverse=True))
+main()
+"""
+ON_A_SMALL_DISK = """
+import resource
+from genseg.cli import main
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # more than every file but those of weights
 main()
 """
 EVEN = {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"}
@@ -46,3 +53,25 @@ def test_a_run_is_the_same_whatever_surrounds_it(rgb_phantoms: Path, tmp_path: P
     (data / "dataset.json").unlink()
     even, odd = _train(data, tmp_path / "even", "even", EVEN), _train(data, tmp_path / "odd", "odd", ODD)
     assert [name for name in COMPARED if even[name] != odd[name]] == []
+
+
+@pytest.mark.fault(29)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file sizes")
+def test_where_the_disk_is_full_the_run_stops_and_goes_on_when_there_is_space(
+    rgb_phantoms: Path, rgb_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(rgb_run, tmp_path / "run")
+    shutil.rmtree(run / "model")
+    kept = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+    resumed = ["train", str(rgb_phantoms), "-o", str(run), "--resume", "--no-compare"]
+    done = subprocess.run([sys.executable, "-c", ON_A_SMALL_DISK, *resumed], capture_output=True, text=True)
+    assert done.returncode == 4, done.stderr
+    assert "File too large" in done.stderr
+    assert "segmenter.safetensors" in done.stderr.replace("\n", "")
+    assert "Traceback" not in done.stderr
+    assert {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()} == kept
+    assert list((run / "model").iterdir()) == []
+    again = subprocess.run([sys.executable, "-m", "genseg", *resumed], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    weights = "model/segmenter.safetensors"
+    assert (run / weights).read_bytes() == (rgb_run / weights).read_bytes()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 from genseg.errors import GensegError, MissingExtraError
 
 TRAINING_PACKAGES = ("torch", "monai", "safetensors", "matplotlib", "einops", "filelock")
 """What an installation that only predicts lacks."""
+
+FULL_DISK = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+FULL_DISK_CURE = ". Free some space; a training goes on with --resume"
 
 
 def main() -> None:
@@ -45,4 +49,5 @@ def _show(error: GensegError | OSError) -> None:
     if isinstance(error, DataError):
         console.print(faults_table(error.faults, f"Cannot be used: {len(error.faults)} fault(s)"))
     else:
-        console.print(Text.assemble(("Error: ", "bold red"), str(error)))
+        cure = FULL_DISK_CURE if isinstance(error, OSError) and error.errno in FULL_DISK else ""
+        console.print(Text.assemble(("Error: ", "bold red"), str(error), cure))
