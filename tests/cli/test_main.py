@@ -86,7 +86,7 @@ def test_check_shows_pairs_labels_figures_and_writes_the_sheet(run: Run, rgb_pha
     assert sorted(path.name for path in (tmp_path / "check").iterdir()) == ["check.json", "contact-sheet.png"]
     findings = json.loads((tmp_path / "check" / "check.json").read_text())
     assert len(findings["pairs"]) == 10
-    assert set(findings) == {"pairs", "labels", "statistics", "warnings"}
+    assert set(findings) == {"pairs", "labels", "statistics", "to_label", "warnings"}
 
 
 @pytest.mark.fault(2)
