@@ -24,7 +24,7 @@ from genseg.evaluate import PairedDifference
 from kept import kept_tables
 from pictures import draw_label_curves
 from records import Cell, dice_interval, difference, mean_dice, read_cells, shared_seeds
-from suite import Suite, suite_names
+from suite import RECIPE, Suite, suite_names
 from tables import Table
 
 PAGES = [Path(__file__).parents[1] / page for page in ("README.md", "docs/results.md")]
@@ -106,10 +106,12 @@ def foundation_table() -> Table:
     cells = {(cell.task, cell.segmenter): cell for cell in read_cells(Suite.read("foundation"))}
     rows = []
     for task in sorted({task for task, _ in cells}):
-        small, pretrained = (cells.get((task, name)) for name in ("unet-small", "unet-pretrained"))
+        small, pretrained, recipe = (cells.get((task, name)) for name in ("unet-small", "unet-pretrained", RECIPE))
         if small is not None:
-            rows.append((task, str(small.labels), _seeds(small), *_networks(small, pretrained)))
-    columns = ("U-Net from random weights", "U-Net, pretrained encoder", "gain, Dice points (95 %)")
+            others = "-" if recipe is None else _with_cost(recipe)
+            rows.append((task, str(small.labels), _seeds(small), others, *_networks(small, pretrained)))
+    networks = ("nnU-Net's recipe", "U-Net from random weights", "U-Net, pretrained encoder")
+    columns = (*networks, "gain of the last over the one before, Dice points (95 %)")
     return Table("Baselines", ("task", "labels", "seeds", *columns), tuple(rows))
 
 

@@ -30,7 +30,8 @@ from genseg.data.index import index_dataset
 from genseg.data.split import labelled_subset
 from genseg.files import atomic_write_bytes
 from locations import data_root
-from suite import Run, Suite, Task, suite_names
+from recipe import fit_recipe
+from suite import RECIPE, Run, Suite, Task, suite_names
 
 KEPT = ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")
 
@@ -64,7 +65,7 @@ def carry_out(suite: Suite, run: Run, data: Path, device: str, development: bool
     """Train and score; the record that is kept."""
     task, folder = suite.tasks[run.task], data / run.task
     settings = genseg.Settings(
-        segmenter=run.segmenter,
+        segmenter=None if run.segmenter == RECIPE else run.segmenter,
         arm=run.way,
         size=suite.size if task.rank == 2 else None,
         labels=labels_of(folder, run.labels),
@@ -76,7 +77,7 @@ def carry_out(suite: Suite, run: Run, data: Path, device: str, development: bool
         if development and others is None:
             raise SystemExit(f"{run.task}: all labelled cases are used; none is left for development")
         started = time.monotonic()
-        model = genseg.fit(folder, Path(temporary) / "run", settings=settings)
+        model = fit(folder, Path(temporary) / "run", run.segmenter, settings)
         seconds = time.monotonic() - started
         return {
             **described(run, model, seconds),
@@ -84,6 +85,11 @@ def carry_out(suite: Suite, run: Run, data: Path, device: str, development: bool
             **({} if development else test_scores(model, data, run.task, task)),
             "command": command(suite, run, development),
         }
+
+
+def fit(data: Path, out: Path, segmenter: str, settings: genseg.Settings) -> genseg.Model:
+    """Train by genseg, or by the recipe."""
+    return fit_recipe(data, out, settings) if segmenter == RECIPE else genseg.fit(data, out, settings=settings)
 
 
 def described(run: Run, model: genseg.Model, seconds: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from genseg.segmenters.registry import SEGMENTERS
 from locations import RESULTS
 
 SUITES = Path(__file__).parent / "suites"
+
+RECIPE = "nnunet-recipe"
+"""In the place of a segmenter: nnU-Net's recipe, which trains in its own way; see `recipe`."""
 
 
 class _Checked(BaseModel):
@@ -35,7 +38,8 @@ class Task(_Checked):
 class Suite(_Checked):
     """Tasks times numbers of labels times segmenters times ways of training times seeds.
 
-    size: of pictures. compared: pairs of ways of training, the second the baseline of the first.
+    segmenters: by name, or `RECIPE`, which has one way of training, strong augmentation. size: of pictures. compared:
+    pairs of ways of training, the second the baseline of the first.
     """
 
     name: str
@@ -59,9 +63,13 @@ class Suite(_Checked):
             for name, task in self.tasks.items():
                 for labels in task.labels or self.labels:
                     for segmenter in self.segmenters:
-                        if task.rank in SEGMENTERS[segmenter].ranks:
-                            for way in self.ways:
-                                yield Run(name, way, segmenter, labels, seed)
+                        for way in self._ways(segmenter, task.rank):
+                            yield Run(name, way, segmenter, labels, seed)
+
+    def _ways(self, segmenter: str, rank: int) -> Sequence[Arm]:
+        if segmenter == RECIPE:
+            return ("strong-augmentation",)
+        return self.ways if rank in SEGMENTERS[segmenter].ranks else ()
 
 
 @dataclass(frozen=True)
