@@ -4,10 +4,10 @@
     benchmarks/kill.py [--kills 50] [--seed 0] [--threads 1]
 
 A small joint training runs through the command line in a process of its own and gets SIGKILL after a random time, while
-it reads, prepares, pretrains the generator, trains, validates, or writes a checkpoint or its results; it is then gone
-on with by the same command with --resume, or begun again where it had not begun. A training that has finished is
-compared with the one left alone, and the next begins, until so many kills were made. Writes
-benchmarks/results/kill.json.
+it reads, prepares, pretrains the generator, trains, validates, or writes its results; a quarter of the kills wait until
+a checkpoint is being written. It is then gone on with by the same command with --resume, or begun again where it had
+not begun. A training that has finished is compared with the one left alone, and the next begins, until so many kills
+were made. Writes benchmarks/results/kill.json.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from genseg.data.phantoms import write_phantoms
+from genseg.files import TEMPORARY
 from locations import RESULTS
 
 OPTIONS = (
     *("--arm", "joint", "--segmenter", "unet-small", "--size", "32", "--updates", "40", "--pretraining", "60"),
     *("--batch-size", "8", "--device", "cpu", "--precision", "float32", "--no-compare"),
 )
+
+AIMED = 0.25
+"""Share of the kills that wait until a checkpoint is being written: that takes too little time to be met by chance."""
 
 
 @dataclass
@@ -74,7 +78,7 @@ def kill_and_resume(work: Path, kills: int, seed: int) -> Iterator[Record]:
     record = Record()
     while record.kills < kills:
         out = work / f"killed-{record.finished}"
-        while record.kills < kills and kill_once(data, out, draw.uniform(0, 1.1 * duration)):
+        while record.kills < kills and kill_once(data, out, draw.uniform(0, 0.6 * duration), draw.random() < AIMED):
             record.kills += 1
             record.phases[phase(out)] += 1
         finish(data, out)
@@ -83,18 +87,26 @@ def kill_and_resume(work: Path, kills: int, seed: int) -> Iterator[Record]:
         yield record
 
 
-def kill_once(data: Path, out: Path, seconds: float) -> bool:
-    """Begin or resume, and kill after so long; False where it had ended by then."""
+def kill_once(data: Path, out: Path, seconds: float, aimed: bool = False) -> bool:
+    """Begin or resume, and kill after so long; False where it had ended by then.
+
+    aimed: wait longer, until a checkpoint is being written.
+    """
     process = subprocess.Popen(command(data, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    try:
-        _, errors = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return True
-    if process.returncode != 0:
+    due = time.monotonic() + seconds
+    while process.poll() is None and (time.monotonic() < due or (aimed and not is_writing(out))):
+        time.sleep(0.001)
+    is_killed = process.poll() is None
+    process.kill()
+    _, errors = process.communicate()
+    if not is_killed and process.returncode != 0:
         raise SystemExit(f"a training failed: {errors.decode()}")
-    return False
+    return is_killed
+
+
+def is_writing(out: Path) -> bool:
+    """Whether a checkpoint is half-written."""
+    return any((out / "checkpoints").glob(f"{TEMPORARY}*"))
 
 
 def finish(data: Path, out: Path) -> None:
@@ -114,6 +126,8 @@ def phase(out: Path) -> str:
     """How far a killed training was."""
     if not (out / "plan.yaml").is_file():
         return "before it began"
+    if is_writing(out):
+        return "while a checkpoint was written"
     if (out / "model" / "model.json").is_file():
         return "after it delivered"
     if not (out / "checkpoints" / "manifest.json").is_file():

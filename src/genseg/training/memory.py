@@ -53,11 +53,11 @@ class MemoryForecast:
 def forecast_memory(gathered: TrainingData, machine: Machine) -> MemoryForecast:
     """The most memory that a run will hold at once, from now to its last update."""
     rehearsal = rehearse(gathered.plan, len(gathered.split.train), machine)
-    tensors = round(OVERHEAD * rehearsal.peak)
+    # Between updates a checkpoint is written, from a copy of the weights in the order of a file.
+    tensors = max(round(OVERHEAD * rehearsal.peak), 2 * rehearsal.state)
     if machine.device.type == "cuda":
         return MemoryForecast(0, tensors, torch.cuda.mem_get_info(machine.device)[0])
-    # Weights are copied into the order of a file when a checkpoint is written.
-    return MemoryForecast(used_memory(), tensors + rehearsal.state + _case_bytes(gathered) + REMAINDER, free_memory())
+    return MemoryForecast(used_memory(), tensors + _case_bytes(gathered) + REMAINDER, free_memory())
 
 
 def check_memory(gathered: TrainingData, machine: Machine) -> None:
