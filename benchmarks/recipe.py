@@ -101,14 +101,17 @@ def train(gathered: TrainingData, seed: int, machine: Machine, cache: Path) -> n
 
 
 def build(plan: Plan) -> nn.Module:
-    """DynUNet, halving each axis while it stays as long as `LEAST_SIDE`."""
+    """DynUNet, halving each axis while that is possible and leaves `LEAST_SIDE` pixels."""
     from monai.networks.nets.dynunet import DynUNet
 
     strides: list[list[int]] = [[1] * plan.rank]
     sizes = list(plan.patch_size)
-    while len(strides) < len(FEATURES[plan.rank]) and max(sizes) >= 2 * LEAST_SIDE:
-        strides.append([2 if size >= 2 * LEAST_SIDE else 1 for size in sizes])
-        sizes = [size // step for size, step in zip(sizes, strides[-1], strict=True)]
+    while len(strides) < len(FEATURES[plan.rank]):
+        steps = [2 if size >= 2 * LEAST_SIDE and size % 2 == 0 else 1 for size in sizes]
+        if max(steps) == 1:
+            break
+        strides.append(steps)
+        sizes = [size // step for size, step in zip(sizes, steps, strict=True)]
     return DynUNet(
         plan.rank,
         plan.channels,

@@ -15,7 +15,8 @@ from recipe import FEATURES, build, deep_loss, fit_recipe
 
 
 @pytest.mark.parametrize(
-    ("patch", "levels"), [((128, 128), 6), ((64, 128), 6), ((16, 16), 3), ((40, 56, 40), 4), ((16, 16, 16), 3)]
+    ("patch", "levels"),
+    [((128, 128), 6), ((64, 128), 6), ((112, 144), 5), ((16, 16), 3), ((40, 56, 40), 4), ((16, 16, 16), 3)],
 )
 def test_it_is_as_deep_as_sides_of_four_allow(
     plan_of: Callable[..., Plan], patch: tuple[int, ...], levels: int
