@@ -264,6 +264,26 @@ def volumes(tmp_path: Path) -> Path:
     return folder
 
 
+# Before those that make networks tiny for the rest of this module: this one loads a model of the usual size.
+@pytest.mark.fault(28)
+def test_a_dicom_segmentation_names_the_patient_and_nothing_else_does(
+    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    (tmp_path / "images").mkdir()
+    pixels = np.asarray(Image.open(rgb_phantoms / "images" / "phantom_000.png").convert("L"))
+    _write_dicom_picture(tmp_path / "images" / "a.dcm", pixels)
+    code, *printed = run("predict", rgb_run, tmp_path / "images", "-o", tmp_path / "masks", "--dicom-seg")
+    assert code == 0, printed
+    segmentation = tmp_path / "masks" / "a.dcm"
+    stored = pydicom.dcmread(segmentation)
+    assert (stored.PatientName, stored.PatientID) == (NAME, ID)
+    assert [element.tag for element in stored if element.tag.is_private] == []
+    assert _words_in(stored.preamble + repr(stored.file_meta).encode()) == []
+    segmentation.unlink()
+    _assert_none_planted(tmp_path / "masks", 3)
+
+
 @pytest.mark.fault(28)
 def test_of_pictures_nothing_that_any_verb_writes_or_says_holds_a_name(
     run: Run, pictures: Path, tmp_path: Path, tiny_training: dict[str, Any], caplog: pytest.LogCaptureFixture
@@ -303,25 +323,6 @@ def test_of_volumes_nothing_that_any_verb_writes_or_says_holds_a_name(
         *("a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nrrd", "e.mha", "f.nii.gz")
     }
     _assert_none_planted(out, 40)
-
-
-@pytest.mark.fault(28)
-def test_a_dicom_segmentation_names_the_patient_and_nothing_else_does(
-    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path
-) -> None:
-    pytest.importorskip("highdicom")
-    (tmp_path / "images").mkdir()
-    pixels = np.asarray(Image.open(rgb_phantoms / "images" / "phantom_000.png").convert("L"))
-    _write_dicom_picture(tmp_path / "images" / "a.dcm", pixels)
-    code, *printed = run("predict", rgb_run, tmp_path / "images", "-o", tmp_path / "masks", "--dicom-seg")
-    assert code == 0, printed
-    segmentation = tmp_path / "masks" / "a.dcm"
-    stored = pydicom.dcmread(segmentation)
-    assert (stored.PatientName, stored.PatientID) == (NAME, ID)
-    assert [element.tag for element in stored if element.tag.is_private] == []
-    assert _words_in(stored.preamble + repr(stored.file_meta).encode()) == []
-    segmentation.unlink()
-    _assert_none_planted(tmp_path / "masks", 3)
 
 
 @pytest.mark.fault(28)
