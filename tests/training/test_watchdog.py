@@ -43,3 +43,4 @@ def test_nothing_is_told_after_an_error(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     time.sleep(0.2)
     assert told == []
+    assert list(tmp_path.iterdir()) == []

@@ -57,8 +57,8 @@ class Prepared:
 
 def prepare(case: Case, plan: Plan) -> Prepared:
     """Bring `case` to the plan's orientation, spacing or size, and intensities."""
-    tilt = None if case.affine is None or len(case.spatial) != 3 else tilt_of(case.affine, case.spatial)
-    image, mask, spacing, orientation = _orient(case if tilt is None else _straightened(case, tilt))
+    straight, tilt = _straightened(case)
+    image, mask, spacing, orientation = _orient(straight)
     worked = _worked_size(image.shape[1:], spacing, plan)
     geometry = Geometry(orientation, tuple(image.shape[1:]), worked, tilt)
     # One channel at a time: as floating-point numbers, a large picture is several times as large.
@@ -119,15 +119,19 @@ def _scale_by_itself(channel: NDArray[np.float32], rule: str) -> NDArray[np.floa
     return scaled
 
 
-def _straightened(case: Case, tilt: Tilt) -> Case:
-    """The case on a straight grid; beyond its slices the image is as dark as it gets, and the mask is `IGNORE`."""
-    if case.affine is None:
-        raise ValueError("a case without affine does not lean")
+def _straightened(case: Case) -> tuple[Case, Tilt | None]:
+    """The case on a straight grid, and how it leant; None where it did not, and is as it was.
+
+    Beyond its slices the image is as dark as it gets, and the mask is `IGNORE`.
+    """
+    tilt = None if case.affine is None or len(case.spatial) != 3 else tilt_of(case.affine, case.spatial)
+    if case.affine is None or tilt is None:
+        return case, None
     pixels = case.image.astype(np.float32)
     image = np.stack([tilt.straighten(channel, float(channel.min()), interpolate=True) for channel in pixels])
     mask = None if case.mask is None else tilt.straighten(case.mask, IGNORE, interpolate=False)
     affine = straight_affine(case.affine, tilt)
-    return replace(case, image=image, mask=mask, affine=affine, spacing=spacing_of(affine))
+    return replace(case, image=image, mask=mask, affine=affine, spacing=spacing_of(affine)), tilt
 
 
 def _orient(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from genseg.data.index import index_images
 from genseg.data.labels import LabelMap
 from genseg.data.load import LoadOptions, read_raw_case, to_case
 from genseg.data.readers import ReadOptions
+from genseg.data.readers.options import Tilted
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
 from genseg.files import printable
 from genseg.predict.fitting import case_of_array
@@ -160,7 +161,7 @@ class Model:
         """The model that looks at each image once: several times as fast, and a little less exact."""
         return replace(self, plan=self.plan.model_copy(update={"mirroring": False}))
 
-    def reading_tilted(self, tilt: Literal["stop", "straighten"]) -> Model:
+    def reading_tilted(self, tilt: Tilted) -> Model:
         """The model that stops at DICOM stacks that lean, or straightens them; it does as in its training by itself."""
         return replace(self, options=replace(self.options, read=replace(self.options.read, tilt=tilt)))
 

@@ -56,8 +56,8 @@ def forecast_memory(gathered: TrainingData, machine: Machine) -> MemoryForecast:
     # Between updates a checkpoint is written, from a copy of the weights in the order of a file.
     tensors = max(round(OVERHEAD * rehearsal.peak), 2 * rehearsal.state)
     if machine.device.type == "cuda":
-        return MemoryForecast(0, tensors, torch.cuda.mem_get_info(machine.device)[0])
-    return MemoryForecast(used_memory(), tensors + _case_bytes(gathered) + REMAINDER, free_memory())
+        return MemoryForecast(0, tensors, _free(machine))
+    return MemoryForecast(used_memory(), tensors + _case_bytes(gathered) + REMAINDER, _free(machine))
 
 
 def check_memory(gathered: TrainingData, machine: Machine) -> None:

@@ -19,28 +19,24 @@ def watchdog(report: Path, tell: Callable[[str], None], patience: float = PATIEN
     Where it is not called for `patience` seconds, what every thread is doing is written into `report`, and `tell` is
     called with a sentence, from another thread. Nothing is stopped: a slow drive may come back.
     """
-    timers: list[threading.Timer] = []
+    said = f"Nothing was done for {patience / 60:.0f} min; where it hangs is in {report}"
+    timer = threading.Timer(patience, tell, [said])
     with report.open("w", encoding="utf-8") as stream:
 
-        def cancel() -> None:
-            faulthandler.cancel_dump_traceback_later()
-            for timer in timers:
-                timer.cancel()
-            timers.clear()
-
         def something_was_done() -> None:
-            cancel()
-            # By a thread that needs no lock of Python's, for one that hangs may hold it.
+            nonlocal timer
+            timer.cancel()
+            # In place of the last; by a thread that needs no lock of Python's, for one that hangs may hold it.
             faulthandler.dump_traceback_later(patience, file=stream)
-            said = f"Nothing was done for {patience / 60:.0f} min; where it hangs is in {report}"
-            timers.append(threading.Timer(patience, tell, [said]))
-            timers[0].daemon = True
-            timers[0].start()
+            timer = threading.Timer(patience, tell, [said])
+            timer.daemon = True
+            timer.start()
 
-        something_was_done()
         try:
+            something_was_done()
             yield something_was_done
         finally:
-            cancel()
-    if not report.stat().st_size:
-        report.unlink()
+            faulthandler.cancel_dump_traceback_later()
+            timer.cancel()
+            if not report.stat().st_size:
+                report.unlink()
