@@ -18,11 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 
-FORMAT = 3
+FORMAT = 4
 """Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""
 
 MOST_CLASSES = 255
 """Masks hold class indices as uint8, whose last value marks pixels that count in no loss."""
+
+LARGEST_SHARE = 0.8
+"""Of synthetic pairs among an update's images, wherever feedback steers it: a few always stay real."""
 
 
 class _Checked(BaseModel):
@@ -175,7 +178,12 @@ class GenerationPlan(_Checked):
     batch_size: int = Field(4, ge=1, description="stage I: real pairs per update")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="stage I: AdamW's rate")
     clip_norm: float = Field(10.0, gt=0, description="stage I: largest norm of the gradient")
-    share: float = Field(0.5, gt=0, lt=1, description="share of synthetic pairs among an update's images")
+    share: float = Field(
+        0.5,
+        gt=0,
+        lt=LARGEST_SHARE,
+        description="share of synthetic pairs among an update's images; of a steered generator, at the beginning",
+    )
     every: int = Field(8, ge=1, description="updates of the segmenter from one stage I and III to the next")
     folds: int = Field(8, ge=2, description="parts of the training cases that take turns in being held out")
     turn: int = Field(25, ge=1, description="updates until the next part's turn")
@@ -274,8 +282,13 @@ class Plan(_Checked):
 
     @property
     def synthetic(self) -> int:
-        """How many images of an update are synthetic."""
+        """How many images of an update are synthetic, at the beginning where that is steered."""
         return 0 if self.generation is None else round(self.generation.share * self.batch_size)
+
+    @property
+    def most_synthetic(self) -> int:
+        """How many images of an update are synthetic where feedback makes them as many as they can be."""
+        return min(round(LARGEST_SHARE * self.batch_size), self.batch_size - 1)
 
     @property
     def classes(self) -> int:

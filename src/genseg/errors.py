@@ -9,7 +9,7 @@
     ├── TrainingError           training that cannot go on (diverged, nothing to learn)
     │   ├── NotFiniteError      a loss or gradient that is not finite
     │   ├── CutLinkError        a link of the joint loop that carries no gradient
-    │   └── GeneratorError      a generator that diverged or collapsed
+    │   └── GeneratorError      a generator that diverged, collapsed or does not help
     ├── DeviceError             a device or precision that this machine does not have
     └── MissingExtraError       a feature whose optional package is not installed
 
@@ -271,7 +271,7 @@ class CutLinkError(TrainingError):
 
 
 class GeneratorError(TrainingError):
-    """A generator that has diverged or collapsed. Training goes on without it."""
+    """A generator that has diverged or collapsed, or does not help. Training goes on without it."""
 
 
 class DeviceError(GensegError):

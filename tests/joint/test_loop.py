@@ -13,8 +13,10 @@ import torch
 from joint_problem import Problem, blob_cases, make_problem
 from torch import Tensor, nn
 
+from genseg.config import LARGEST_SHARE
 from genseg.errors import CutLinkError, GeneratorError
 from genseg.joint import loop as loop_module
+from genseg.joint.knobs import QUICKNESS
 from genseg.joint.loop import JointLoop
 from genseg.joint.synthesis import Pairs
 
@@ -27,7 +29,7 @@ def _values(problem: Problem) -> dict[str, Tensor]:
 
 
 def test_feedback_moves_every_variable_and_the_generator_by_its_part_of_the_trust_region() -> None:
-    problem = make_problem(radius=0.02, every=5)  # three feedbacks in 12 updates
+    problem = make_problem(radius=0.02, every=5)  # two feedbacks in 12 updates, after the rate has risen
     problem.learner.update = 5
     before = _values(problem)
     weights = {name: one.detach().clone() for name, one in problem.generation.weights().items()}
@@ -39,7 +41,23 @@ def test_feedback_moves_every_variable_and_the_generator_by_its_part_of_the_trus
     reached = {name: one for name, one in weights.items() if name.startswith("generator.")}
     length = torch.cat([moved[name].flatten() for name in reached]).norm()
     whole = torch.cat([one.flatten() for one in reached.values()]).norm()
-    assert length.item() == pytest.approx(0.02 / 3 * whole.item(), rel=1e-6)
+    assert length.item() == pytest.approx(0.02 / 2 * whole.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("every", "search", "fed_back"), [(1, 1.0, [1, 2, 3]), (4, 1.0, [4]), (8, 0.5, [0])], ids=["each", "4th", "never"]
+)
+def test_feedback_begins_once_the_rate_has_risen_but_there_is_some(
+    every: int, search: float, fed_back: list[int]
+) -> None:
+    problem = make_problem(every=every, search=search)
+    found = []
+    for update in range(5 if every > 1 else 4):
+        problem.learner.update = update
+        with patch.object(loop_module, "train_translator", lambda *_: ({"l1": 0.0}, None)):
+            _, feedback = problem.loop.advance(problem.learner, problem.generation)
+        found += [update] if feedback else []
+    assert found == fed_back
 
 
 @pytest.mark.parametrize("arm", ["separate", "joint-cut"])
@@ -60,6 +78,34 @@ def test_every_arm_makes_updates_on_as_many_images(arm: str) -> None:
     with _seen_by(problem.learner.segmenter) as seen:
         problem.loop.unroll(problem.learner, problem.generation, record=False)
     assert sum(len(images) for images in seen) == problem.plan.batch_size
+
+
+@pytest.mark.parametrize(("share", "synthetic"), [(0.15, 1), (0.5, 2), (0.75, 3)])
+def test_the_share_says_how_many_images_are_synthetic_and_how_much_they_count(share: float, synthetic: int) -> None:
+    problem = make_problem()
+    with torch.no_grad():
+        problem.generation.knobs.share_logit.copy_(torch.tensor(share / LARGEST_SHARE).logit() / QUICKNESS)
+    weighted: list[float] = []
+    make_update = loop_module.make_update
+
+    def watched(*given: Any, weight: float, **others: Any) -> dict[str, float]:
+        weighted.append(weight)
+        return make_update(*given, weight=weight, **others)
+
+    with _seen_by(problem.learner.segmenter) as seen, patch.object(loop_module, "make_update", watched):
+        _, unrolled = problem.loop.unroll(problem.learner, problem.generation, record=True)
+    assert [len(images) for images in seen] == [problem.plan.batch_size - synthetic, synthetic]
+    assert weighted == [pytest.approx(2 * (1 - share))]
+    assert unrolled is not None
+    assert unrolled.second.inputs["share"].item() == pytest.approx(share)
+
+
+def test_pairs_that_feedback_has_left_no_share_are_given_up() -> None:
+    problem = make_problem()
+    with torch.no_grad():
+        problem.generation.knobs.share_logit.fill_(-2)
+    with pytest.raises(GeneratorError, match=r"do not help here: .* 0\.5 at first, has fallen below half an image"):
+        problem.loop.advance(problem.learner, problem.generation)
 
 
 @contextmanager
@@ -123,16 +169,16 @@ def test_every_case_is_held_out_in_turn() -> None:
 
 
 def _detached(pairs: Pairs) -> Pairs:
-    return Pairs(pairs.image.detach(), pairs.plain, pairs.mask, pairs.weight, pairs.gamma)
+    return Pairs(pairs.image.detach(), pairs.plain, pairs.mask, pairs.weight, pairs.share)
 
 
 def _bytes(pairs: Pairs) -> Pairs:
-    return Pairs((255 * pairs.image).to(torch.uint8), pairs.plain, pairs.mask, pairs.weight, pairs.gamma)
+    return Pairs((255 * pairs.image).to(torch.uint8), pairs.plain, pairs.mask, pairs.weight, pairs.share)
 
 
 def _rounded(pairs: Pairs) -> Pairs:
     whole = pairs.image + (pairs.image.round() - pairs.image).detach()
-    return Pairs(whole, pairs.plain, pairs.mask, pairs.weight, pairs.gamma)
+    return Pairs(whole, pairs.plain, pairs.mask, pairs.weight, pairs.share)
 
 
 @pytest.mark.parametrize(

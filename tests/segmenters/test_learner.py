@@ -60,6 +60,31 @@ def test_an_update_reports_loss_norm_and_rate_and_is_counted(make_plan: MakePlan
     assert state.update == 20
 
 
+def test_the_batch_counts_by_its_weight_beside_another_loss(make_plan: MakePlan, machine: Machine) -> None:
+    plan = make_plan(updates=100, warm_up=0.0)
+    gradients, losses = [], []
+    for weight in (0.5, 1.0, None):
+        state = begin(plan, 0, machine)
+
+        def other(state: Learner = state) -> torch.Tensor:
+            return 3 * sum(one.square().sum() for one in state.segmenter.parameters())  # type: ignore[return-value]
+
+        def look(state: Learner = state) -> None:
+            gradients.append(torch.cat([one.grad.flatten() for one in state.segmenter.parameters()]))  # type: ignore[union-attr]
+
+        def nothing() -> torch.Tensor:
+            return torch.zeros((), requires_grad=True)
+
+        more = nothing if weight is None else other
+        measured = make_update(
+            state, *_batch(), plan, 0, machine, weight=weight or 1.0, more_loss=more, before_step=look
+        )
+        losses.append(measured["loss"])
+    half, whole, alone = gradients
+    torch.testing.assert_close(whole - half, alone / 2, rtol=1e-4, atol=1e-5)
+    assert losses[1] - losses[0] == pytest.approx(losses[2] / 2, rel=1e-4)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_names_the_update_and_changes_no_weight(
     make_plan: MakePlan, machine: Machine, value: float

@@ -166,14 +166,14 @@ def unrolled_by_autograd(problem: Problem) -> dict[str, Tensor]:
         return functional_call(generator, weights, (mask, style))
 
     with patch.object(generation, "translator", SimpleNamespace(generator=moved_generator)):
-        pairs = loop._pairs(generation, cases, update)
+        pairs = loop._pairs(generation, cases, update, plan.synthetic)
     segmenter = learner.segmenter.train()
     seed = seed_for(0, "synthetic dropout", update)
     parameters = dict(segmenter.named_parameters())
     torch.manual_seed(seed_for(0, "dropout", update))
-    image, mask = loop._real(cases, update)
+    image, mask = loop._real(cases, update, plan.batch_size - plan.synthetic)
     real = segmentation_loss(segmenter(image), mask)
-    loss = real + synthetic_loss(segmenter, seed, parameters, **pairs.made())
+    loss = 2 * (1 - pairs.share) * real + synthetic_loss(segmenter, seed, parameters, **pairs.made())
     set_learning_rate(learner.optimiser, learning_rate(update, plan))
     after = _stepped(parameters, _gradient(loss, parameters), learner.optimiser, plan.clip_norm)
     image, mask = loop.held_out(update)

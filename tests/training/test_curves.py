@@ -41,6 +41,24 @@ def test_both_panels_show_their_events(tmp_path: Path) -> None:
     assert (only_dice[:, half:] != empty[:, half:]).any()
 
 
+def feedbacks(first: int, last: int, share: float) -> list[dict[str, Any]]:
+    """The share goes from a half to `share`, all else stays."""
+    places = range(first, last, 8)
+    shares = np.linspace(0.5, share, len(places))
+    others = {"held_out_loss": 1.0, "temperature": 1.0, "range_scale": 0.2, "range_growth": 0.1}
+    return [{"event": "feedback", "step": k, "share": one, **others} for k, one in zip(places, shares, strict=True)]
+
+
+def test_a_third_panel_shows_what_feedback_has_steered(tmp_path: Path) -> None:
+    events = steps(0, 100) + validations(0, 100)
+    two, three = drawn(events, tmp_path), drawn(events + feedbacks(0, 100, 0.2), tmp_path)
+    assert three.shape[1] == pytest.approx(1.5 * two.shape[1], abs=2)
+    third = 2 * three.shape[1] // 3
+    reversed_share = drawn(events + feedbacks(0, 100, 0.2)[:1] + feedbacks(0, 100, 0.8)[1:], tmp_path)
+    assert reversed_share.shape == three.shape
+    assert (reversed_share[:, third:] != three[:, third:]).any()
+
+
 def test_a_resumed_run_is_drawn_like_an_unbroken_one(tmp_path: Path) -> None:
     unbroken = steps(0, 100) + validations(0, 100)
     resumed = [{"event": "start"}, *steps(0, 70, loss=9.0), *validations(0, 60), {"event": "resume"}, *unbroken]

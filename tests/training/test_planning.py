@@ -250,7 +250,7 @@ def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
         ({"patients": 2}, "joint"),
         ({"patients": 1}, "strong-augmentation"),
         ({"batch_size": 1}, "strong-augmentation"),
-        ({"batch_size": 1, "pretraining": 9, "arm": "joint"}, "joint"),
+        ({"batch_size": 2, "pretraining": 9, "arm": "joint"}, "joint"),
         ({"batch_size": 3}, "strong-augmentation"),
         ({"batch_size": 3, "pretraining": 9}, "joint"),
         ({"batch_size": 4}, "joint"),
@@ -262,6 +262,18 @@ def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
 )
 def test_feedback_is_the_default_where_patients_can_be_held_out(given: dict[str, Any], arm: str) -> None:
     assert _plan(_figures((64, 64)), **given).arm == arm
+
+
+@pytest.mark.parametrize("arm", ["joint", "separate"])
+def test_an_update_has_a_real_and_a_synthetic_image(arm: str) -> None:
+    message = rf"batch_size: 1 found; the arm {arm} needs a real and a synthetic image in every update \(share: 0\.5\)"
+    with pytest.raises(SettingsError, match=message):
+        _plan(_figures((64, 64)), batch_size=1, arm=arm)
+    derived = _plan(_figures((64, 64)), batch_size=2, arm=arm)
+    assert derived.generation is not None
+    greedy = derived.generation.model_copy(update={"share": 0.79})
+    with pytest.raises(SettingsError, match=r"batch_size: 2 found; .* \(share: 0\.79\)"):
+        check_plan(derived.model_copy(update={"generation": greedy}), derived, Settings(arm=arm, batch_size=2))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

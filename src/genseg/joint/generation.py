@@ -92,7 +92,7 @@ def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: i
     generator = build_generator(generation.generator, plan.rank, plan.classes, plan.channels, bounded)
     translator = Translator(generator, StyleEncoder(plan.rank, plan.channels, STYLE_SIZE))
     discriminator = PatchDiscriminator(plan.rank, plan.classes, plan.channels)
-    knobs = begin_knobs(plan, cases).to(machine.device)
+    knobs = begin_knobs(plan, cases, generation.share).to(machine.device)
     for module in (translator, discriminator):
         machine.place(module, plan.rank)
     return Generation(
@@ -105,11 +105,11 @@ def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: i
     )
 
 
-def begin_knobs(plan: Plan, cases: int) -> Knobs:
-    """The knobs before the first feedback. cases: training cases."""
+def begin_knobs(plan: Plan, cases: int, share: float = 0.5) -> Knobs:
+    """The knobs before the first feedback. cases: training cases. share: where that of synthetic pairs begins."""
     upright = plan.rank == 2 and not plan.flip_axes
     styles = StyleDistribution(cases, VIEWS, plan.rank, plan.classes, STYLE_SIZE)
-    return Knobs(MaskRanges(plan.rank, UPRIGHT if upright else None), styles, cases)
+    return Knobs(MaskRanges(plan.rank, UPRIGHT if upright else None), styles, cases, share)
 
 
 def _rate(optimiser: torch.optim.Optimizer) -> float:

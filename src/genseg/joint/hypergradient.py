@@ -1,7 +1,7 @@
 """From the error on held-out scans back to everything that a synthetic pair was made from.
 
 Stage II takes a step `S' = step(S, g)` with `g = grad_S L(S; x)`, where x are the inputs of the loss that somebody
-upstream can change: synthetic images, their masks, their weights, gamma. With `v = grad_S' L_val(S')` the chain rule is
+upstream can change: synthetic images, their masks, weights and share. With `v = grad_S' L_val(S')` the chain rule is
 
     dL_val/dx = d/dx <u, grad_S L(S; x)>,   u = (d step / d g)^T v                                              (1)
 
@@ -17,7 +17,7 @@ direct term gives as well, (1) with W for S, A for x and p for v is the indirect
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -43,18 +43,24 @@ class Unrolled:
     """A step that was taken, to be differentiated with respect to some inputs of the loss that it went down.
 
     step: see `Step`. loss: from weights to the part of the step's loss that depends on `inputs`; equal for equal
-    weights, for all that is random in it is fixed. inputs: leaves that require a gradient.
+    weights, for all that is random in it is fixed. inputs: leaves that require a gradient. slopes: for scalar inputs
+    that the rest of the step's loss is linear in, by how much the gradient of that rest grows with the input.
     """
 
     step: Step
     loss: Callable[[Tensors], Tensor]
     inputs: Tensors
+    slopes: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def pull_back(self, cotangent: Tensors, method: Method) -> Gradients:
         """Equation (1): from a gradient with respect to the weights after the step to one for each input."""
-        inputs = list(self.inputs.values())
-        products = mixed_product(self.loss, self.step.before, self.step.pull_back(cotangent), inputs, method)
-        return dict(zip(self.inputs, products, strict=True))
+        direction, inputs = self.step.pull_back(cotangent), list(self.inputs.values())
+        products = mixed_product(self.loss, self.step.before, direction, inputs, method)
+        found = dict(zip(self.inputs, products, strict=True))
+        for name, slope in self.slopes.items():
+            rest = torch.stack([(direction[weight] * one).sum() for weight, one in slope.items()]).sum()
+            found[name] = _together(found[name], rest)
+        return found
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,12 @@ class Hypergradient:
 
     def total(self, name: str) -> Tensor | None:
         """Both terms of a variable together."""
-        terms = [term for term in (self.direct.get(name), self.indirect.get(name)) if term is not None]
-        return torch.stack(terms).sum(0) if terms else None
+        return _together(self.direct.get(name), self.indirect.get(name))
+
+
+def _together(*terms: Tensor | None) -> Tensor | None:
+    there = [term for term in terms if term is not None]
+    return torch.stack(there).sum(0) if there else None
 
 
 def hypergradient(

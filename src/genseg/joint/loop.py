@@ -14,7 +14,7 @@ from genseg.config import GenerationPlan, Plan
 from genseg.data.batches import Batches
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
-from genseg.errors import SettingsError
+from genseg.errors import GeneratorError, SettingsError
 from genseg.generators.copies import CopyTest, describe_images
 from genseg.joint import guards
 from genseg.joint.folds import RotatingFolds
@@ -25,10 +25,9 @@ from genseg.joint.pictures import Example
 from genseg.joint.source import PairSource
 from genseg.joint.stages import (
     StageOne,
+    StageTwo,
     held_out_gradient,
-    more_loss,
     real_pairs,
-    record_segmenter,
     train_discriminator,
     train_translator,
 )
@@ -79,6 +78,7 @@ class JointLoop:
         self._machine = machine
         # A frozen generator needs nobody held out.
         self._searched = 0 if generation.arm == "separate" else max(1, round(generation.search * plan.updates))
+        self._steered = _steered_updates(plan, generation.every, self._searched)
         self._folds = RotatingFolds(groups, generation.folds, generation.turn, self._searched, seed)
         if self._searched and len(self._folds) < 2:
             raise SettingsError(
@@ -108,7 +108,7 @@ class JointLoop:
         update = learner.update
         if self._settings.arm == "joint" and update == self._searched:
             generation.decide()
-        is_due = self._settings.arm == "joint" and update < self._searched and update % self._settings.every == 0
+        is_due = self._settings.arm == "joint" and update in self._steered
         measured, unrolled = self.unroll(learner, generation, record=is_due)
         return measured, {} if unrolled is None else self._stage_three(learner, generation, unrolled, update)
 
@@ -120,6 +120,7 @@ class JointLoop:
         Raises CutLinkError where the first recorded pairs have no way back to the generator.
         """
         update, cases = learner.update, self._folds.training(learner.update)
+        synthetic = self._synthetic(generation)
         measured: Measured = {}
         first: Unrolled | None = None
         if self._settings.arm != "separate" and update % self._settings.every == 0:
@@ -130,21 +131,22 @@ class JointLoop:
             self._refresh_styles(generation, cases, update)
             self._judge(generation)
         with torch.set_grad_enabled(record):
-            pairs = self._pairs(generation, cases, update)
+            pairs = self._pairs(generation, cases, update, synthetic)
         if record and generation.feedbacks == 0:
             guards.check_pairs(pairs, generation.translator.generator)
         seed = seed_for(self._seed, "synthetic dropout", update)
-        second: list[Unrolled] = []
+        second = StageTwo(learner, pairs, seed, self._plan, self._machine, record)
         measured |= make_update(
             learner,
-            *self._real(cases, update),
+            *self._real(cases, update, self._plan.batch_size - synthetic),
             self._plan,
             self._seed,
             self._machine,
-            more_loss=more_loss(learner, pairs, seed, self._machine),
-            before_step=lambda: second.append(record_segmenter(learner, pairs, seed, self._plan)) if record else None,
+            weight=second.real_weight,
+            more_loss=second.more_loss,
+            before_step=second.before_step,
         )
-        return measured, UnrolledStages(pairs, second[0], first) if record else None
+        return measured, None if second.unrolled is None else UnrolledStages(pairs, second.unrolled, first)
 
     def feedback(
         self, learner: Learner, generation: Generation, unrolled: UnrolledStages, update: int
@@ -229,8 +231,7 @@ class JointLoop:
         guards.check_finite(found, error, update)
         if is_first:
             guards.check_gradients(found, generation.variables(), generation.architecture())
-        feedbacks = math.ceil(self._searched / self._settings.every)
-        steer(generation, found, self._settings.radius / feedbacks)
+        steer(generation, found, self._settings.radius / len(self._steered))
         generation.feedbacks += 1
         return {"held_out_loss": error, **measure(found, generation)}
 
@@ -253,17 +254,36 @@ class JointLoop:
                 mean, log_variance = generation.translator.encoder(self._machine.send(image), shown)
                 generation.knobs.styles.learn(cases, view, mean, log_variance, shown)
 
-    def _pairs(self, generation: Generation, cases: Sequence[int], update: int) -> Pairs:
+    def _synthetic(self, generation: Generation) -> int:
+        """How many images of an update are synthetic now. Raises GeneratorError where feedback has left none."""
+        wanted = round(generation.knobs.share().item() * self._plan.batch_size)
+        if wanted == 0:
+            raise GeneratorError(
+                "the error on held-out cases says that generated pairs do not help here: their share of an update's "
+                f"images, {self._settings.share:g} at first, has fallen below half an image"
+            )
+        return min(wanted, self._plan.most_synthetic)
+
+    def _pairs(self, generation: Generation, cases: Sequence[int], update: int, count: int) -> Pairs:
         draws = generator_for(self._seed, "synthetic pairs", update)
         generator, pool = generation.translator.generator, self._patches.pool(cases)
-        return synthesise(generator, generation.knobs, pool, self._plan.synthetic, self._plan, self._machine, draws)
+        return synthesise(generator, generation.knobs, pool, count, self._plan, self._machine, draws)
 
-    def _real(self, cases: Sequence[int], update: int) -> tuple[Tensor, Tensor]:
-        purpose = f"stage II {self._folds.turn(update)}"
-        return self._batches(cases, purpose, self._plan.batch_size - self._plan.synthetic)[update]
+    def _real(self, cases: Sequence[int], update: int, count: int) -> tuple[Tensor, Tensor]:
+        return self._batches(cases, f"stage II {self._folds.turn(update)}", count)[update]
 
     def _batches(
         self, cases: Sequence[int], purpose: str, size: int, changes: Literal["plan", "space"] = "plan"
     ) -> Batches:
         chosen = [self._cases[case] for case in cases]
         return Batches(chosen, self._plan, self._seed, self._machine, batch_size=size, purpose=purpose, changes=changes)
+
+
+def _steered_updates(plan: Plan, every: int, searched: int) -> range:
+    """The updates that end with a feedback: every so many of those in which cases are held out, one at least.
+
+    None before the rate has risen: the segmenter's running statistics are hardly those of images until then, it cannot
+    predict, and its error says nothing of the pairs.
+    """
+    first = min(math.ceil(plan.warm_up * plan.updates / every), max(0, searched - 1) // every)
+    return range(first * every, searched, every)

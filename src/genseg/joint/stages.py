@@ -7,8 +7,7 @@ pairs were made with, by the segmenter's error on held-out pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor, nn
@@ -127,9 +126,9 @@ def train_discriminator(stage: StageOne, optimiser: torch.optim.AdamW, machine: 
 
 
 def synthetic_loss(
-    segmenter: nn.Module, seed: int, weights: Tensors, image: Tensor, mask: Tensor, weight: Tensor, gamma: Tensor
+    segmenter: nn.Module, seed: int, weights: Tensors, image: Tensor, mask: Tensor, weight: Tensor, share: Tensor
 ) -> Tensor:
-    """Stage II's loss on synthetic pairs, gamma included, as a function of everything that it depends on.
+    """The part of stage II's loss that is about synthetic pairs, as a function of everything that it depends on.
 
     The pairs are normalised by their own statistics and leave none behind: the running statistics, which prediction
     uses, are those of real images. seed: of the dropout.
@@ -137,31 +136,59 @@ def synthetic_loss(
     torch.manual_seed(seed)
     buffers = {name: buffer.clone() for name, buffer in segmenter.named_buffers()}
     logits = functional_call(segmenter, {**weights, **buffers}, (image,))
-    return gamma * segmentation_loss(logits, mask, weight)
+    return 2 * share * segmentation_loss(logits, mask, weight)
 
 
-def more_loss(learner: Learner, pairs: Pairs, seed: int, machine: Machine) -> Callable[[], Tensor]:
-    """What synthetic pairs add to the loss of an update of the segmenter; it has no gradient beyond the segmenter."""
+@dataclass
+class StageTwo:
+    """What synthetic pairs add to one update of the segmenter; it has no gradient beyond the segmenter.
 
-    def loss() -> Tensor:
-        given = {name: tensor.detach() for name, tensor in pairs.made().items()}
-        with machine.autocast():
-            return synthetic_loss(learner.segmenter, seed, dict(learner.segmenter.named_parameters()), **given)
+    seed: of the dropout. record: whether the step is to be differentiated in what the pairs consist of; then it is in
+    `unrolled` once it was about to be taken.
+    """
 
-    return loss
+    learner: Learner
+    pairs: Pairs
+    seed: int
+    plan: Plan
+    machine: Machine
+    record: bool
+    unrolled: Unrolled | None = field(default=None, init=False)
+    _slope: Tensors = field(default_factory=dict, init=False)
 
+    @property
+    def real_weight(self) -> float:
+        """What the loss on real images is multiplied by; 1 where half of the images are synthetic.
 
-def record_segmenter(learner: Learner, pairs: Pairs, seed: int, plan: Plan) -> Unrolled:
-    """Record the step that the segmenter is about to take, to be differentiated in what the pairs consist of."""
-    leaves = pairs.leaves()
-    step = record_step(learner.segmenter, learner.optimiser, plan.clip_norm)
-    training = learner.segmenter
+        What synthetic pairs gain in weight the real ones lose. Were it a plain `L_real + gamma * L_synthetic`, the
+        gradient of gamma would mostly say that a longer step is better, however the pairs look.
+        """
+        return 2 * (1 - self.pairs.share.item())
 
-    def loss(weights: Tensors) -> Tensor:
-        training.train()
-        return synthetic_loss(training, seed, weights, **leaves)
+    def more_loss(self) -> Tensor:
+        """The loss on the pairs; to be called when the segmenter holds the gradient of the loss on real images."""
+        weights: Tensors = dict(self.learner.segmenter.named_parameters())
+        if self.record:
+            # The loss on real images is 2 (1 - share) times its mean: linear in the share.
+            share = self.pairs.share.detach()
+            self._slope = {name: -one.grad / (1 - share) for name, one in weights.items() if one.grad is not None}
+        given = {name: tensor.detach() for name, tensor in self.pairs.made().items()}
+        with self.machine.autocast():
+            return synthetic_loss(self.learner.segmenter, self.seed, weights, **given)
 
-    return Unrolled(step, loss, leaves)
+    def before_step(self) -> None:
+        """Record the step that the segmenter is about to take, where it is to be recorded."""
+        if not self.record:
+            return
+        leaves, segmenter, seed = self.pairs.leaves(), self.learner.segmenter, self.seed
+        step = record_step(segmenter, self.learner.optimiser, self.plan.clip_norm)
+
+        # It must not know `self`, which will know it: such a circle would keep the memory of all this for long.
+        def loss(weights: Tensors) -> Tensor:
+            segmenter.train()
+            return synthetic_loss(segmenter, seed, weights, **leaves)
+
+        self.unrolled = Unrolled(step, loss, leaves, {"share": self._slope})
 
 
 def held_out_gradient(learner: Learner, image: Tensor, mask: Tensor, machine: Machine) -> tuple[Tensors, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from genseg.joint.generation import Generation
 from genseg.joint.hypergradient import Hypergradient, norm_of
@@ -11,11 +12,15 @@ from genseg.joint.hypergradient import Hypergradient, norm_of
 def steer(generation: Generation, found: Hypergradient, reach: float) -> None:
     """Move architecture and knobs by their optimiser, the generator's weights by a step of fixed relative length.
 
+    Each feedback counts alike: the optimiser gets every hypergradient with elements of size 1 on average (their root
+    mean square). As they come, they differ a hundredfold from one feedback to the next and become a hundredfold shorter
+    while the segmenter learns, so that a few of them would decide everything.
+
     reach: that length, as a share of the weights' own. All steps together stay within a trust region: each shows the
     way for one update of the segmenter alone, and a generator that follows far makes objects easy to tell, not real.
     """
     for name, variable in generation.variables().items():
-        variable.grad = found.total(name)
+        variable.grad = _normalised(found.total(name))
     generation.knob_optimiser.step()
     generation.knob_optimiser.zero_grad(set_to_none=True)
     weights = generation.weights()
@@ -24,6 +29,10 @@ def steer(generation: Generation, found: Hypergradient, reach: float) -> None:
     with torch.no_grad():
         for name, gradient in moved.items():
             weights[name] -= factor * gradient
+
+
+def _normalised(gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient / gradient.square().mean().sqrt().clamp(min=1e-30)
 
 
 def measure(found: Hypergradient, generation: Generation) -> dict[str, float]:

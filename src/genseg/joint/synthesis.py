@@ -35,7 +35,7 @@ class Pairs:
     """Synthetic pairs with the graph that leads to knobs, architecture and generator weights.
 
     image: `(batch, channel, *spatial)`; plain: the same before its intensities were changed; mask: `(batch, class,
-    *spatial)`, soft; weight: `(batch,)`; gamma: a scalar. recipes: how each mask came about, from the masks that were
+    *spatial)`, soft; weight: `(batch,)`; share: a scalar. recipes: how each mask came about, from the masks that were
     allowed.
     """
 
@@ -43,12 +43,12 @@ class Pairs:
     plain: Tensor
     mask: Tensor
     weight: Tensor
-    gamma: Tensor
+    share: Tensor
     recipes: Sequence[MaskRecipe] = ()
 
     def made(self) -> Tensors:
         """What stage II's loss takes, by name, with its graph."""
-        return {"image": self.image, "mask": self.mask, "weight": self.weight, "gamma": self.gamma}
+        return {"image": self.image, "mask": self.mask, "weight": self.weight, "share": self.share}
 
     def leaves(self) -> Tensors:
         """The same cut off from its graph: where hypergradients are handed over from stage II to what came before."""
@@ -83,4 +83,4 @@ def synthesise(
     plain, mask = flip(plain, mask, plan.flip_axes, draws)
     image = plain if plan.augmentation == "none" else augment_intensity(plain, draws)
     weight = knobs.pair_weights(parents)
-    return Pairs(image, plain, mask, weight, knobs.gamma(), recipes)
+    return Pairs(image, plain, mask, weight, knobs.share(), recipes)

@@ -47,24 +47,24 @@ def make_update(
     seed: int,
     machine: Machine,
     *,
+    weight: float = 1.0,
     more_loss: Callable[[], Tensor] | None = None,
     before_step: Callable[[], None] | None = None,
 ) -> dict[str, float]:
     """One optimiser update on one batch; returns loss, gradient norm and learning rate.
 
-    more_loss: another scalar to add, computed after the batch's own. before_step: called when the gradient is there
-    and nothing has moved yet. Raises NotFiniteError when the loss is not finite, TrainingError when the batch is too
-    small to be normalised over.
+    weight: by which the batch's loss is multiplied. more_loss: another scalar to add, computed when the gradient of the
+    batch's own is there. before_step: called when the whole gradient is there and nothing has moved yet. Raises
+    NotFiniteError when the loss is not finite, TrainingError when the batch is too small to be normalised over.
     """
     torch.manual_seed(seed_for(seed, "dropout", state.update))
     rate = state.rate_factor * learning_rate(state.update, plan)
     set_learning_rate(state.optimiser, rate)
     state.segmenter.train()
-    loss = segmentation_loss(_forward(state, image, machine), mask)
-    if more_loss is not None:
-        loss = loss + more_loss()
     state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss = _descend(weight * segmentation_loss(_forward(state, image, machine), mask))
+    if more_loss is not None:
+        loss = loss + _descend(more_loss())
     if before_step is not None:
         before_step()
     norm = nn.utils.clip_grad_norm_(state.segmenter.parameters(), plan.clip_norm)
@@ -77,6 +77,12 @@ def make_update(
     state.average.update_parameters(state.segmenter)
     state.update += 1
     return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
+
+
+def _descend(loss: Tensor) -> Tensor:
+    """Add a loss's gradient to that of the weights; its value, without the graph."""
+    loss.backward()
+    return loss.detach()
 
 
 def _forward(state: Learner, image: Tensor, machine: Machine) -> Tensor:

@@ -1,4 +1,4 @@
-"""The picture of how a training went: its loss, and the Dice of the held-out cases."""
+"""The picture of how a training went: its loss, the Dice of the held-out cases, and what feedback has steered."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ SMOOTHING_SHARE = 0.03
 
 
 def draw_curves(events: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the training's events as one PNG, atomically: the loss on the left, validation Dice on the right.
+    """Draw the training's events as one PNG, atomically: the loss on the left, validation Dice beside it.
 
     events: in the order in which they were logged; used are those with
-        {"event": "step", "step": int, "loss": float} and
-        {"event": "validation", "step": int, "dice": float, "dice_by_class": {name: float}}.
-        A step that was logged twice (training resumed from an earlier checkpoint) counts as logged last. A loss
-        that is not a finite number above 0 leaves a gap. Without any event of a kind its panel says so.
+        {"event": "step", "step": int, "loss": float},
+        {"event": "validation", "step": int, "dice": float, "dice_by_class": {name: float}} and
+        {"event": "feedback", "step": int, "share": float, "temperature": float, "range_...": float, ...};
+        a third panel shows the last, where there are any. A step that was logged twice (training resumed from an
+        earlier checkpoint) counts as logged last. A loss that is not a finite number above 0 leaves a gap. Without any
+        step or validation its panel says so.
     """
-    figure = new_figure(11, 4.2)
-    left, right = figure.subplots(1, 2)
+    feedback = _by_step(events, "feedback")
+    panels = 3 if feedback else 2
+    figure = new_figure(5.5 * panels, 4.2)
+    left, right, *further = figure.subplots(1, panels)
     _draw_loss(left, _by_step(events, "step"))
     _draw_dice(right, _by_step(events, "validation"))
+    for axes in further:
+        _draw_steering(axes, feedback)
     save_figure(figure, path)
 
 
@@ -68,6 +74,19 @@ def _draw_dice(axes: Axes, events: list[Mapping[str, Any]]) -> None:
     axes.lines[-1].set_label("mean")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+
+
+def _draw_steering(axes: Axes, events: list[Mapping[str, Any]]) -> None:
+    axes.set(title="What feedback has steered", xlabel="step", ylabel="times what it was at first")
+    steps = [event["step"] for event in events]
+    ranges = [name for name in events[0] if name.startswith("range_")]
+    for name in ["share", "temperature", *ranges]:
+        values = np.array([event[name] for event in events], dtype=np.float64)
+        label = "share of synthetic pairs" if name == "share" else name.replace("range_", "range of ")
+        axes.plot(steps, values / values[0], linewidth=2 if name == "share" else 1, label=label)
+    axes.axhline(1, color="grey", linewidth=0.8)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
 
 
 def _say_empty(axes: Axes, text: str) -> None:

@@ -62,7 +62,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     """Derive a complete plan; what `settings` gives is kept. patients: how many of them train.
 
     Raises SettingsError for a segmenter that does not exist or does not work on the data's dimensions, a flip axis
-    that the data do not have, or updates of a generator that the arm does not have.
+    that the data do not have, updates of a generator that the arm does not have, or too few images an update for it.
     """
     rank, kind = statistics.rank, "cuda" if machine.device.type == "cuda" else "cpu"
     name = settings.segmenter or default_segmenter(rank)
@@ -70,7 +70,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     patch_size = _picture_size(statistics, settings, kind) if rank == 2 else _volume_patch(statistics, kind)
     batch_size = settings.batch_size or _batch_size(patch_size, kind)
     arm = settings.arm or _default_arm(settings, rank, kind, patients, batch_size)
-    return Plan(
+    plan = Plan(
         rank=2 if rank == 2 else 3,
         channels=statistics.channels,
         class_names=labels.names,
@@ -85,6 +85,9 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         flip_axes=_flip_axes(settings, rank, labels.names),
         generation=_generation(arm, settings, rank, kind),
     )
+    for problem in _without_room(plan):
+        raise SettingsError(problem)
+    return plan
 
 
 def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
@@ -105,11 +108,23 @@ def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
         if getattr(settings, name) != Settings.model_fields[name].default
         and getattr(plan, key) != getattr(derived, key)
     ]
+    wrong += _without_room(plan)
     if min(plan.patch_size) < LEAST_PATCH:
         wrong.append(f"patch_size: {plan.patch_size} found, sides of {LEAST_PATCH} and more expected")
     if wrong:
         raise SettingsError("the plan cannot be carried out; " + "; ".join(wrong))
     segmenter_spec(plan.segmenter, plan.rank)
+
+
+def _without_room(plan: Plan) -> list[str]:
+    """What is wrong where not one image of an update can be real, or not one synthetic."""
+    if plan.generation is None or 0 < plan.synthetic < plan.batch_size:
+        return []
+    cure = "give more images an update, or --arm strong-augmentation"
+    return [
+        f"batch_size: {plan.batch_size} found; the arm {plan.arm} needs a real and a synthetic image in every update "
+        f"(share: {plan.generation.share:g}); {cure}"
+    ]
 
 
 def _picture_size(statistics: Statistics, settings: Settings, kind: str) -> tuple[int, ...]:

@@ -19,10 +19,9 @@ from genseg.joint.generation import Generation
 from genseg.joint.hypergradient import Unrolled, hypergradient
 from genseg.joint.stages import (
     StageOne,
+    StageTwo,
     held_out_gradient,
-    more_loss,
     real_pairs,
-    record_segmenter,
     train_discriminator,
     train_translator,
 )
@@ -78,9 +77,10 @@ def rehearse(plan: Plan, cases: int, machine: Machine) -> Rehearsal:
 
 
 def _new_masks(plan: Plan) -> NewMasks:
-    """As many changed masks as an update has synthetic pairs, by draws that are made once."""
+    """As many changed masks as an update has synthetic pairs at most, by draws that are made once."""
+    count = plan.most_synthetic if plan.arm == "joint" else plan.synthetic
     masks = [case.mask for case in made_up_cases(1, plan) if case.mask is not None]
-    draws = [generator_for(0, "rehearsal", number) for number in range(plan.synthetic)]
+    draws = [generator_for(0, "rehearsal", number) for number in range(count)]
     recipes = [draw_recipe(len(masks), plan.rank, draw) for draw in draws]
     return lambda ranges: torch.stack(
         [realise(recipe, masks, ranges, plan.classes, plan.spacing) for recipe in recipes]
@@ -106,11 +106,11 @@ class _Updates:
             with torch.set_grad_enabled(is_steered):
                 pairs = self._pairs(generation, new_masks)
             second = self._stage_two(learner, pairs, record=is_steered)
-            if is_steered:
+            if second is not None:
                 held_out = self._real(math.ceil(self.cases / settings.folds))
                 cotangent, _ = held_out_gradient(learner, *held_out, self.machine)
                 variables, weights = generation.variables(), generation.weights()
-                hypergradient(cotangent, second[0], pairs.made(), variables, weights, first, settings.method)
+                hypergradient(cotangent, second, pairs.made(), variables, weights, first, settings.method)
 
     def _refresh_styles(self, generation: Generation) -> None:
         image, mask = self._real(self.cases)
@@ -137,20 +137,20 @@ class _Updates:
         with self.machine.autocast():
             plain = generation.translator.generator(mask, style)
         image = plain if self.plan.augmentation == "none" else augment_intensity(plain, draws)
-        return Pairs(image, plain, mask, knobs.pair_weights(parents), knobs.gamma())
+        return Pairs(image, plain, mask, knobs.pair_weights(parents), knobs.share())
 
-    def _stage_two(self, learner: Learner, pairs: Pairs, *, record: bool) -> list[Unrolled]:
-        recorded: list[Unrolled] = []
+    def _stage_two(self, learner: Learner, pairs: Pairs, *, record: bool) -> Unrolled | None:
+        stage = StageTwo(learner, pairs, 0, self.plan, self.machine, record)
         make_update(
             learner,
             *self._real(self.plan.batch_size - len(pairs.mask)),
             self.plan,
             0,
             self.machine,
-            more_loss=more_loss(learner, pairs, 0, self.machine),
-            before_step=lambda: recorded.append(record_segmenter(learner, pairs, 0, self.plan)) if record else None,
+            more_loss=stage.more_loss,
+            before_step=stage.before_step,
         )
-        return recorded
+        return stage.unrolled
 
     def _real(self, count: int) -> tuple[Tensor, Tensor]:
         image = torch.randn(count, self.plan.channels, *self.plan.patch_size)
