@@ -174,14 +174,32 @@ def write_report(suite: Suite, folder: Path) -> None:
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
+def page_tables() -> dict[str, str]:
+    """Every table that a page may hold, as Markdown, by the name that its markers have.
+
+    "joint SEGMENTER" is the suite of that name, "elsewhere SEGMENTER" the same runs on other places' data, "N labels
+    SEGMENTER" the suite of numbers of labels.
+    """
+    joint, labels = Suite.read("joint"), Suite.read("labels")
+    found: dict[str, list[Table]] = {"results": [foundation_table()]}
+    found |= {name: [table] for name, table in kept_tables().items()}
+    for segmenter in joint.segmenters:
+        cells = _with_more_than_the_baseline(joint, segmenter)
+        found[f"joint {segmenter}"] = [ways_table(joint, cells, segmenter)] if cells else []
+        found[f"elsewhere {segmenter}"] = _elsewhere(joint, cells, segmenter)
+        for asked in labels.labels:
+            cells = [cell for cell in _with_more_than_the_baseline(labels, segmenter) if cell.asked == asked]
+            found[f"{asked} labels {segmenter}"] = [ways_table(labels, cells, segmenter)] if cells else []
+    return {name: tables[0].markdown() if tables else "Not run yet." for name, tables in found.items()}
+
+
+def _with_more_than_the_baseline(suite: Suite, segmenter: str) -> list[Cell]:
+    return [cell for cell in read_cells(suite) if cell.segmenter == segmenter and set(cell.by_way) - {BASELINE}]
+
+
 def write_pages() -> None:
     """Put the tables of each page between their markers."""
-    suite = Suite.read("joint")
-    every, tables = read_cells(suite), {"results": foundation_table().markdown()}
-    tables |= {name: table.markdown() for name, table in kept_tables().items()}
-    for segmenter in suite.segmenters:
-        cells = [cell for cell in every if cell.segmenter == segmenter and set(cell.by_way) - {BASELINE}]
-        tables[f"joint {segmenter}"] = ways_table(suite, cells, segmenter).markdown() if cells else "Not run yet."
+    tables = page_tables()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for name, table in tables.items():
