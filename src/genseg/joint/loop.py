@@ -78,7 +78,7 @@ class JointLoop:
         self._machine = machine
         # A frozen generator needs nobody held out.
         self._searched = 0 if generation.arm == "separate" else max(1, round(generation.search * plan.updates))
-        self._steered = _steered_updates(plan, generation.every, self._searched)
+        self._steered = _steered_updates(plan, generation, self._searched)
         self._folds = RotatingFolds(groups, generation.folds, generation.turn, self._searched, seed)
         if self._searched and len(self._folds) < 2:
             raise SettingsError(
@@ -108,8 +108,7 @@ class JointLoop:
         update = learner.update
         if self._settings.arm == "joint" and update == self._searched:
             generation.decide()
-        is_due = self._settings.arm == "joint" and update in self._steered
-        measured, unrolled = self.unroll(learner, generation, record=is_due)
+        measured, unrolled = self.unroll(learner, generation, record=update in self._steered)
         return measured, {} if unrolled is None else self._stage_three(learner, generation, unrolled, update)
 
     def unroll(
@@ -279,11 +278,14 @@ class JointLoop:
         return Batches(chosen, self._plan, self._seed, self._machine, batch_size=size, purpose=purpose, changes=changes)
 
 
-def _steered_updates(plan: Plan, every: int, searched: int) -> range:
+def _steered_updates(plan: Plan, generation: GenerationPlan, searched: int) -> range:
     """The updates that end with a feedback: every so many of those in which cases are held out, one at least.
 
     None before the rate has risen: the segmenter's running statistics are hardly those of images until then, it cannot
     predict, and its error says nothing of the pairs.
     """
-    first = min(math.ceil(plan.warm_up * plan.updates / every), max(0, searched - 1) // every)
+    if generation.arm != "joint":
+        return range(0)
+    every = generation.every
+    first = min(math.ceil(plan.warm_up * plan.updates / every), (searched - 1) // every)
     return range(first * every, searched, every)
