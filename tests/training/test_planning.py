@@ -233,6 +233,11 @@ def test_an_edited_plan_is_kept_where_nothing_else_is_asked_for() -> None:
     check_plan(derived.model_copy(update=edited), derived, Settings(seed=3, labels=9, segmenter=None))
 
 
+@pytest.mark.parametrize("arm", ["plain", "strong-augmentation", "copy-paste", "cutmix", "separate", "joint"])
+def test_a_network_that_saw_no_mirrored_image_is_shown_none(arm: str) -> None:
+    assert _plan(_figures((64, 64)), arm=arm).mirroring == (arm != "plain")
+
+
 def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
     assert _plan(_figures((64, 64)), arm="separate", pretraining=7).pretraining == 7
     for arm in ("plain", "strong-augmentation", "copy-paste", "cutmix"):

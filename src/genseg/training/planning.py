@@ -83,6 +83,8 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         learning_rate=settings.learning_rate or spec.learning_rate,
         augmentation=AUGMENTATION.get(arm, "strong"),
         flip_axes=_flip_axes(settings, rank, labels.names),
+        # A network that has never seen a mirrored image is no judge of one.
+        mirroring=arm != "plain",
         generation=_generation(arm, settings, rank, kind),
     )
     for problem in _without_room(plan):
