@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import genseg
-from genseg.config import Plan
+from genseg.config import FORMAT, Plan
 from genseg.data.preprocess import scale_intensity
 from genseg.device import Machine
 from genseg.errors import DataError, RunError
@@ -303,7 +303,7 @@ def test_opening_a_bundle_leaves_random_numbers_alone(exported: Any) -> None:
     ("name", "old", "new", "message"),
     [
         ("models/model.safetensors", b'{"decoder', b'{"recoder', "sha256"),
-        ("models/model.json", b'"format": 3', b'"format": 2', "this genseg reads format 3"),
+        ("models/model.json", b'"format": %d' % FORMAT, b'"format": 2', f"this genseg reads format {FORMAT}"),
     ],
 )
 def test_a_damaged_or_old_bundle_is_refused(
