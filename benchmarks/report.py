@@ -181,20 +181,25 @@ def page_tables() -> dict[str, str]:
     SEGMENTER" the suite of numbers of labels.
     """
     joint, labels = Suite.read("joint"), Suite.read("labels")
+    of_joint, of_labels = _with_more_than_the_baseline(joint), _with_more_than_the_baseline(labels)
     found: dict[str, list[Table]] = {"results": [foundation_table()]}
     found |= {name: [table] for name, table in kept_tables().items()}
     for segmenter in joint.segmenters:
-        cells = _with_more_than_the_baseline(joint, segmenter)
-        found[f"joint {segmenter}"] = [ways_table(joint, cells, segmenter)] if cells else []
+        cells = [cell for cell in of_joint if cell.segmenter == segmenter]
+        found[f"joint {segmenter}"] = _ways_tables(joint, cells, segmenter)
         found[f"elsewhere {segmenter}"] = _elsewhere(joint, cells, segmenter)
         for asked in labels.labels:
-            cells = [cell for cell in _with_more_than_the_baseline(labels, segmenter) if cell.asked == asked]
-            found[f"{asked} labels {segmenter}"] = [ways_table(labels, cells, segmenter)] if cells else []
+            cells = [cell for cell in of_labels if (cell.segmenter, cell.asked) == (segmenter, asked)]
+            found[f"{asked} labels {segmenter}"] = _ways_tables(labels, cells, segmenter)
     return {name: tables[0].markdown() if tables else "Not run yet." for name, tables in found.items()}
 
 
-def _with_more_than_the_baseline(suite: Suite, segmenter: str) -> list[Cell]:
-    return [cell for cell in read_cells(suite) if cell.segmenter == segmenter and set(cell.by_way) - {BASELINE}]
+def _ways_tables(suite: Suite, cells: Sequence[Cell], title: str) -> list[Table]:
+    return [ways_table(suite, cells, title)] if cells else []
+
+
+def _with_more_than_the_baseline(suite: Suite) -> list[Cell]:
+    return [cell for cell in read_cells(suite) if set(cell.by_way) - {BASELINE}]
 
 
 def write_pages() -> None:

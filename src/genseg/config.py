@@ -287,8 +287,15 @@ class Plan(_Checked):
 
     @property
     def most_synthetic(self) -> int:
-        """How many images of an update are synthetic where feedback makes them as many as they can be."""
+        """How many images of an update are synthetic at most: more than at the beginning only where that is steered."""
+        if self.generation is None or self.generation.arm != "joint":
+            return self.synthetic
         return min(round(LARGEST_SHARE * self.batch_size), self.batch_size - 1)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether an update has a real image, and a synthetic one where there is a generator."""
+        return self.synthetic < self.batch_size and (self.generation is None or self.synthetic > 0)
 
     @property
     def classes(self) -> int:

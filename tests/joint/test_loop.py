@@ -45,7 +45,7 @@ def test_feedback_moves_every_variable_and_the_generator_by_its_part_of_the_trus
 
 
 @pytest.mark.parametrize(
-    ("every", "search", "fed_back"), [(1, 1.0, [1, 2, 3]), (4, 1.0, [4]), (8, 0.5, [0])], ids=["each", "4th", "never"]
+    ("every", "search", "fed_back"), [(1, 1.0, [1, 2, 3]), (4, 1.0, [4]), (8, 0.5, [0])], ids=["each", "4th", "once"]
 )
 def test_feedback_begins_once_the_rate_has_risen_but_there_is_some(
     every: int, search: float, fed_back: list[int]

@@ -162,9 +162,8 @@ def test_updates_and_validations_are_recorded(
     kinds = ["pretraining"] * 3 + ["step"] * 6 if arm == "joint" else ["step"] * 9
     assert updates == list(zip(kinds, range(1, UPDATES + 1), strict=True))
     feedbacks = [event for event in events if event["event"] == "feedback"]
-    assert [event["step"] for event in feedbacks] == (
-        [6] if arm == "joint" else []
-    )  # before, the rate rises; then the search is over
+    # Before, the rate rises; then the search is over.
+    assert [event["step"] for event in feedbacks] == ([6] if arm == "joint" else [])
     assert all(event[f"{term}_norm"] > 0 for event in feedbacks for term in ("weights", "direct", "indirect"))
     validations = [event for event in events if event["event"] == "validation"]
     assert [event["step"] for event in validations] == [3, 6, 9]

@@ -124,8 +124,10 @@ def _straightened(case: Case) -> tuple[Case, Tilt | None]:
 
     Beyond its slices the image is as dark as it gets, and the mask is `IGNORE`.
     """
-    tilt = None if case.affine is None or len(case.spatial) != 3 else tilt_of(case.affine, case.spatial)
-    if case.affine is None or tilt is None:
+    if case.affine is None or len(case.spatial) != 3:
+        return case, None
+    tilt = tilt_of(case.affine, case.spatial)
+    if tilt is None:
         return case, None
     pixels = case.image.astype(np.float32)
     image = np.stack([tilt.straighten(channel, float(channel.min()), interpolate=True) for channel in pixels])

@@ -116,7 +116,8 @@ class JointLoop:
     ) -> tuple[Measured, UnrolledStages | None]:
         """Stage I where it is due, and stage II; with `record`, what is needed to differentiate through both.
 
-        Raises CutLinkError where the first recorded pairs have no way back to the generator.
+        Raises CutLinkError where the first recorded pairs have no way back to the generator, GeneratorError where
+        feedback has left pairs no share, or the generator is of no use.
         """
         update, cases = learner.update, self._folds.training(learner.update)
         synthetic = self._synthetic(generation)

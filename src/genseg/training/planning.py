@@ -120,7 +120,7 @@ def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
 
 def _without_room(plan: Plan) -> list[str]:
     """What is wrong where not one image of an update can be real, or not one synthetic."""
-    if plan.generation is None or 0 < plan.synthetic < plan.batch_size:
+    if plan.generation is None or plan.has_room:
         return []
     cure = "give more images an update, or --arm strong-augmentation"
     return [

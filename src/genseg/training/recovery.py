@@ -36,7 +36,7 @@ def with_half_the_batch(plan: Plan) -> Plan:
         pairs = max(1, plan.generation.batch_size // 2)
         changes["generation"] = plan.generation.model_copy(update={"batch_size": pairs})
     halved = plan.model_copy(update=changes)
-    if halved.batch_size - halved.synthetic < 1 or (plan.generation is not None and halved.synthetic < 1):
+    if not halved.has_room:
         raise TrainingError(f"memory ran out at {plan.batch_size} image(s) an update; {SMALLER}")
     return halved
 

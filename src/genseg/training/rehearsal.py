@@ -78,9 +78,8 @@ def rehearse(plan: Plan, cases: int, machine: Machine) -> Rehearsal:
 
 def _new_masks(plan: Plan) -> NewMasks:
     """As many changed masks as an update has synthetic pairs at most, by draws that are made once."""
-    count = plan.most_synthetic if plan.arm == "joint" else plan.synthetic
     masks = [case.mask for case in made_up_cases(1, plan) if case.mask is not None]
-    draws = [generator_for(0, "rehearsal", number) for number in range(count)]
+    draws = [generator_for(0, "rehearsal", number) for number in range(plan.most_synthetic)]
     recipes = [draw_recipe(len(masks), plan.rank, draw) for draw in draws]
     return lambda ranges: torch.stack(
         [realise(recipe, masks, ranges, plan.classes, plan.spacing) for recipe in recipes]
