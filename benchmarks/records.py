@@ -1,7 +1,8 @@
 """The kept records of runs, and what they say of one way of training against another.
 
-Dice is the mean over test cases and seeds. Differences are paired case by case and averaged over the seeds that both
-ways have; their intervals are bootstrap intervals over cases, and over several tasks each task counts alike.
+Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are paired case by case and averaged
+over the draws and seeds that both ways have; their intervals are bootstrap intervals over cases, and over several tasks
+each task counts alike.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from suite import Run, Suite
 
 Record = dict[str, Any]
 
+Repeat = tuple[int, int]
+"""A draw of the labelled cases, and a seed."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """What was run of one task with one segmenter and number of labels: records by way of training and seed.
+    """What was run of one task with one segmenter and number of labels: records by way of training, draw and seed.
 
     labels: as many as there were to be had, at most those asked for.
     """
@@ -30,7 +34,7 @@ class Cell:
     task: str
     segmenter: str
     asked: int
-    by_way: Mapping[str, dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
+    by_way: Mapping[str, dict[Repeat, Record]] = field(default_factory=lambda: defaultdict(dict))
 
     @property
     def labels(self) -> int:
@@ -38,13 +42,13 @@ class Cell:
         return int(next(record for records in self.by_way.values() for record in records.values())["labels"])
 
     def records(self, way: str) -> list[Record]:
-        """Those of a way, seed by seed."""
-        return [self.by_way[way][seed] for seed in sorted(self.by_way.get(way, {}))]
+        """Those of a way, draw by draw and seed by seed."""
+        return [self.by_way[way][repeat] for repeat in sorted(self.by_way.get(way, {}))]
 
     def elsewhere(self, place: str) -> Cell:
         """The same runs, scored on another data set; those that were not scored on it are left out."""
         scored = {
-            way: {seed: record["elsewhere"][place] for seed, record in records.items() if place in _others(record)}
+            way: {repeat: one["elsewhere"][place] for repeat, one in records.items() if place in _others(one)}
             for way, records in self.by_way.items()
         }
         return Cell(f"{self.task} on {place}", self.segmenter, self.asked, scored)
@@ -57,36 +61,36 @@ def read_cells(suite: Suite) -> list[Cell]:
         record = _read(run)
         if record is not None:
             key = (run.task, run.segmenter, run.labels)
-            cells.setdefault(key, Cell(*key)).by_way[run.way][run.seed] = record
+            cells.setdefault(key, Cell(*key)).by_way[run.way][run.draw, run.seed] = record
     order = {key: place for place, key in enumerate((run.task, run.segmenter, run.labels) for run in suite.runs())}
     return [cells[key] for key in sorted(cells, key=order.__getitem__)]
 
 
 def mean_dice(cells: Sequence[Cell], way: str) -> float | None:
-    """Mean Dice of a way over its seeds, then over cells; None where one was not run."""
+    """Mean Dice of a way over its repeats, then over cells; None where one was not run."""
     found = [[record["dice"] for record in cell.records(way)] for cell in cells]
     return float(np.mean([np.mean(one) for one in found])) if all(found) else None
 
 
 def dice_interval(cell: Cell, way: str) -> Estimate:
-    """Mean Dice of a way over cases, each averaged over seeds, with its interval."""
+    """Mean Dice of a way over cases, each averaged over repeats, with its interval."""
     return bootstrap_interval(list(_average_by_case(cell.records(way)).values()))
 
 
 def difference(cells: Sequence[Cell], first: str, second: str) -> PairedDifference | None:
-    """What the first way brings over the second on the mean of the cells; None where they share no seed in one."""
+    """What the first way brings over the second on the mean of the cells; None where they share no repeat in one."""
     found = [_differences(cell, first, second) for cell in cells]
     return paired_bootstrap_over_strata(found) if found and all(found) else None
 
 
-def shared_seeds(cell: Cell, first: str, second: str) -> list[int]:
-    """Seeds that both ways were run with."""
+def shared_repeats(cell: Cell, first: str, second: str) -> list[Repeat]:
+    """Draws and seeds that both ways were run with."""
     return sorted(set(cell.by_way.get(first, {})) & set(cell.by_way.get(second, {})))
 
 
 def _differences(cell: Cell, first: str, second: str) -> list[float]:
-    shared = shared_seeds(cell, first, second)
-    one, other = (_average_by_case([cell.by_way[way][seed] for seed in shared]) for way in (first, second))
+    shared = shared_repeats(cell, first, second)
+    one, other = (_average_by_case([cell.by_way[way][repeat] for repeat in shared]) for way in (first, second))
     return [one[name] - other[name] for name in one]
 
 

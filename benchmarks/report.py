@@ -5,8 +5,9 @@
     benchmarks/report.py SUITE -o DIR     write DIR/report.md, DIR/report.html and the pictures
     benchmarks/report.py --pages          put the tables of README and docs/results.md between their markers
 
-Dice is the mean over test cases and seeds. Differences are in Dice points with 95 % intervals over cases, paired case
-by case over the seeds that both have; on the mean each task counts alike. A dash stands for what was not run.
+Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are in Dice points with 95 % intervals
+over cases, paired case by case over the runs that both have; on the mean each task counts alike. A dash stands for what was
+not run.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from genseg.evaluate import PairedDifference
 from kept import kept_tables
 from pictures import draw_label_curves
-from records import Cell, dice_interval, difference, mean_dice, read_cells, shared_seeds
+from records import Cell, dice_interval, difference, mean_dice, read_cells, shared_repeats
 from suite import RECIPE, Suite, suite_names
 from tables import Table
 
@@ -41,10 +42,10 @@ def ways_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
     """
     gains = tuple(f"{first} - {second}" for first, second in suite.compared)
     best = ("joint - best other",) if _has_joint(suite) else ()
-    rows = [(cell.task, str(cell.labels), _seeds(cell), *_numbers(suite, [cell])) for cell in cells]
+    rows = [(cell.task, str(cell.labels), _runs(cell), *_numbers(suite, [cell])) for cell in cells]
     if len(cells) > 1:
         rows.append((f"mean of {len(cells)}", "", "", *_numbers(suite, cells)))
-    return _without_empty(Table(title, ("task", "labels", "seeds", *suite.ways, *gains, *best), tuple(rows)))
+    return _without_empty(Table(title, ("task", "labels", "runs", *suite.ways, *gains, *best), tuple(rows)))
 
 
 def _numbers(suite: Suite, cells: Sequence[Cell]) -> list[str]:
@@ -79,7 +80,7 @@ def _gain_over_best(suite: Suite, cells: Sequence[Cell]) -> str:
 
 def _gain(cells: Sequence[Cell], first: str, second: str) -> str:
     """The difference over those cells that both ways were run on, and over how many where that is not all."""
-    both = [cell for cell in cells if shared_seeds(cell, first, second)]
+    both = [cell for cell in cells if shared_repeats(cell, first, second)]
     some = f", {len(both)} tasks" if 0 < len(both) < len(cells) else ""
     return _show(difference(both, first, second)) + some
 
@@ -109,10 +110,10 @@ def foundation_table() -> Table:
         small, pretrained, recipe = (cells.get((task, name)) for name in ("unet-small", "unet-pretrained", RECIPE))
         if small is not None:
             others = "-" if recipe is None else _with_cost(recipe)
-            rows.append((task, str(small.labels), _seeds(small), others, *_networks(small, pretrained)))
+            rows.append((task, str(small.labels), _runs(small), others, *_networks(small, pretrained)))
     networks = ("nnU-Net's recipe", "U-Net from random weights", "U-Net, pretrained encoder")
     columns = (*networks, "gain of the last over the one before, Dice points (95 %)")
-    return Table("Baselines", ("task", "labels", "seeds", *columns), tuple(rows))
+    return Table("Baselines", ("task", "labels", "runs", *columns), tuple(rows))
 
 
 def _networks(small: Cell, pretrained: Cell | None) -> tuple[str, str, str]:
@@ -214,8 +215,8 @@ def write_pages() -> None:
         page.write_text(text, encoding="utf-8")
 
 
-def _seeds(cell: Cell) -> str:
-    """How many seeds the ways were run with."""
+def _runs(cell: Cell) -> str:
+    """How often the ways were run, seeds and draws together."""
     counts = sorted({len(records) for records in cell.by_way.values() if records})
     return " to ".join(str(count) for count in sorted({counts[0], counts[-1]}))
 

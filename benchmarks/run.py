@@ -2,7 +2,7 @@
 """Make the runs of a suite that are not there yet: train with few labels through the public API, score, keep a JSON.
 
     benchmarks/run.py SUITE [--tasks NAME ...] [--ways NAME ...] [--segmenters NAME ...] [--labels 10 40]
-        [--seeds 0 1 2] [--data DIR] [--device auto] [--threads 2] [--development]
+        [--seeds 0 1 2] [--draws 0 1] [--data DIR] [--device auto] [--threads 2] [--development]
 
 `--data` is a folder of data sets, by default what GENSEG_DATA says. Runs whose record is in `benchmarks/results/runs/`
 are passed over, so that an interrupted suite goes on where it stopped; several processes may share one, each with tasks
@@ -29,6 +29,7 @@ import genseg
 from genseg.data.index import index_dataset
 from genseg.data.split import labelled_subset
 from genseg.files import atomic_write_bytes
+from draws import drawn
 from locations import data_root
 from recipe import fit_recipe
 from suite import RECIPE, Run, Suite, Task, suite_names
@@ -42,8 +43,8 @@ def main() -> None:
     suite = Suite.read(asked.suite)
     torch.set_num_threads(asked.threads)
     for run in suite.runs():
-        wanted = (asked.tasks, asked.ways, asked.segmenters, asked.labels, asked.seeds)
-        own = (run.task, run.way, run.segmenter, run.labels, run.seed)
+        wanted = (asked.tasks, asked.ways, asked.segmenters, asked.labels, asked.seeds, asked.draws)
+        own = (run.task, run.way, run.segmenter, run.labels, run.seed, run.draw)
         if all(some is None or one in some for one, some in zip(own, wanted, strict=True)):
             keep(suite, run, asked.data, asked.device, asked.development)
 
@@ -63,16 +64,17 @@ def keep(suite: Suite, run: Run, data: Path, device: str, development: bool) -> 
 
 def carry_out(suite: Suite, run: Run, data: Path, device: str, development: bool) -> dict[str, Any]:
     """Train and score; the record that is kept."""
-    task, folder = suite.tasks[run.task], data / run.task
+    task = suite.tasks[run.task]
     settings = genseg.Settings(
         segmenter=None if run.segmenter == RECIPE else run.segmenter,
         arm=run.way,
         size=suite.size if task.rank == 2 else None,
-        labels=labels_of(folder, run.labels),
+        labels=labels_of(data / run.task, run.labels),
         seed=run.seed,
         device=device,
     )
     with tempfile.TemporaryDirectory() as temporary:
+        folder = drawn(data / run.task, run.draw, Path(temporary) / "data")
         others = development_list(folder, settings.labels or 0, Path(temporary))
         if development and others is None:
             raise SystemExit(f"{run.task}: all labelled cases are used; none is left for development")
@@ -107,6 +109,7 @@ def described(run: Run, model: genseg.Model, seconds: float) -> dict[str, Any]:
         "way": run.way,
         "segmenter": run.segmenter,
         "seed": run.seed,
+        "draw": run.draw,
         "size": list(plan.patch_size),
         "updates": plan.updates,
         "images_per_update": plan.batch_size,
@@ -156,7 +159,9 @@ def command(suite: Suite, run: Run, development: bool) -> str:
     """The command that makes this run."""
     return (
         f"benchmarks/run.py {suite.name} --tasks {run.task} --ways {run.way} --segmenters {run.segmenter} "
-        f"--labels {run.labels} --seeds {run.seed} --threads {torch.get_num_threads()}" + " --development" * development
+        f"--labels {run.labels} --seeds {run.seed} --draws {run.draw} --threads {torch.get_num_threads()}"
+        + " --development"
+        * development
     )
 
 
@@ -165,7 +170,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("suite", choices=suite_names())
     for name in ("tasks", "ways", "segmenters"):
         parser.add_argument(f"--{name}", nargs="+")
-    for name in ("labels", "seeds"):
+    for name in ("labels", "seeds", "draws"):
         parser.add_argument(f"--{name}", nargs="+", type=int)
     parser.add_argument("--data", type=Path, default=data_root())
     parser.add_argument("--device", default="auto")

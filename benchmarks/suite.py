@@ -1,13 +1,14 @@
 """What a suite is: which runs, and which of them are compared. Suites are the YAML files in `suites/`.
 
-A run is known by its task, way of training, segmenter, number of labels and seed, and is kept once, whichever suites it
-belongs to.
+A run is known by its task, way of training, segmenter, number of labels, draw and seed, and is kept once, whichever suites
+it belongs to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -28,16 +29,21 @@ class _Checked(BaseModel):
 
 
 class Task(_Checked):
-    """A data set. labels: numbers of labels, where not the suite's own. also: data sets that are scored as well."""
+    """A data set. also: data sets that are scored as well.
+
+    labels, draws: where not the suite's own, for the data set has too few labelled cases for these.
+    """
 
     rank: int
     labels: tuple[int, ...] | None = None
+    draws: tuple[int, ...] | None = None
     also: tuple[str, ...] = ()
 
 
 class Suite(_Checked):
-    """Tasks times numbers of labels times segmenters times ways of training times seeds.
+    """Tasks times numbers of labels times segmenters times ways of training times seeds times draws.
 
+    draws: of the cases whose labels may be used; see `draws.drawn`. 0 are those that the data set names first.
     segmenters: by name, or `RECIPE`, which has one way of training, strong augmentation. size: of pictures. compared:
     pairs of ways of training, the second the baseline of the first.
     """
@@ -46,6 +52,7 @@ class Suite(_Checked):
     tasks: dict[str, Task]
     labels: tuple[int, ...]
     seeds: tuple[int, ...]
+    draws: tuple[int, ...] = (0,)
     size: int
     segmenters: tuple[str, ...]
     ways: tuple[Arm, ...]
@@ -59,12 +66,12 @@ class Suite(_Checked):
 
     def runs(self) -> Iterator[Run]:
         """Every run, seed by seed, so that all arms have one seed before any has two."""
-        for seed in self.seeds:
-            for name, task in self.tasks.items():
-                for labels in task.labels or self.labels:
-                    for segmenter in self.segmenters:
-                        for way in self._ways(segmenter, task.rank):
-                            yield Run(name, way, segmenter, labels, seed)
+        repeats = product(self.seeds, self.draws)
+        for (seed, draw), (name, task) in product(repeats, self.tasks.items()):
+            if draw in (task.draws or self.draws):
+                for labels, segmenter in product(task.labels or self.labels, self.segmenters):
+                    for way in self._ways(segmenter, task.rank):
+                        yield Run(name, way, segmenter, labels, seed, draw)
 
     def _ways(self, segmenter: str, rank: int) -> Sequence[Arm]:
         if segmenter == RECIPE:
@@ -81,11 +88,13 @@ class Run:
     segmenter: str
     labels: int
     seed: int
+    draw: int = 0
 
     @property
     def name(self) -> str:
         """What its record is called."""
-        return f"{self.task}-{self.way}-{self.segmenter}-{self.labels}-labels-seed{self.seed}"
+        draw = f"-draw{self.draw}" if self.draw else ""
+        return f"{self.task}-{self.way}-{self.segmenter}-{self.labels}-labels{draw}-seed{self.seed}"
 
     def record(self, development: bool = False) -> Path:
         """Where its record is kept."""

@@ -146,5 +146,5 @@ def test_the_pages_hold_what_the_records_say(
 
 def test_a_cell_knows_how_many_labels_there_were() -> None:
     cell = Cell("one", "unet-small", 40)
-    cell.by_way["joint"][0] = {"labels": 39}
+    cell.by_way["joint"][0, 0] = {"labels": 39}
     assert cell.labels == 39
