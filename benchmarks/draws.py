@@ -11,8 +11,8 @@ from pathlib import Path
 def drawn(data: Path, draw: int, folder: Path) -> Path:
     """A copy of the data set in `folder`, which is not there yet, with its train and val names in another order.
 
-    Of few labels the first are used, so that every order is a draw of them. Test names stay as they are. For draw 0 it is
-    the data set itself.
+    Of few labels the first are used, so that every order is a draw of them. Test names stay as they are. For draw 0 it
+    is the data set itself.
     """
     if draw == 0:
         return data

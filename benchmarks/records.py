@@ -1,8 +1,8 @@
 """The kept records of runs, and what they say of one way of training against another.
 
-Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are paired case by case and averaged
-over the draws and seeds that both ways have; their intervals are bootstrap intervals over cases, and over several tasks
-each task counts alike.
+Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are paired case by case and
+averaged over the draws and seeds that both ways have; their intervals are bootstrap intervals over cases, and over
+several tasks each task counts alike.
 """
 
 from __future__ import annotations

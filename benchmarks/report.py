@@ -5,9 +5,9 @@
     benchmarks/report.py SUITE -o DIR     write DIR/report.md, DIR/report.html and the pictures
     benchmarks/report.py --pages          put the tables of README and docs/results.md between their markers
 
-Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are in Dice points with 95 % intervals
-over cases, paired case by case over the runs that both have; on the mean each task counts alike. A dash stands for what was
-not run.
+Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are in Dice points with 95 %
+intervals over cases, paired case by case over the runs that both have; on the mean each task counts alike. A dash
+stands for what was not run.
 """
 
 from __future__ import annotations

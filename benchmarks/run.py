@@ -26,10 +26,10 @@ from typing import Any
 import torch
 
 import genseg
+from draws import drawn
 from genseg.data.index import index_dataset
 from genseg.data.split import labelled_subset
 from genseg.files import atomic_write_bytes
-from draws import drawn
 from locations import data_root
 from recipe import fit_recipe
 from suite import RECIPE, Run, Suite, Task, suite_names
@@ -157,12 +157,11 @@ def development_list(data: Path, used: int, folder: Path) -> Path | None:
 
 def command(suite: Suite, run: Run, development: bool) -> str:
     """The command that makes this run."""
-    return (
+    chosen = (
         f"benchmarks/run.py {suite.name} --tasks {run.task} --ways {run.way} --segmenters {run.segmenter} "
         f"--labels {run.labels} --seeds {run.seed} --draws {run.draw} --threads {torch.get_num_threads()}"
-        + " --development"
-        * development
     )
+    return chosen + " --development" * development
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,7 +1,7 @@
 """What a suite is: which runs, and which of them are compared. Suites are the YAML files in `suites/`.
 
-A run is known by its task, way of training, segmenter, number of labels, draw and seed, and is kept once, whichever suites
-it belongs to.
+A run is known by its task, way of training, segmenter, number of labels, draw and seed, and is kept once, whichever
+suites it belongs to.
 """
 
 from __future__ import annotations
