@@ -1,8 +1,8 @@
 """The kept records of runs, and what they say of one way of training against another.
 
 Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are paired case by case and
-averaged over the draws and seeds that both ways have; their intervals are bootstrap intervals over cases, and over
-several tasks each task counts alike.
+averaged over the draws and seeds that both ways have; their intervals are bootstrap intervals over cases and, where
+there are several, over these trainings. Over several tasks each task counts alike.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genseg.evaluate import Estimate, PairedDifference, bootstrap_interval, paired_bootstrap_over_strata
 from suite import Run, Suite
@@ -80,7 +81,7 @@ def dice_interval(cell: Cell, way: str) -> Estimate:
 def difference(cells: Sequence[Cell], first: str, second: str) -> PairedDifference | None:
     """What the first way brings over the second on the mean of the cells; None where they share no repeat in one."""
     found = [_differences(cell, first, second) for cell in cells]
-    return paired_bootstrap_over_strata(found) if found and all(found) else None
+    return paired_bootstrap_over_strata(found) if found and all(one.size for one in found) else None
 
 
 def shared_repeats(cell: Cell, first: str, second: str) -> list[Repeat]:
@@ -88,10 +89,14 @@ def shared_repeats(cell: Cell, first: str, second: str) -> list[Repeat]:
     return sorted(set(cell.by_way.get(first, {})) & set(cell.by_way.get(second, {})))
 
 
-def _differences(cell: Cell, first: str, second: str) -> list[float]:
-    shared = shared_repeats(cell, first, second)
-    one, other = (_average_by_case([cell.by_way[way][repeat] for repeat in shared]) for way in (first, second))
-    return [one[name] - other[name] for name in one]
+def _differences(cell: Cell, first: str, second: str) -> NDArray[np.float64]:
+    """First minus second, `(repeat, case)`."""
+    pairs = [(cell.by_way[first][one], cell.by_way[second][one]) for one in shared_repeats(cell, first, second)]
+    return np.array([_paired(one["dice_by_case"], other["dice_by_case"]) for one, other in pairs])
+
+
+def _paired(one: Mapping[str, float], other: Mapping[str, float]) -> list[float]:
+    return [one[name] - other[name] for name in sorted(one)]
 
 
 def _average_by_case(records: Iterable[Record]) -> dict[str, float]:

@@ -7,7 +7,7 @@
 
 Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are in Dice points with 95 %
 intervals over cases, paired case by case over the runs that both have; on the mean each task counts alike. A dash
-stands for what was not run.
+stands for what was not run; p-values are two-sided, of the same bootstrap.
 """
 
 from __future__ import annotations
@@ -74,15 +74,21 @@ def _gain_over_best(suite: Suite, cells: Sequence[Cell]) -> str:
     others = {way: mean for way, mean in means.items() if mean is not None}
     if not others:
         return "-"
-    some = f", {len(with_joint)} tasks" if len(with_joint) < len(cells) else ""
-    return _show(difference(with_joint, "joint", max(others, key=others.__getitem__))) + some
+    return _over_some(with_joint, cells, "joint", max(others, key=others.__getitem__))
 
 
 def _gain(cells: Sequence[Cell], first: str, second: str) -> str:
     """The difference over those cells that both ways were run on, and over how many where that is not all."""
-    both = [cell for cell in cells if shared_repeats(cell, first, second)]
-    some = f", {len(both)} tasks" if 0 < len(both) < len(cells) else ""
-    return _show(difference(both, first, second)) + some
+    return _over_some([cell for cell in cells if shared_repeats(cell, first, second)], cells, first, second)
+
+
+def _over_some(some: Sequence[Cell], cells: Sequence[Cell], first: str, second: str) -> str:
+    """The difference over some of the cells; of several cells also its p-value, and how many they are if not all."""
+    found = difference(some, first, second)
+    shown = _show(found)
+    if found is not None and found.p_value is not None and len(cells) > 1:
+        shown += f", p = {found.p_value:.3f}" if found.p_value >= 0.001 else ", p < 0.001"
+    return shown + (f", {len(some)} tasks" if 0 < len(some) < len(cells) else "")
 
 
 def cost_table(cells: Sequence[Cell], ways: Sequence[str]) -> Table:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 
-FORMAT = 4
+FORMAT = 5
 """Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""
 
 MOST_CLASSES = 255
@@ -185,14 +185,19 @@ class GenerationPlan(_Checked):
         description="share of synthetic pairs among an update's images; of a steered generator, at the beginning",
     )
     every: int = Field(8, ge=1, description="updates of the segmenter from one stage I and III to the next")
-    folds: int = Field(8, ge=2, description="parts of the training cases that take turns in being held out")
-    turn: int = Field(25, ge=1, description="updates until the next part's turn")
+    waiting: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="share of the training patients that are held out at first; they join the others one by one",
+    )
+    refresh: int = Field(25, ge=1, description="updates until the styles of all real images are taken anew")
     search: float = Field(
         0.7,
         gt=0,
         le=1,
-        description="share of the updates in which cases are held out and steer; after it all of them train, and each "
-        "cell of a steered generator keeps its strongest candidate alone",
+        description="share of the updates in which cases are held out and steer; then all of them train, and each cell "
+        "of a steered generator keeps its strongest candidate alone",
     )
     method: Literal["exact", "double-backward", "central-difference"] = Field(
         "exact", description="how the mixed products of the hypergradient are computed"

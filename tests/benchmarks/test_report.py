@@ -90,7 +90,7 @@ def test_tables_show_dashes_and_over_how_many_tasks() -> None:
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     gain = "joint - strong-augmentation"
     assert [row["joint"] for row in rows] == ["0.575", "-", "-"]
-    assert [row[gain] for row in rows] == ["+2.5 (+2.0 to +3.0)", "-", "+2.5 (+2.0 to +3.0), 1 tasks"]
+    assert [row[gain] for row in rows] == ["+2.5 (+2.0 to +3.0)", "-", "+2.5 (+2.0 to +3.0), p < 0.001, 1 tasks"]
     assert rows[2]["strong-augmentation"] == "0.550"
     assert table.markdown().splitlines()[1] == "| " + " | ".join(["---"] * len(table.columns)) + " |"
 
@@ -103,7 +103,7 @@ def test_the_best_other_way_is_sought_where_joint_was_run() -> None:
     _keep(_run("joint"), {"a": 0.53, "b": 0.64})
     table = report.ways_table(SUITE, read_cells(SUITE), "made up")
     shown = [dict(zip(table.columns, row, strict=True))["joint - best other"] for row in table.rows]
-    assert shown == ["+2.5 (+2.0 to +3.0)", "-", "+2.5 (+2.0 to +3.0), 1 tasks"]
+    assert shown == ["+2.5 (+2.0 to +3.0)", "-", "+2.5 (+2.0 to +3.0), p < 0.001, 1 tasks"]
 
 
 @pytest.mark.usefixtures("results")

@@ -86,7 +86,7 @@ def test_unequal_numbers_of_cases() -> None:
 def test_every_stratum_counts_alike_however_many_cases_it_has() -> None:
     rng = np.random.default_rng(2)
     small, large = rng.normal(0.10, 0.02, 10), rng.normal(0.02, 0.02, 200)
-    result = paired_bootstrap_over_strata([small, large])
+    result = paired_bootstrap_over_strata([small[None], large[None]])
     assert result.difference == pytest.approx((small.mean() + large.mean()) / 2)
     # Two independent means: the half width of their mean's interval, by the normal approximation.
     half = 1.96 * np.sqrt(small.var() / 10 + large.var() / 200) / 2
@@ -95,7 +95,33 @@ def test_every_stratum_counts_alike_however_many_cases_it_has() -> None:
     assert (result.p_value, result.count) == (pytest.approx(2 / 2001), 210)
 
 
-@pytest.mark.parametrize("strata", [[], [[0.1, 0.2], [0.3]]])
-def test_strata_that_cannot_be_drawn_from(strata: list[list[float]]) -> None:
+def test_trainings_that_differ_widen_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    cases, trainings = rng.normal(0, 0.02, 200), rng.normal(0, 0.05, (30, 1))
+    result = paired_bootstrap_over_strata([cases + trainings])
+    assert result.low is not None
+    assert result.high is not None
+    # The mean of independent rows and columns: variances add up.
+    half = 1.96 * np.sqrt(cases.var() / 200 + trainings.var() / 30)
+    assert result.difference == pytest.approx(cases.mean() + trainings.mean())
+    assert (result.high - result.low) / 2 == pytest.approx(half, rel=0.1)
+    assert result.count == 200
+
+
+def test_one_training_is_drawn_from_by_its_cases_alone() -> None:
+    differences = np.random.default_rng(4).normal(0.01, 0.02, 50)
+    alone = paired_bootstrap(differences, np.zeros(50))
+    assert paired_bootstrap_over_strata([differences[None]]) == alone
+    again = paired_bootstrap_over_strata([np.stack([differences] * 3)])
+    assert (again.low, again.high) == (pytest.approx(alone.low), pytest.approx(alone.high))
+
+
+@pytest.mark.parametrize("shapes", [[], [(1, 2), (1, 1)], [(3, 0)]])
+def test_strata_that_cannot_be_drawn_from(shapes: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match="2 or more cases"):
-        paired_bootstrap_over_strata(strata)
+        paired_bootstrap_over_strata([np.zeros(shape) for shape in shapes])
+
+
+def test_a_difference_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        paired_bootstrap_over_strata([np.array([[0.1, np.nan]])])

@@ -94,7 +94,7 @@ def make_problem(
 ) -> Problem:
     """In float64, after stage I's pretraining and a few updates. changes: of the generation plan."""
     settings = GenerationPlan(
-        **{"pretraining": 3, "batch_size": 3, "folds": 2, "turn": 8, "every": 1, "search": 1, **changes}
+        **{"pretraining": 3, "batch_size": 3, "waiting": 0.5, "refresh": 8, "every": 1, "search": 1, **changes}
     )
     plan = Plan(
         rank=2 if rank == 2 else 3,
@@ -153,8 +153,8 @@ def unrolled_by_autograd(problem: Problem) -> dict[str, Tensor]:
     """
     loop, plan = problem.loop, problem.plan
     learner, generation = copy.deepcopy((problem.learner, problem.generation))
-    update, cases = learner.update, loop._folds.training(learner.update)
-    stage = loop._stage(generation, cases, f"turn {loop._folds.turn(update)}")
+    update, cases = learner.update, loop._waiting.training(learner.update)
+    stage = loop._stage(generation, cases, f"of {len(cases)}")
     gradient = _gradient(stage.loss()[0], generation.weights())
     moved = _stepped(generation.weights(), gradient, generation.translator_optimiser, loop._settings.clip_norm)
 

@@ -92,21 +92,25 @@ def paired_bootstrap(
 
 
 def paired_bootstrap_over_strata(
-    differences: Sequence[Sequence[float] | NDArray[np.float64]], draws: int = DRAWS, seed: int = 0, level: float = 0.95
+    differences: Sequence[NDArray[np.float64]], draws: int = DRAWS, seed: int = 0, level: float = 0.95
 ) -> PairedDifference:
     """The mean over strata (data sets, say) of the mean paired difference in each; every stratum counts alike.
 
-    differences: for each stratum `(case,)`, first minus second, at least 2 cases. Cases are drawn again within their
-    stratum. The p-value is that of `paired_bootstrap`; `count` is of cases.
+    differences: for each stratum `(training, case)`, first minus second, at least 2 cases: both models trained again
+    with other seeds, or on other cases, and judged on the same cases. Cases are drawn again within their stratum, and
+    so are trainings, each by themselves (Owen, The Pigeonhole Bootstrap, Annals of Applied Statistics 2007); one
+    training alone tells nothing of how much trainings differ. The p-value is that of `paired_bootstrap`; `count` is of
+    cases.
     Raises ValueError where there is no stratum, one has fewer than 2 cases, or a value is not finite.
     """
-    samples = [_sample(values) for values in differences]
-    if not samples or min(sample.size for sample in samples) < 2:
-        raise ValueError(f"expected strata of 2 or more cases each, got {[sample.size for sample in samples]}")
-    means = np.mean([_bootstrap_means(one, draws, seed + place) for place, one in enumerate(samples)], axis=0)
+    if not differences or min(one.shape[1] for one in differences) < 2:
+        raise ValueError(f"expected strata of 2 or more cases each, got {[one.shape[1:] for one in differences]}")
+    if not all(np.isfinite(one).all() for one in differences):
+        raise ValueError("expected finite differences")
+    means = np.mean([_pigeonhole_means(one, draws, seed + place) for place, one in enumerate(differences)], axis=0)
     low, high = _bounds(means, level)
-    mean = float(np.mean([sample.mean() for sample in samples]))
-    return PairedDifference(mean, low, high, _p_value(means), sum(sample.size for sample in samples))
+    mean = float(np.mean([one.mean() for one in differences]))
+    return PairedDifference(mean, low, high, _p_value(means), sum(one.shape[1] for one in differences))
 
 
 def _sample(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,6 +123,16 @@ def _sample(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64
 def _bootstrap_means(sample: NDArray[np.float64], draws: int, seed: int) -> NDArray[np.float64]:
     chosen = np.random.default_rng(seed).integers(0, sample.size, (draws, sample.size))
     means: NDArray[np.float64] = sample[chosen].mean(axis=1)
+    return means
+
+
+def _pigeonhole_means(table: NDArray[np.float64], draws: int, seed: int) -> NDArray[np.float64]:
+    """Means of draws of rows and columns of `(training, case)`, `(draws,)`."""
+    rng = np.random.default_rng(seed)
+    trainings, cases = table.shape
+    by_training = table[:, rng.integers(0, cases, (draws, cases))].mean(axis=2)
+    chosen = rng.integers(0, trainings, (draws, trainings))
+    means: NDArray[np.float64] = np.take_along_axis(by_training.T, chosen, axis=1).mean(axis=1)
     return means
 
 

@@ -17,7 +17,6 @@ from genseg.device import Machine
 from genseg.errors import GeneratorError, SettingsError
 from genseg.generators.copies import CopyTest, describe_images
 from genseg.joint import guards
-from genseg.joint.folds import RotatingFolds
 from genseg.joint.generation import Generation
 from genseg.joint.hypergradient import Hypergradient, Unrolled, hypergradient
 from genseg.joint.patches import Patches, cut_around_object
@@ -33,6 +32,7 @@ from genseg.joint.stages import (
 )
 from genseg.joint.steering import measure, steer
 from genseg.joint.synthesis import Pairs, synthesise
+from genseg.joint.waiting import JUDGED, WaitingCases
 from genseg.randomness import generator_for, seed_for
 from genseg.segmenters.learner import Learner, make_update
 
@@ -57,7 +57,7 @@ class UnrolledStages:
 class JointLoop:
     """Updates of generator and segmenter by number; the same number gives the same draws, whatever came before.
 
-    training: cases that may train. groups: the patient of each; see `RotatingFolds`. Raises SettingsError where there
+    training: cases that may train. groups: the patient of each; see `WaitingCases`. Raises SettingsError where there
     are too few patients to hold any out.
     """
 
@@ -79,10 +79,10 @@ class JointLoop:
         # A frozen generator needs nobody held out.
         self._searched = 0 if generation.arm == "separate" else max(1, round(generation.search * plan.updates))
         self._steered = _steered_updates(plan, generation, self._searched)
-        self._folds = RotatingFolds(groups, generation.folds, generation.turn, self._searched, seed)
-        if self._searched and len(self._folds) < 2:
+        self._waiting = WaitingCases(groups, generation.waiting, self._searched, seed)
+        if self._searched and not self._waiting.most:
             raise SettingsError(
-                f"arm: {generation.arm} holds patients out in turn and needs two or more to train on; found one, or "
+                f"arm: {generation.arm} holds patients out and needs two or more to train on; found one, or "
                 "images that are all nearly the same; use --arm separate or strong-augmentation"
             )
         self._patches = Patches(self._cases, plan, seed, machine)
@@ -119,15 +119,13 @@ class JointLoop:
         Raises CutLinkError where the first recorded pairs have no way back to the generator, GeneratorError where
         feedback has left pairs no share, or the generator is of no use.
         """
-        update, cases = learner.update, self._folds.training(learner.update)
+        update, cases = learner.update, self._waiting.training(learner.update)
         synthetic = self._synthetic(generation)
         measured: Measured = {}
         first: Unrolled | None = None
         if self._settings.arm != "separate" and update % self._settings.every == 0:
-            measured, first = self._stage_one(
-                generation, cases, f"turn {self._folds.turn(update)}", architecture=record
-            )
-        if update and update % self._settings.turn == 0:
+            measured, first = self._stage_one(generation, cases, f"of {len(cases)}", architecture=record)
+        if update and update % self._settings.refresh == 0:
             self._refresh_styles(generation, cases, update)
             self._judge(generation)
         with torch.set_grad_enabled(record):
@@ -196,8 +194,8 @@ class JointLoop:
 
     def held_out(self, update: int) -> tuple[Tensor, Tensor]:
         """Images and masks of the cases held out in an update, changed at random as those of stage II are."""
-        cases = self._folds.held_out(update)
-        return self._batches(cases, f"held out {self._folds.turn(update)}", len(cases))[update]
+        cases = self._waiting.held_out(update)
+        return self._batches(cases, "held out", max(JUDGED, len(cases)))[update]
 
     def _stage_one(
         self, generation: Generation, cases: Sequence[int], purpose: str, *, architecture: bool
@@ -270,7 +268,7 @@ class JointLoop:
         return synthesise(generator, generation.knobs, pool, count, self._plan, self._machine, draws)
 
     def _real(self, cases: Sequence[int], update: int, count: int) -> tuple[Tensor, Tensor]:
-        return self._batches(cases, f"stage II {self._folds.turn(update)}", count)[update]
+        return self._batches(cases, f"stage II of {len(cases)}", count)[update]
 
     def _batches(
         self, cases: Sequence[int], purpose: str, size: int, changes: Literal["plan", "space"] = "plan"

@@ -26,6 +26,7 @@ from genseg.joint.stages import (
     train_translator,
 )
 from genseg.joint.synthesis import Pairs
+from genseg.joint.waiting import JUDGED
 from genseg.masks.make import draw_recipe, realise
 from genseg.masks.ranges import MaskRanges
 from genseg.randomness import generator_for
@@ -106,7 +107,7 @@ class _Updates:
                 pairs = self._pairs(generation, new_masks)
             second = self._stage_two(learner, pairs, record=is_steered)
             if second is not None:
-                held_out = self._real(math.ceil(self.cases / settings.folds))
+                held_out = self._real(max(JUDGED, math.ceil(self.cases * settings.waiting)))
                 cotangent, _ = held_out_gradient(learner, *held_out, self.machine)
                 variables, weights = generation.variables(), generation.weights()
                 hypergradient(cotangent, second, pairs.made(), variables, weights, first, settings.method)
