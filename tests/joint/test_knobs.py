@@ -25,9 +25,9 @@ def test_the_share_begins_where_it_is_told_to(share: float) -> None:
 def test_the_share_stays_between_none_and_its_limit() -> None:
     knobs = _knobs()
     with torch.no_grad():
-        knobs.share_logit.fill_(10)
+        knobs.share_logit.fill_(20)
         assert knobs.share().item() == pytest.approx(LARGEST_SHARE)
-        knobs.share_logit.fill_(-10)
+        knobs.share_logit.fill_(-20)
         assert 0 < knobs.share().item() < 1e-6
 
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from genseg.config import LARGEST_SHARE
 from genseg.errors import CutLinkError, GeneratorError
 from genseg.joint import loop as loop_module
-from genseg.joint.knobs import QUICKNESS
 from genseg.joint.loop import JointLoop
 from genseg.joint.synthesis import Pairs
 from genseg.joint.waiting import JUDGED
@@ -85,7 +84,7 @@ def test_every_arm_makes_updates_on_as_many_images(arm: str) -> None:
 def test_the_share_says_how_many_images_are_synthetic_and_how_much_they_count(share: float, synthetic: int) -> None:
     problem = make_problem()
     with torch.no_grad():
-        problem.generation.knobs.share_logit.copy_(torch.tensor(share / LARGEST_SHARE).logit() / QUICKNESS)
+        problem.generation.knobs.share_logit.copy_(torch.tensor(share / LARGEST_SHARE).logit())
     weighted: list[float] = []
     make_update = loop_module.make_update
 

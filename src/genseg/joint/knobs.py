@@ -9,9 +9,6 @@ from genseg.config import LARGEST_SHARE
 from genseg.generators.style import StyleDistribution
 from genseg.masks.ranges import MaskRanges
 
-QUICKNESS = 5.0
-"""How many times as fast as other knobs the share is steered: every feedback tells about it, and it may be far off."""
-
 
 class Knobs(nn.Module):
     """Ranges of the masks, temperature of the styles, weight of each real mask's descendants, share of the pairs.
@@ -25,11 +22,11 @@ class Knobs(nn.Module):
         self.ranges = ranges
         self.styles = styles
         self.pair_logits = nn.Parameter(torch.zeros(cases))
-        self.share_logit = nn.Parameter(torch.logit(torch.tensor(share / LARGEST_SHARE)) / QUICKNESS)
+        self.share_logit = nn.Parameter(torch.logit(torch.tensor(share / LARGEST_SHARE)))
 
     def share(self) -> Tensor:
         """How much synthetic pairs count in stage II, as a share of all images, in 0..`LARGEST_SHARE`."""
-        return LARGEST_SHARE * (QUICKNESS * self.share_logit).sigmoid()
+        return LARGEST_SHARE * self.share_logit.sigmoid()
 
     def pair_weights(self, cases: list[int]) -> Tensor:
         """How much the pairs made from these real masks count among synthetic ones, `(len(cases),)`; 1 on average."""
