@@ -15,28 +15,23 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import Dataset, FileDataset
-from pydicom.dataset import FileMetaDataset
+from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     RLELossless,
 )
 
+from dicom_files import PATIENT, write_dicom
 from genseg.data.phantoms import write_phantoms
 from genseg.data.readers import is_scan_file
 from genseg.data.readers.formats import HEAD_BYTES, identify
 from genseg.data.readers.itk import load_simpleitk
 from genseg.errors import MissingExtraError
-
-PATIENT = "Doe^Jane"
-"""Stands in the headers; nothing that is shown may hold it."""
 
 LARGEST_REAL = 60_000
 """Bytes: larger files of a data folder are left alone, for the time that they take."""
@@ -201,17 +196,17 @@ def _itk(folder: Path) -> None:
 
 def _dicom(folder: Path) -> None:
     deep = VOLUME[:, :, 0].astype(np.uint16)
-    save_dicom(folder / "ct.dcm", VOLUME[..., 0], RescaleSlope=2, RescaleIntercept=-1024)
-    save_dicom(folder / "inverted.dcm", deep, PhotometricInterpretation="MONOCHROME1")
-    save_dicom(folder / "rgb.dcm", RGB)
-    save_dicom(folder / "implicit.dcm", deep, syntax=ImplicitVRLittleEndian)
-    save_dicom(folder / "deflated.dcm", deep, syntax=DeflatedExplicitVRLittleEndian)
-    save_dicom(folder / "palette.dcm", GRAY % 4, **_palette())
-    save_dicom(folder / "film.dcm", np.stack([GRAY, GRAY]), NumberOfFrames=2)
-    save_dicom(folder / "enhanced.dcm", np.moveaxis(VOLUME, -1, 0), NumberOfFrames=VOLUME.shape[-1], **_placed())
+    write_dicom(folder / "ct.dcm", VOLUME[..., 0], RescaleSlope=2, RescaleIntercept=-1024)
+    write_dicom(folder / "inverted.dcm", deep, PhotometricInterpretation="MONOCHROME1")
+    write_dicom(folder / "rgb.dcm", RGB)
+    write_dicom(folder / "implicit.dcm", deep, syntax=ImplicitVRLittleEndian)
+    write_dicom(folder / "deflated.dcm", deep, syntax=DeflatedExplicitVRLittleEndian)
+    write_dicom(folder / "palette.dcm", GRAY % 4, **_palette())
+    write_dicom(folder / "film.dcm", np.stack([GRAY, GRAY]), NumberOfFrames=2)
+    write_dicom(folder / "enhanced.dcm", np.moveaxis(VOLUME, -1, 0), NumberOfFrames=VOLUME.shape[-1], **_placed())
     for name, syntax, packed in _packed():
-        save_dicom(folder / f"{name}.dcm", GRAY, syntax=syntax, PixelData=encapsulate([packed]))
-    _compress(save_dicom(folder / "rle.dcm", deep))
+        write_dicom(folder / f"{name}.dcm", GRAY, syntax=syntax, PixelData=encapsulate([packed]))
+    _compress(write_dicom(folder / "rle.dcm", deep))
     _pack_by_gdcm(folder, deep)
 
 
@@ -234,7 +229,7 @@ def _pack_by_gdcm(folder: Path, pixels: Pixels) -> None:
         ("jpegls", gdcm.TransferSyntax.JPEGLSLossless),
     ):
         reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-        reader.SetFileName(str(save_dicom(folder / f"{name}.dcm", pixels)))
+        reader.SetFileName(str(write_dicom(folder / f"{name}.dcm", pixels)))
         reader.Read()
         change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
         change.SetInput(reader.GetImage())
@@ -277,46 +272,12 @@ def _placed() -> dict[str, Any]:
     return {"PerFrameFunctionalGroupsSequence": Items(frames), "SharedFunctionalGroupsSequence": Items([shared])}
 
 
-def save_dicom(path: Path, pixels: Pixels, syntax: str = ExplicitVRLittleEndian, **tags: Any) -> Path:
-    """Write one DICOM file of gray `(row, column)`, frames `(frame, row, column)` or RGB `(row, column, 3)` pixels."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = syntax, CTImageStorage
-    meta.MediaStorageSOPInstanceUID = f"1.2.3.{int.from_bytes(path.stem.encode()[:8])}"
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    colour = pixels.ndim == 3 and pixels.shape[-1] == 3
-    bits = 8 * pixels.itemsize
-    usual = {
-        "SOPClassUID": CTImageStorage,
-        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
-        "SeriesInstanceUID": "1.2.3",
-        "PatientName": PATIENT,
-        "Modality": "CT",
-        "Rows": pixels.shape[-3 if colour else -2],
-        "Columns": pixels.shape[-2 if colour else -1],
-        "SamplesPerPixel": 3 if colour else 1,
-        "PhotometricInterpretation": "RGB" if colour else "MONOCHROME2",
-        **{"BitsAllocated": bits, "BitsStored": bits, "HighBit": bits - 1},
-        "PixelRepresentation": int(pixels.dtype.kind == "i"),
-        "PixelSpacing": [0.75, 0.5],
-        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-        "ImagePositionPatient": [10.0, 20.0, 30.0],
-        "PixelData": pixels.tobytes(),
-        **({"PlanarConfiguration": 0} if colour else {}),
-    }
-    for keyword, value in {**usual, **tags}.items():
-        setattr(dataset, keyword, value)
-    dataset["PixelData"].VR = "OB" if "PixelData" in tags else "OW"
-    dataset["PixelData"].is_undefined_length = "PixelData" in tags
-    dataset.save_as(path, enforce_file_format=True)
-    return path
-
-
 def _series(folder: Path) -> Iterator[Sample]:
     series = folder / "series"
     series.mkdir()
     for index in range(4):
         place = [10.0, 20.0, 30.0 + 2.5 * index]
-        save_dicom(series / f"{index}.dcm", VOLUME[..., index], ImagePositionPatient=place)
+        write_dicom(series / f"{index}.dcm", VOLUME[..., index], ImagePositionPatient=place)
     yield Sample("series", "DICOM series", series, "", tuple(f"{index}.dcm" for index in range(4)))
 
 

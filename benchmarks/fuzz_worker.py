@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fuzz_samples import PATIENT
+from dicom_files import PATIENT
 from genseg.data.case import CaseFiles, Scan
 from genseg.data.index import index_dataset
 from genseg.data.labels import count_labels, fit_label_map

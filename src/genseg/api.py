@@ -40,7 +40,7 @@ def check(
     Returns statistics, label map and warnings. Raises DataError with every fault that stops.
     """
     index = index_dataset(Path(data), allow_unlabelled=unlabelled == "leave-out")
-    options = LoadOptions(ReadOptions(pages, nan_to, index.channels_last_axis, tilt), mask_repair, unlabelled)
+    options = LoadOptions(ReadOptions(pages, nan_to, tilt=tilt), mask_repair, unlabelled)
     return examine(index, options, progress=lambda done, total: progress("Reading", done, total))
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dicom_files
 import pytest
-from dicom_files import PATIENT
 
+import dicom_files
+from dicom_files import PATIENT
 from genseg.data.readers import ReadOptions, read_image
 from genseg.errors import DataError, Fault
 

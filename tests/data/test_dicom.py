@@ -24,7 +24,6 @@ from genseg.errors import DataError, Fault, FaultCode
 FaultsOf = Callable[..., tuple[Fault, ...]]
 Write = Callable[..., Path]
 
-PATIENT = "Doe^Jane"
 GRAY = np.arange(20, dtype=np.uint16).reshape(4, 5) * 100
 SLICES = np.arange(6 * 20, dtype=np.int16).reshape(6, 4, 5) - 30
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, SecondaryCaptureImageStorage
 
+from dicom_files import PATIENT
 from genseg.data.dicom_seg import SERIES_NUMBER, write_dicom_seg
 from genseg.data.readers import ReadOptions, read_image
 from genseg.data.writers import write_mask
@@ -25,7 +26,6 @@ hd_seg: Any = pytest.importorskip("highdicom.seg")
 
 Write = Callable[..., Path]
 
-PATIENT = "Doe^Jane"
 CLASSES = ("background", "organ", "vessel")
 STUDY = {"StudyInstanceUID": "1.2.4", "FrameOfReferenceUID": "1.2.5", "PatientID": "P-7", "SeriesNumber": 3}
 AXES = {

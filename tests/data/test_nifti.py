@@ -14,6 +14,7 @@ from nibabel.nifti1 import Nifti1Header, Nifti1Image, Nifti1Pair
 from nibabel.nifti2 import Nifti2Image
 from nibabel.orientations import inv_ornt_aff
 
+from dicom_files import PATIENT
 from genseg.data.readers import ReadOptions, is_scan_file, read_image, read_mask
 from genseg.data.readers.geometry import spacing_of
 from genseg.errors import DataError, Fault, FaultCode
@@ -22,7 +23,6 @@ FaultsOf = Callable[..., tuple[Fault, ...]]
 
 VOLUME = np.arange(24 * 5, dtype=np.int16).reshape(4, 5, 6) - 20
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 3.0, 0, -40], [0, 0, 4.0, 50], [0, 0, 0, 1]])
-PATIENT = "Doe^Jane"
 
 
 def codes(faults: Iterable[Fault]) -> list[FaultCode]:

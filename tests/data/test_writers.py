@@ -16,13 +16,13 @@ from nibabel.nifti2 import Nifti2Image
 from nibabel.orientations import inv_ornt_aff
 from PIL import Image
 
+from dicom_files import PATIENT
 from genseg.data.readers import ReadOptions, read_image, read_mask
 from genseg.data.writers import write_mask
 from genseg.errors import DataError
 
 Write = Callable[..., Path]
 
-PATIENT = "Doe^Jane"
 GEOMETRY_FIELDS = (
     *("pixdim", "xyzt_units", "qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y"),
     *("qoffset_z", "sform_code", "srow_x", "srow_y", "srow_z"),

@@ -22,7 +22,6 @@ import numpy as np
 import pydicom
 import pytest
 import tifffile
-from dicom_files import write_dicom, write_series
 from nibabel.nifti1 import Nifti1Extension, Nifti1Image
 from nibabel.nifti2 import Nifti2Image
 from PIL import Image
@@ -30,6 +29,7 @@ from PIL.PngImagePlugin import PngInfo
 from pydicom import DataElement, Dataset
 from pydicom.datadict import tag_for_keyword
 
+from dicom_files import write_dicom, write_series
 from genseg.data.phantoms import write_phantoms
 from genseg.data.readers import read_image
 from genseg.errors import DataError

@@ -13,9 +13,10 @@ import numpy as np
 import pydicom
 import pytest
 from _pytest.mark.structures import ParameterSet
-from dicom_files import PATIENT, write_dicom, write_series
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from refusals import assert_refused
+
+from dicom_files import PATIENT, write_dicom, write_series
 
 Run = Callable[..., tuple[int, str, str]]
 Plant = Callable[[Path], None]

@@ -16,7 +16,8 @@ from nibabel.nifti1 import Nifti1Header
 from pydicom import dcmread
 from tifffile import TiffFile
 
-from fuzz_samples import PATIENT, VOLUME, Sample
+from dicom_files import PATIENT
+from fuzz_samples import VOLUME, Sample
 from genseg.data.case import CaseFiles
 from genseg.data.load import read_raw_case
 from genseg.data.readers import read_image

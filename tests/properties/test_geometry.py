@@ -11,7 +11,6 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from dicom_files import write_dicom
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.affines import apply_affine
@@ -20,6 +19,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from dicom_files import write_dicom
 from genseg.config import Plan
 from genseg.data.case import Case, CaseFiles, Scan
 from genseg.data.labels import LabelMap

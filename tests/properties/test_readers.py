@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from fuzz_samples import Sample, save_dicom
+from dicom_files import write_dicom
+from fuzz_samples import Sample
 from fuzz_worker import DATA_SETS, sound
 from genseg.data.readers import ReadOptions, read_image, read_mask
 from genseg.data.readers.itk import load_simpleitk
@@ -139,7 +140,7 @@ def test_tiff_pages_are_a_volume(tmp_path: Path, pages: Any) -> None:
 )
 def test_dicom(tmp_path: Path, pixels: Any, slope: float, intercept: float, spacing: list[float]) -> None:
     tags = {"RescaleSlope": slope, "RescaleIntercept": intercept, "PixelSpacing": spacing}
-    scan = read_image(save_dicom(tmp_path / "a.dcm", pixels, **tags))
+    scan = read_image(write_dicom(tmp_path / "a.dcm", pixels, **tags))
     np.testing.assert_allclose(scan.pixels[0], pixels.astype(float) * slope + intercept, rtol=1e-6)
     assert scan.spacing == tuple(spacing)
 
@@ -150,7 +151,7 @@ def test_dicom_series_is_ordered_by_position(tmp_path_factory: pytest.TempPathFa
     names = draw.sample(range(100), voxels.shape[-1])
     for place, name in enumerate(names):
         position = [10.0, 20.0, 30.0 + 2.5 * place]
-        save_dicom(folder / f"{name}.dcm", voxels[..., place], ImagePositionPatient=position)
+        write_dicom(folder / f"{name}.dcm", voxels[..., place], ImagePositionPatient=position)
     scan = read_image(folder)
     assert_equal(scan.pixels[0], voxels.swapaxes(0, 1))
     assert scan.spacing == pytest.approx((0.5, 0.75, 2.5))
