@@ -68,7 +68,8 @@ def carry_out(suite: Suite, run: Run, data: Path, device: str, development: bool
     settings = genseg.Settings(
         segmenter=None if run.segmenter == RECIPE else run.segmenter,
         arm=run.way,
-        size=suite.size if task.rank == 2 else None,
+        size=run.size if task.rank == 2 else None,
+        updates=run.updates,
         labels=labels_of(data / run.task, run.labels),
         seed=run.seed,
         device=device,

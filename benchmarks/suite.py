@@ -1,7 +1,7 @@
 """What a suite is: which runs, and which of them are compared. Suites are the YAML files in `suites/`.
 
-A run is known by its task, way of training, segmenter, number of labels, draw and seed, and is kept once, whichever
-suites it belongs to.
+A run is known by its task, way of training, segmenter, number of labels, draw, seed and effort, and is kept once,
+whichever suites it belongs to.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from genseg.segmenters.registry import SEGMENTERS
 from locations import RESULTS
 
 SUITES = Path(__file__).parent / "suites"
+
+USUAL_SIZE = 128
+"""Of pictures; runs of another size have it in their names."""
 
 RECIPE = "nnunet-recipe"
 """In the place of a segmenter: nnU-Net's recipe, which trains in its own way; see `recipe`."""
@@ -44,8 +47,9 @@ class Suite(_Checked):
     """Tasks times numbers of labels times segmenters times ways of training times seeds times draws.
 
     draws: of the cases whose labels may be used; see `draws.drawn`. 0 are those that the data set names first.
-    segmenters: by name, or `RECIPE`, which has one way of training, strong augmentation. size: of pictures. compared:
-    pairs of ways of training, the second the baseline of the first.
+    segmenters: by name, or `RECIPE`, which has one way of training, strong augmentation. size: of pictures. updates:
+    None for as many as the plan has by itself. compared: pairs of ways of training, the second the baseline of the
+    first.
     """
 
     name: str
@@ -53,7 +57,8 @@ class Suite(_Checked):
     labels: tuple[int, ...]
     seeds: tuple[int, ...]
     draws: tuple[int, ...] = (0,)
-    size: int
+    size: int = USUAL_SIZE
+    updates: int | None = None
     segmenters: tuple[str, ...]
     ways: tuple[Arm, ...]
     compared: tuple[tuple[Arm, Arm], ...] = Field(default=())
@@ -71,7 +76,7 @@ class Suite(_Checked):
             if draw in (task.draws or self.draws):
                 for labels, segmenter in product(task.labels or self.labels, self.segmenters):
                     for way in self._ways(segmenter, task.rank):
-                        yield Run(name, way, segmenter, labels, seed, draw)
+                        yield Run(name, way, segmenter, labels, seed, draw, self.size, self.updates)
 
     def _ways(self, segmenter: str, rank: int) -> Sequence[Arm]:
         if segmenter == RECIPE:
@@ -89,12 +94,16 @@ class Run:
     labels: int
     seed: int
     draw: int = 0
+    size: int = USUAL_SIZE
+    updates: int | None = None
 
     @property
     def name(self) -> str:
-        """What its record is called."""
+        """What its record is called; what is usual is left out."""
         draw = f"-draw{self.draw}" if self.draw else ""
-        return f"{self.task}-{self.way}-{self.segmenter}-{self.labels}-labels{draw}-seed{self.seed}"
+        size = f"-{self.size}px" if self.size != USUAL_SIZE else ""
+        updates = f"-{self.updates}-updates" if self.updates else ""
+        return f"{self.task}-{self.way}-{self.segmenter}-{self.labels}-labels{size}{updates}{draw}-seed{self.seed}"
 
     def record(self, development: bool = False) -> Path:
         """Where its record is kept."""
