@@ -194,19 +194,24 @@ def _itk(folder: Path) -> None:
         simpleitk.WriteImage(picture, str(folder / f"picture{suffix[1:]}{suffix}"))
 
 
+def _write_slice(path: Path, pixels: Pixels, **tags: Any) -> Path:
+    """A DICOM file that says where it lies, so that this can be damaged too."""
+    return write_dicom(path, pixels, **{"ImagePositionPatient": [10.0, 20.0, 30.0], **tags})
+
+
 def _dicom(folder: Path) -> None:
     deep = VOLUME[:, :, 0].astype(np.uint16)
-    write_dicom(folder / "ct.dcm", VOLUME[..., 0], RescaleSlope=2, RescaleIntercept=-1024)
-    write_dicom(folder / "inverted.dcm", deep, PhotometricInterpretation="MONOCHROME1")
-    write_dicom(folder / "rgb.dcm", RGB)
-    write_dicom(folder / "implicit.dcm", deep, syntax=ImplicitVRLittleEndian)
-    write_dicom(folder / "deflated.dcm", deep, syntax=DeflatedExplicitVRLittleEndian)
-    write_dicom(folder / "palette.dcm", GRAY % 4, **_palette())
-    write_dicom(folder / "film.dcm", np.stack([GRAY, GRAY]), NumberOfFrames=2)
-    write_dicom(folder / "enhanced.dcm", np.moveaxis(VOLUME, -1, 0), NumberOfFrames=VOLUME.shape[-1], **_placed())
+    _write_slice(folder / "ct.dcm", VOLUME[..., 0], RescaleSlope=2, RescaleIntercept=-1024)
+    _write_slice(folder / "inverted.dcm", deep, PhotometricInterpretation="MONOCHROME1")
+    _write_slice(folder / "rgb.dcm", RGB)
+    _write_slice(folder / "implicit.dcm", deep, syntax=ImplicitVRLittleEndian)
+    _write_slice(folder / "deflated.dcm", deep, syntax=DeflatedExplicitVRLittleEndian)
+    _write_slice(folder / "palette.dcm", GRAY % 4, **_palette())
+    _write_slice(folder / "film.dcm", np.stack([GRAY, GRAY]), NumberOfFrames=2)
+    _write_slice(folder / "enhanced.dcm", np.moveaxis(VOLUME, -1, 0), NumberOfFrames=VOLUME.shape[-1], **_placed())
     for name, syntax, packed in _packed():
-        write_dicom(folder / f"{name}.dcm", GRAY, syntax=syntax, PixelData=encapsulate([packed]))
-    _compress(write_dicom(folder / "rle.dcm", deep))
+        _write_slice(folder / f"{name}.dcm", GRAY, syntax=syntax, PixelData=encapsulate([packed]))
+    _compress(_write_slice(folder / "rle.dcm", deep))
     _pack_by_gdcm(folder, deep)
 
 
@@ -229,7 +234,7 @@ def _pack_by_gdcm(folder: Path, pixels: Pixels) -> None:
         ("jpegls", gdcm.TransferSyntax.JPEGLSLossless),
     ):
         reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-        reader.SetFileName(str(write_dicom(folder / f"{name}.dcm", pixels)))
+        reader.SetFileName(str(_write_slice(folder / f"{name}.dcm", pixels)))
         reader.Read()
         change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
         change.SetInput(reader.GetImage())

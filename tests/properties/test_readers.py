@@ -140,7 +140,8 @@ def test_tiff_pages_are_a_volume(tmp_path: Path, pages: Any) -> None:
 )
 def test_dicom(tmp_path: Path, pixels: Any, slope: float, intercept: float, spacing: list[float]) -> None:
     tags = {"RescaleSlope": slope, "RescaleIntercept": intercept, "PixelSpacing": spacing}
-    scan = read_image(write_dicom(tmp_path / "a.dcm", pixels, **tags))
+    place = [10.0, 20.0, 30.0]
+    scan = read_image(write_dicom(tmp_path / "a.dcm", pixels, ImagePositionPatient=place, **tags))
     np.testing.assert_allclose(scan.pixels[0], pixels.astype(float) * slope + intercept, rtol=1e-6)
     assert scan.spacing == tuple(spacing)
 
