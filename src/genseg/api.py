@@ -39,7 +39,7 @@ def check(
     data: folder of scans and masks in any known lay-out, or a CSV list. The other settings are those of `Settings`.
     Returns statistics, label map and warnings. Raises DataError with every fault that stops.
     """
-    index = index_dataset(Path(data), allow_unlabelled=unlabelled == "leave-out")
+    index = index_dataset(Path(data), unlabelled=unlabelled)
     options = LoadOptions(ReadOptions(pages, nan_to, tilt=tilt), mask_repair, unlabelled)
     return examine(index, options, progress=lambda done, total: progress("Reading", done, total))
 

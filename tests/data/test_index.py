@@ -138,11 +138,11 @@ def test_images_and_masks_without_partner_are_all_reported(tmp_path: Path) -> No
 @pytest.mark.fault(17)
 def test_unlabelled_images_are_listed_when_allowed(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png", "images/b.png", "masks/a.png")
-    index = index_dataset(tmp_path, allow_unlabelled=True)
+    index = index_dataset(tmp_path, unlabelled="leave-out")
     assert [entry.name for entry in index.entries] == ["a"]
     assert index.without_mask == (tmp_path / "images/b.png",)
     touch(tmp_path, "masks/z.png")
-    assert codes(faults_of(tmp_path, allow_unlabelled=True)) == [FaultCode.MASK_WITHOUT_IMAGE]
+    assert codes(faults_of(tmp_path, unlabelled="leave-out")) == [FaultCode.MASK_WITHOUT_IMAGE]
 
 
 @pytest.mark.fault(16)
@@ -225,7 +225,7 @@ def test_images_beside_folders_of_splits_stop(tmp_path: Path) -> None:
 def test_a_split_without_masks_is_not_passed_over(tmp_path: Path) -> None:
     touch(tmp_path, "train/images/a.png", "train/masks/a.png", "test/images/b.png")
     assert codes(faults_of(tmp_path)) == [FaultCode.IMAGE_WITHOUT_MASK]
-    assert index_dataset(tmp_path, allow_unlabelled=True).without_mask == (tmp_path / "test/images/b.png",)
+    assert index_dataset(tmp_path, unlabelled="leave-out").without_mask == (tmp_path / "test/images/b.png",)
 
 
 def test_one_name_in_two_splits_stops(tmp_path: Path) -> None:
@@ -592,7 +592,7 @@ def test_a_data_set_without_any_mask_stops(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png")
     (tmp_path / "masks").mkdir()
     assert codes(faults_of(tmp_path)) == [FaultCode.IMAGE_WITHOUT_MASK]
-    assert codes(faults_of(tmp_path, allow_unlabelled=True)) == [FaultCode.TOO_FEW_CASES]
+    assert codes(faults_of(tmp_path, unlabelled="leave-out")) == [FaultCode.TOO_FEW_CASES]
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '"x"', "\udcff", "[" * 100_000])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +77,7 @@ def examine(
     """
     entries = _chosen(index, names)
     budget = memory_budget() if budget is None else budget
-    if index.channels_last_axis:
-        options = replace(options, read=replace(options.read, channels_last_axis=True))
+    options = options.suited_to(index)
     readings, faults = read_all(entries, options, budget, progress)
     complete = len(readings) == len(entries)
     channels, channel_faults = common_channels(index.root, readings)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import Case, CaseFiles, Scan
+from genseg.data.index import Index
 from genseg.data.labels import LabelMap, repair_mask
 from genseg.data.readers import ReadOptions, read_image, read_mask
 from genseg.errors import DataError, Fault, FaultCode
@@ -41,6 +42,11 @@ class LoadOptions:
     read: ReadOptions = field(default_factory=ReadOptions)
     mask_repair: Literal["stop", "nearest"] = "stop"
     unlabelled: Literal["stop", "leave-out"] = "stop"
+
+    def suited_to(self, index: Index) -> LoadOptions:
+        """These, with channels on the last axis of volumes where the data set declares that."""
+        channels_last = self.read.channels_last_axis or index.channels_last_axis
+        return replace(self, read=replace(self.read, channels_last_axis=channels_last))
 
 
 DEFAULT_OPTIONS = LoadOptions()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,9 +38,8 @@ def labelled_cases(
     progress: Progress,
 ) -> CaseStore:
     """Read those of the labelled cases of a data set that `choose` picks. Raises DataError as `scored_cases`."""
-    index = index_dataset(data, allow_unlabelled=options.unlabelled == "leave-out")
-    if index.channels_last_axis:
-        options = replace(options, read=replace(options.read, channels_last_axis=True))
+    index = index_dataset(data, unlabelled=options.unlabelled)
+    options = options.suited_to(index)
     chosen = choose([files for files in index.entries if files.mask is not None])
     readings, found = read_all(chosen, options, memory_budget(), lambda done, total: progress("Reading", done, total))
     faults = [fault for fault in found if fault.stops]

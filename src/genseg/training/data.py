@@ -44,7 +44,7 @@ def examine_for_training(data: Path, settings: Settings, progress: Progress) -> 
 
     Raises DataError with every fault found.
     """
-    index = index_dataset(data, allow_unlabelled=settings.unlabelled == "leave-out")
+    index = index_dataset(data, unlabelled=settings.unlabelled)
     names = [files.name for files in labelled_subset(index, settings.labels)]
     options = LoadOptions(
         ReadOptions(settings.pages, settings.nan_to, tilt=settings.tilt), settings.mask_repair, settings.unlabelled

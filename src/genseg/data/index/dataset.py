@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from genseg.data.index.csv_list import SUFFIXES, read_csv_list
 from genseg.data.index.decathlon import read_decathlon
@@ -22,11 +23,11 @@ _LAYOUTS = (
 _NOTHING = Contents("", [])
 
 
-def index_dataset(path: Path, *, allow_unlabelled: bool = False) -> Index:
+def index_dataset(path: Path, *, unlabelled: Literal["stop", "leave-out"] = "stop") -> Index:
     """Pair the images and masks of a data set.
 
     path: the data set's folder, or a CSV list.
-    allow_unlabelled: images whose mask is missing are listed in `Index.without_mask` instead of being faults.
+    unlabelled: "stop" at images whose mask is missing, or "leave-out": they are listed in `Index.without_mask`.
 
     Raises DataError with every fault: LAYOUT_UNKNOWN, LAYOUT_BROKEN, IMAGE_WITHOUT_MASK, MASK_WITHOUT_IMAGE,
     DUPLICATE_NAME, OUTSIDE_FOLDER, UNREADABLE, CHANNEL_MISMATCH, TOO_FEW_CASES.
@@ -35,7 +36,10 @@ def index_dataset(path: Path, *, allow_unlabelled: bool = False) -> Index:
     with reading(path, findings):
         description = _describe(path.parent if path.is_file() else path, findings)
         contents = _read(path, description, findings)
-    _judge(path, contents, allow_unlabelled, findings)
+    if unlabelled == "stop":
+        for image in contents.without_mask:
+            stop_image_without_mask(image, findings)
+    _judge(path, contents, findings)
     return Index(
         root=path.parent if path.is_file() else path,
         layout=contents.layout,
@@ -93,11 +97,8 @@ def _unknown(path: Path, found: str, findings: Findings) -> Contents:
     return _NOTHING
 
 
-def _judge(path: Path, contents: Contents, allow_unlabelled: bool, findings: Findings) -> None:
+def _judge(path: Path, contents: Contents, findings: Findings) -> None:
     """Raise what stops, in an order that does not depend on the order of discovery."""
-    if not allow_unlabelled:
-        for image in contents.without_mask:
-            stop_image_without_mask(image, findings)
     stop_repeated_names(contents.entries, findings)
     stops = {fault for fault in findings.faults if fault.stops}
     if not contents.entries and not stops:
