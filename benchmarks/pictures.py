@@ -1,47 +1,47 @@
-"""Learning curves of a suite as pictures."""
+"""Learning curves of a suite as a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from genseg.evaluate import Estimate
 from genseg.figures import new_figure, save_figure
-from records import Cell
+from records import Cell, dice_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
-def draw_label_curves(
-    cells: Sequence[Cell], ways: Sequence[str], interval: Callable[[Cell, str], Estimate], folder: Path
-) -> list[Path]:
-    """For each task and segmenter with several numbers of labels: Dice by their number, a line and band for each way.
+def draw_label_curves(cells: Sequence[Cell], ways: Sequence[str], path: Path) -> Path | None:
+    """Test Dice by the number of labels: a panel for each task, a line with its band for each way of training.
 
-    interval: gives mean and interval of a way in a cell.
+    cells: of one segmenter. Returns `path`, or None where no task was run with several numbers of labels.
     """
-    pictures = []
-    for task, segmenter in dict.fromkeys((cell.task, cell.segmenter) for cell in cells):
-        chosen = sorted((c for c in cells if (c.task, c.segmenter) == (task, segmenter)), key=lambda c: c.labels)
-        if len(chosen) > 1:
-            path = folder / f"labels-{task}-{segmenter}.png"
-            _draw(chosen, ways, interval, f"{task}, {segmenter}", path)
-            pictures.append(path)
-    return pictures
+    by_task = {task: [cell for cell in cells if cell.task == task] for task in dict.fromkeys(c.task for c in cells)}
+    curves = {task: sorted(found, key=lambda cell: cell.labels) for task, found in by_task.items() if len(found) > 1}
+    if not curves:
+        return None
+    figure = new_figure(3.4 * len(curves), 3.4)
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, (task, of_task) in zip(panels, curves.items(), strict=True):
+        _draw(axes, of_task, ways)
+        axes.set_title(task, fontsize="medium")
+    panels[0].set_ylabel("test Dice")
+    panels[0].legend()
+    save_figure(figure, path)
+    return path
 
 
-def _draw(
-    cells: Sequence[Cell], ways: Sequence[str], interval: Callable[[Cell, str], Estimate], title: str, path: Path
-) -> None:
-    figure = new_figure(7, 4.5)
-    axes = figure.subplots()
+def _draw(axes: Axes, cells: Sequence[Cell], ways: Sequence[str]) -> None:
     for way in ways:
-        found = [(cell.labels, interval(cell, way)) for cell in cells if cell.records(way)]
+        found = [(cell.labels, dice_interval(cell, way)) for cell in cells if cell.records(way)]
         known = [(labels, one.mean, one.low, one.high) for labels, one in found if one.low is not None]
         if known:
             labels, means, low, high = zip(*known, strict=True)
             (line,) = axes.plot(labels, means, marker="o", label=way)
             axes.fill_between(labels, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
-    axes.set(title=title, xlabel="labelled cases", ylabel="test Dice", xscale="log")
+    axes.set(xlabel="labelled cases", xscale="log")
     axes.set_xticks([cell.labels for cell in cells], [str(cell.labels) for cell in cells])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend()
-    save_figure(figure, path)

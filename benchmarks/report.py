@@ -3,7 +3,8 @@
 
     benchmarks/report.py SUITE            print the tables
     benchmarks/report.py SUITE -o DIR     write DIR/report.md, DIR/report.html and the pictures
-    benchmarks/report.py --pages          put the tables of README and docs/results.md between their markers
+    benchmarks/report.py --pages          put the tables of README and docs/results.md between their markers, and draw
+                                          the learning curves in docs/images
 
 Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are in Dice points with 95 %
 intervals over cases, paired case by case over the runs that both have; on the mean each task counts alike. A dash
@@ -21,16 +22,16 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from genseg.evaluate import PairedDifference
 from kept import kept_tables
 from pictures import draw_label_curves
-from records import Cell, dice_interval, difference, mean_dice, read_cells, shared_repeats
+from records import Cell, difference, mean_dice, read_cells, shared_repeats
 from suite import RECIPE, Suite, suite_names
-from tables import Table
+from tables import Table, show_difference
+from worth import BASELINE, worth_table
 
 PAGES = [Path(__file__).parents[1] / page for page in ("README.md", "docs/results.md")]
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
-BASELINE = "strong-augmentation"
 EXPLAINED = " ".join((__doc__ or "").split("\n\n")[-1].split())
 
 
@@ -85,7 +86,7 @@ def _gain(cells: Sequence[Cell], first: str, second: str) -> str:
 def _over_some(some: Sequence[Cell], cells: Sequence[Cell], first: str, second: str) -> str:
     """The difference over some of the cells; of several cells also its p-value, and how many they are if not all."""
     found = difference(some, first, second)
-    shown = _show(found)
+    shown = show_difference(found)
     if found is not None and found.p_value is not None and len(cells) > 1:
         shown += f", p = {found.p_value:.3f}" if found.p_value >= 0.001 else ", p < 0.001"
     return shown + (f", {len(some)} tasks" if 0 < len(some) < len(cells) else "")
@@ -128,7 +129,7 @@ def _networks(small: Cell, pretrained: Cell | None) -> tuple[str, str, str]:
     both = Cell(small.task, "both", small.asked)
     both.by_way["small"].update(small.by_way[BASELINE])
     both.by_way["pretrained"].update(pretrained.by_way[BASELINE])
-    return _with_cost(small), _with_cost(pretrained), _show(difference([both], "pretrained", "small"))
+    return _with_cost(small), _with_cost(pretrained), show_difference(difference([both], "pretrained", "small"))
 
 
 def _with_cost(cell: Cell) -> str:
@@ -147,7 +148,13 @@ def tables_of(suite: Suite) -> list[Table]:
             if chosen:
                 tables.append(ways_table(suite, chosen, f"{segmenter}, {asked} labels"))
                 tables += _elsewhere(suite, chosen, f"{segmenter}, {asked} labels, scored in another place")
+        tables += _worth(suite, [cell for cell in cells if cell.segmenter == segmenter])
     return [*tables, cost_table(cells, suite.ways)] if cells else []
+
+
+def _worth(suite: Suite, cells: Sequence[Cell]) -> list[Table]:
+    table = worth_table(cells, "joint") if "joint" in suite.ways else None
+    return [] if table is None else [table]
 
 
 def _elsewhere(suite: Suite, cells: Sequence[Cell], title: str) -> list[Table]:
@@ -162,14 +169,14 @@ def _places_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
     for cell in cells:
         means = [mean_dice([cell], way) for way in suite.ways]
         shown = ["-" if mean is None else f"{mean:.3f}" for mean in means]
-        rows.append((cell.task, *shown, *(_show(difference([cell], *pair)) for pair in suite.compared)))
+        rows.append((cell.task, *shown, *(show_difference(difference([cell], *pair)) for pair in suite.compared)))
     return _without_empty(Table(title, ("trained on, scored on", *suite.ways, *gains), tuple(rows)))
 
 
 def write_report(suite: Suite, folder: Path) -> None:
-    """Write the report of a suite, with a learning curve for each task that was run with several numbers of labels."""
+    """Write the report of a suite, with learning curves where tasks were run with several numbers of labels."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables, pictures = tables_of(suite), draw_label_curves(read_cells(suite), suite.ways, dice_interval, folder)
+    tables, pictures = tables_of(suite), _draw_curves(suite, folder)
     sections = [f"## {table.title}\n\n{table.markdown()}" for table in tables]
     sections += [f"![{path.stem}]({path.name})" for path in pictures]
     text = "\n\n".join([f"# Suite {suite.name}", EXPLAINED, *sections])
@@ -181,20 +188,34 @@ def write_report(suite: Suite, folder: Path) -> None:
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
+def _draw_curves(suite: Suite, folder: Path) -> list[Path]:
+    """A picture for each segmenter that was run with several numbers of labels."""
+    cells = read_cells(suite)
+    pictures = [
+        draw_label_curves([c for c in cells if c.segmenter == name], suite.ways, folder / f"{suite.name}-{name}.png")
+        for name in suite.segmenters
+    ]
+    return [path for path in pictures if path is not None]
+
+
 def page_tables() -> dict[str, str]:
     """Every table that a page may hold, as Markdown, by the name that its markers have.
 
-    "joint SEGMENTER" is the suite of that name, "elsewhere SEGMENTER" the same runs on other places' data, "N labels
-    SEGMENTER" the suite of numbers of labels.
+    "joint SEGMENTER" is the suite of that name, "elsewhere SEGMENTER" the suite of domains on other places' data, "N
+    labels SEGMENTER" the suite of numbers of labels, and "worth SEGMENTER" what few of them are worth.
     """
-    joint, labels = Suite.read("joint"), Suite.read("labels")
-    of_joint, of_labels = _with_more_than_the_baseline(joint), _with_more_than_the_baseline(labels)
+    joint, domains, labels = Suite.read("joint"), Suite.read("domains"), Suite.read("labels")
+    of_joint, of_domains, of_labels = (_with_more_than_the_baseline(suite) for suite in (joint, domains, labels))
     found: dict[str, list[Table]] = {"results": [foundation_table()]}
     found |= {name: [table] for name, table in kept_tables().items()}
     for segmenter in joint.segmenters:
         cells = [cell for cell in of_joint if cell.segmenter == segmenter]
         found[f"joint {segmenter}"] = _ways_tables(joint, cells, segmenter)
-        found[f"elsewhere {segmenter}"] = _elsewhere(joint, cells, segmenter)
+        in_domains = [cell for cell in of_domains if cell.segmenter == segmenter]
+        found[f"elsewhere {segmenter}"] = _elsewhere(domains, in_domains, segmenter)
+        found[f"worth {segmenter}"] = _worth(
+            labels, [cell for cell in read_cells(labels) if cell.segmenter == segmenter]
+        )
         for asked in labels.labels:
             cells = [cell for cell in of_labels if (cell.segmenter, cell.asked) == (segmenter, asked)]
             found[f"{asked} labels {segmenter}"] = _ways_tables(labels, cells, segmenter)
@@ -227,13 +248,6 @@ def _runs(cell: Cell) -> str:
     return " to ".join(str(count) for count in sorted({counts[0], counts[-1]}))
 
 
-def _show(found: PairedDifference | None) -> str:
-    """Dice points with interval."""
-    if found is None or found.difference is None or found.low is None or found.high is None:
-        return "-"
-    return f"{100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-
-
 def main() -> None:
     """Print, write, or put into the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -243,6 +257,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.pages:
         write_pages()
+        _draw_curves(Suite.read("labels"), IMAGES)
     elif asked.suite is None:
         parser.error("name a suite, or give --pages")
     elif asked.out is None:

@@ -114,14 +114,11 @@ def test_a_report_has_tables_and_a_curve_for_several_numbers_of_labels(tmp_path:
     for labels in (10, 20):
         _keep(_run("joint", labels=labels), {"a": 0.5, "b": 0.4 + labels / 100})
     report.write_report(SUITE, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "labels-one-unet-small.png",
-        "report.html",
-        "report.md",
-    ]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["made-up-unet-small.png", "report.html", "report.md"]
     html = (tmp_path / "out" / "report.html").read_text()
     assert "unet-small, 20 labels" in html
-    assert '<img src="labels-one-unet-small.png"' in html
+    assert '<img src="made-up-unet-small.png"' in html
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/results.md"])

@@ -1,0 +1,69 @@
+"""What few labels with generated pairs are worth in labels without them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from records import Cell, Record, Repeat, difference
+from tables import Table, show_difference
+
+BASELINE = "strong-augmentation"
+
+
+def worth_table(cells: Sequence[Cell], way: str) -> Table | None:
+    """For each task: `way` with the fewest labels beside the baseline with as many and with more.
+
+    cells: of one segmenter. All columns are of the draws and seeds that all of a row's runs have. The last is read off
+    the baseline's means, linear in the logarithm of the number of labels, and has no interval. None where nothing was
+    run that can be compared.
+    """
+    by_task = {task: [cell for cell in cells if cell.task == task] for task in dict.fromkeys(c.task for c in cells)}
+    found = [_row(sorted(of_task, key=lambda cell: cell.labels), way) for of_task in by_task.values()]
+    rows = tuple(row for row in found if row is not None)
+    columns = (
+        "task",
+        f"{way}, fewest labels",
+        BASELINE,
+        f"{way} with fewest - {BASELINE} with most",
+        f"{BASELINE} comes as far with",
+    )
+    return Table(f"What the fewest labels with {way} are worth", columns, rows) if rows else None
+
+
+def labels_for(dice: float, labels: Sequence[int], curve: Sequence[float]) -> str:
+    """With how many labels a curve of mean Dice reaches this one, in words.
+
+    labels: rising. Where the curve falls, it counts as flat.
+    """
+    rising = np.maximum.accumulate(curve)
+    if dice > rising[-1]:
+        return f"more than {labels[-1]} labels"
+    if dice < rising[0]:
+        return f"fewer than {labels[0]} labels"
+    reached = max(1, int(np.searchsorted(rising, dice)))  # from a plateau, its first number of labels
+    steps = slice(reached - 1, reached + 1)
+    return f"{np.exp(np.interp(dice, rising[steps], np.log(labels[steps]))):.0f} labels"
+
+
+def _row(of_task: Sequence[Cell], way: str) -> tuple[str, ...] | None:
+    fewest, others = of_task[0], [cell for cell in of_task if cell.records(BASELINE)]
+    shared = set(fewest.by_way[way]).intersection(*(cell.by_way[BASELINE] for cell in others))
+    if not shared or len(others) < 2:
+        return None
+    own = _mean(fewest.by_way[way], shared)
+    labels, curve = [cell.labels for cell in others], [_mean(cell.by_way[BASELINE], shared) for cell in others]
+    ways = {"few": fewest.by_way[way], "many": others[-1].by_way[BASELINE]}
+    gain = difference([Cell(fewest.task, fewest.segmenter, fewest.asked, ways)], "few", "many")
+    return (
+        fewest.task,
+        f"{own:.3f} ({fewest.labels})",
+        ", ".join(f"{dice:.3f} ({count})" for dice, count in zip(curve, labels, strict=True)),
+        show_difference(gain),
+        labels_for(own, labels, curve),
+    )
+
+
+def _mean(records: Mapping[Repeat, Record], repeats: Collection[Repeat]) -> float:
+    return float(np.mean([records[repeat]["dice"] for repeat in repeats]))
