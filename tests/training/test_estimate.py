@@ -1,4 +1,4 @@
-"""How long a plan will take: in proportion to its updates."""
+"""How long a plan will take: in proportion to its updates of every kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 
 from genseg.config import Arm, GenerationPlan, Plan
 from genseg.device import choose_machine
+from genseg.joint.generation import Generation
+from genseg.joint.loop import JointLoop
+from genseg.segmenters.learner import Learner
 from genseg.training import estimate
 
 
@@ -32,5 +35,20 @@ def test_a_generator_takes_its_own_time_before_the_segmenter_s_and_beside_it(
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: next(clock))
     generation = GenerationPlan.model_validate({"arm": arm, "pretraining": 30, "batch_size": 2, "every": 5})
     plan = plan_of(rank, updates=50, batch_size=4, generation=generation)
-    expected = 3.0 / estimate.MEASURED * 30 + 3.0 / 5 * 50
+    expected = 3.0 / estimate.MEASURED * (30 + 50)
     assert estimate.estimate_seconds(plan, choose_machine("cpu", "float32")) == pytest.approx(expected)
+
+
+def test_feedback_counts_as_often_as_it_comes(plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: seconds[0])
+
+    def advance(loop: JointLoop, learner: Learner, _: Generation) -> None:
+        seconds[0] += 100 if learner.update in loop.steered else 10 if learner.update % 8 == 0 else 1
+
+    monkeypatch.setattr(JointLoop, "advance", advance)
+    monkeypatch.setattr(JointLoop, "pretrain", lambda *_: None)
+    generation = GenerationPlan.model_validate({"arm": "joint", "pretraining": 30, "batch_size": 2, "every": 8})
+    plan = plan_of(2, updates=400, batch_size=4, warm_up=0.05, generation=generation)
+    # Of 50 updates with stage I, 32 come between the warm-up (24) and the end of the search (280).
+    assert estimate.estimate_seconds(plan, choose_machine("cpu", "float32")) == pytest.approx(32 * 100 + 18 * 10 + 350)

@@ -78,7 +78,8 @@ class JointLoop:
         self._machine = machine
         # A frozen generator needs nobody held out.
         self._searched = 0 if generation.arm == "separate" else max(1, round(generation.search * plan.updates))
-        self._steered = _steered_updates(plan, generation, self._searched)
+        self.steered = _steered_updates(plan, generation, self._searched)
+        """The updates that end with a feedback."""
         self._waiting = WaitingCases(groups, generation.waiting, self._searched, seed)
         if self._searched and not self._waiting.most:
             raise SettingsError(
@@ -108,7 +109,7 @@ class JointLoop:
         update = learner.update
         if self._settings.arm == "joint" and update == self._searched:
             generation.decide()
-        measured, unrolled = self.unroll(learner, generation, record=update in self._steered)
+        measured, unrolled = self.unroll(learner, generation, record=update in self.steered)
         return measured, {} if unrolled is None else self._stage_three(learner, generation, unrolled, update)
 
     def unroll(
@@ -229,7 +230,7 @@ class JointLoop:
         guards.check_finite(found, error, update)
         if is_first:
             guards.check_gradients(found, generation.variables(), generation.architecture())
-        steer(generation, found, self._settings.radius / len(self._steered))
+        steer(generation, found, self._settings.radius / len(self.steered))
         generation.feedbacks += 1
         return {"held_out_loss": error, **measure(found, generation)}
 

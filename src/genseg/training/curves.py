@@ -86,7 +86,7 @@ def _draw_steering(axes: Axes, events: list[Mapping[str, Any]]) -> None:
         axes.plot(steps, values / values[0], linewidth=2 if name == "share" else 1, label=label)
     axes.axhline(1, color="grey", linewidth=0.8)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _say_empty(axes: Axes, text: str) -> None:

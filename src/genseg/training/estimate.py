@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
 from genseg.config import GenerationPlan, Plan
 from genseg.device import Machine
-from genseg.joint.generation import begin_generation
+from genseg.joint.generation import Generation, begin_generation
 from genseg.joint.loop import JointLoop
-from genseg.segmenters.learner import begin, make_update
+from genseg.segmenters.learner import Learner, begin, make_update
 from genseg.training.made_up import made_up_cases
 
 MEASURED = 2
@@ -35,15 +36,31 @@ def estimate_seconds(plan: Plan, machine: Machine) -> float:
 
 
 def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Machine) -> float:
-    """Stage I alone, and the loop from one stage III to the next."""
+    """Stage I alone, then updates of stage II with all that comes with some of them."""
     cases = made_up_cases(CASES, plan)
     loop = JointLoop(cases, [case.name for case in cases], plan, generation, 0, machine)
     learner, begun = begin(plan, 0, machine), begin_generation(plan, generation, CASES, 0, machine)
-    # Further on than any generator that is judged, for this one has learned nothing.
-    begun.pretrained = plan.pretraining
-    alone = _seconds(lambda: loop.pretrain(begun), MEASURED)
-    together = _seconds(lambda: loop.advance(learner, begun), generation.every)
-    return plan.pretraining * alone + plan.updates * together
+    # Further on than any generator or feedback that is judged, for this one has learned nothing.
+    begun.pretrained, begun.feedbacks = plan.pretraining, 1
+    total = plan.pretraining * _seconds(lambda: loop.pretrain(begun), MEASURED)
+    for updates in _kinds(plan, generation, loop.steered):
+        # One that takes no styles anew, where there is such a one: the generator is judged with them.
+        example = next((update for update in updates if update % generation.refresh), updates[0])
+        total += len(updates) * _seconds(partial(_advance_at, example, loop, learner, begun), MEASURED)
+    return total
+
+
+def _kinds(plan: Plan, generation: GenerationPlan, steered: Sequence[int]) -> list[Sequence[int]]:
+    """The updates with stages I and III, with stage I, and with neither, as far as there are any of a kind."""
+    with_stage_one = [] if generation.arm == "separate" else range(0, plan.updates, generation.every)
+    without_feedback = [update for update in with_stage_one if update not in steered]
+    with_neither = [update for update in range(plan.updates) if update not in with_stage_one]
+    return [updates for updates in (steered, without_feedback, with_neither) if updates]
+
+
+def _advance_at(update: int, loop: JointLoop, learner: Learner, begun: Generation) -> None:
+    learner.update = update
+    loop.advance(learner, begun)
 
 
 def _seconds(action: Callable[[], object], count: int) -> float:
