@@ -26,10 +26,33 @@ def test_grey_pictures_become_rgb_where_the_model_wants_it(make_model: MakeModel
     assert np.array_equal(case.image, np.stack([grey] * 3))
 
 
+@pytest.mark.parametrize(("kind", "grey"), [(np.uint8, 58), (np.float32, 57.6)])
+def test_rgb_pictures_become_grey_where_the_model_wants_it(make_model: MakeModel, kind: type, grey: float) -> None:
+    plan = make_model(channels=1).plan
+    picture = np.full((3, 6, 8), 0, kind)
+    picture[:, 2, 3] = 20, 80, 41
+    case = fit_case(case_of_array(picture, None, plan), plan)
+    assert case.image.shape == (1, 6, 8)
+    assert case.image.dtype == kind
+    assert case.image[0, 2, 3] == pytest.approx(grey, abs=0.1)
+    assert not case.image[0, 0].any()
+
+
+def test_a_grey_picture_that_was_stored_as_rgb_stays_as_it_is(make_model: MakeModel) -> None:
+    plan = make_model(channels=1).plan
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(fit_case(case_of_array(np.stack([grey] * 3), None, plan), plan).image[0], grey)
+
+
 @pytest.mark.fault(43)
 @pytest.mark.parametrize(
     ("model", "shape"),
-    [({"channels": 1}, (3, 8, 8)), ({}, (2, 8, 8)), ({"rank": 3, "channels": 3}, (1, 8, 8, 8))],
+    [
+        ({"channels": 1}, (2, 8, 8)),
+        ({}, (2, 8, 8)),
+        ({"rank": 3, "channels": 1}, (3, 8, 8, 8)),
+        ({"rank": 3, "channels": 3}, (1, 8, 8, 8)),
+    ],
 )
 def test_other_channels_are_refused(make_model: MakeModel, model: dict[str, Any], shape: tuple[int, ...]) -> None:
     plan = make_model(**model).plan

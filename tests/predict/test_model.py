@@ -16,6 +16,7 @@ from genseg.data.load import LoadOptions
 from genseg.data.readers import ReadOptions
 from genseg.errors import DataError, FaultCode, RunError
 from genseg.predict.model import Model
+from genseg.predict.prediction import IN_GREY
 
 MakeModel = Callable[..., Model]
 Write = Callable[..., Path]
@@ -56,11 +57,15 @@ def test_a_grey_picture_is_taken_by_a_model_for_rgb(
 
 
 @pytest.mark.fault(43)
-def test_an_rgb_picture_is_refused_by_a_model_for_grey(
+def test_an_rgb_picture_is_taken_in_grey_by_a_model_for_grey_and_that_is_said(
     make_model: MakeModel, write_picture: Write, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="3 channels; expected 1"):
-        make_model(channels=1).predict(write_picture(tmp_path / "a.png"))
+    model, path = make_model(channels=1), write_picture(tmp_path / "a.png")
+    picture = np.array(Image.open(path))
+    grey = np.array(Image.open(path).convert("L"))
+    assert IN_GREY in model.examine(path).notes
+    assert np.array_equal(model.predict(path), model.predict(np.moveaxis(picture, -1, 0)))
+    assert IN_GREY not in model.examine(np.stack([grey] * 3)).notes
 
 
 @pytest.mark.fault(43)
@@ -217,7 +222,7 @@ def test_an_evaluation_writes_its_report_only_where_it_is_told_to(
 
 
 def test_every_case_that_does_not_suit_the_model_is_named(make_model: MakeModel, rgb_phantoms: Path) -> None:
-    model = make_model(channels=1, class_names=("background", "lesion"))
+    model = make_model(channels=2, class_names=("background", "lesion"))
     with pytest.raises(DataError) as refused:
         model.evaluate(rgb_phantoms)
     assert [fault.file for fault in refused.value.faults] == ["phantom_007", "phantom_008", "phantom_009"]

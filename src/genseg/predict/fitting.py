@@ -14,9 +14,12 @@ from genseg.errors import DataError, Fault, FaultCode
 
 EIGHT_BIT = 255
 
+LUMA = (0.299, 0.587, 0.114)
+"""Of red, green and blue. Source: ITU-R BT.601."""
+
 
 def fit_case(case: Case, plan: Plan) -> Case:
-    """The case itself; a grey picture as RGB where the model wants it.
+    """The case itself; a grey picture as RGB, or one in RGB as grey, where the model wants it.
 
     Raises DataError for other dimensions, channels or, with 8-bit pictures, values than the model was trained on.
     """
@@ -27,6 +30,8 @@ def fit_case(case: Case, plan: Plan) -> Case:
     channels, image = case.image.shape[0], case.image
     if channels == 1 and plan.channels == 3 and plan.rank == 2:
         image = np.repeat(image, 3, axis=0)
+    elif channels == 3 and plan.channels == 1 and plan.rank == 2:
+        image = in_grey(image)
     elif channels != plan.channels:
         found, expected = f"{channels} channels", f"{plan.channels}, as in training"
         cure = "Give images with the same channels, in the same order, as in training."
@@ -36,6 +41,17 @@ def fit_case(case: Case, plan: Plan) -> Case:
         cure = "Give 8-bit pictures, exported as those of the training were."
         raise DataError([Fault(FaultCode.UNSUPPORTED_PIXELS, case.name, found, expected, cure)])
     return replace(case, image=image)
+
+
+def in_grey(image: NDArray[np.generic]) -> NDArray[np.generic]:
+    """`(3, row, column)` RGB to `(1, row, column)` by luma; values stay where all channels are equal."""
+    grey = np.tensordot(np.array(LUMA), image.astype(np.float64), 1)[None]
+    return (np.rint(grey) if image.dtype.kind in "iu" else grey).astype(image.dtype)
+
+
+def is_in_colour(image: NDArray[np.generic]) -> bool:
+    """Whether channels of `(channel, *spatial)` differ."""
+    return bool((image != image[:1]).any())
 
 
 def case_of_array(pixels: NDArray[np.generic], spacing: Sequence[float] | None, plan: Plan) -> Case:

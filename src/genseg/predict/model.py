@@ -129,12 +129,11 @@ class Model:
         imageio-ffmpeg.
         """
         from genseg.predict.outputs import palette
-        from genseg.predict.video import in_grey, segment_video
+        from genseg.predict.video import segment_video
 
         if self.plan.rank != 2:
             raise SettingsError("this model segments volumes; a video needs one that was trained on pictures")
-        segment = self.predict if self.plan.channels != 1 else lambda frame: self.predict(in_grey(frame))
-        return segment_video(Path(video), Path(out), segment, palette(self.plan.classes), progress)
+        return segment_video(Path(video), Path(out), self.predict, palette(self.plan.classes), progress)
 
     def evaluate(
         self,

@@ -11,13 +11,15 @@ from genseg.config import Plan
 from genseg.data.case import Case
 from genseg.data.preprocess import prepare
 from genseg.errors import DataError, Fault, FaultCode
-from genseg.predict.fitting import fit_case
+from genseg.predict.fitting import fit_case, is_in_colour
 from genseg.predict.postprocess import mend
 from genseg.predict.trust import Trust, expected_dice, figures
 from genseg.segmenters.inference import segment
 from genseg.segmenters.network import Network
 
 IN_PIECES = "memory ran out, so it was segmented in smaller pieces, in which less can be seen around each pixel"
+
+IN_GREY = "is in colour, and was taken in grey, as the training images were"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
     dice = expected_dice(found)
     mask = mend(found.mask, trust.mendings, case.spacing) if trust.mendings else found.mask
     notes = _notes(mask, dice, strangeness, trust) + ((IN_PIECES,) if found.is_in_pieces else ())
+    if plan.channels == 1 and is_in_colour(case.image):
+        notes += (IN_GREY,)
     return Prediction(mask, found.confidence, dice, strangeness, notes)
 
 

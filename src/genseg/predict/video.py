@@ -80,12 +80,6 @@ def segment_video(
     return VideoResult(number, seconds, number / seconds, number / clock.seconds)
 
 
-def in_grey(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`(3, row, column)` RGB to `(row, column)`, by the luma of ITU-R BT.601; a frame that is grey stays as it is."""
-    grey: NDArray[np.uint8] = np.rint(np.tensordot((0.299, 0.587, 0.114), frame, 1)).astype(np.uint8)
-    return grey
-
-
 class _Clock:
     """Calls `segment` and keeps how long it took, in all and for the latest frames."""
 
