@@ -63,8 +63,8 @@ def read_cells(suite: Suite) -> list[Cell]:
         if record is not None:
             key = (run.task, run.segmenter, run.labels)
             cells.setdefault(key, Cell(*key)).by_way[run.way][run.draw, run.seed] = record
-    order = {key: place for place, key in enumerate((run.task, run.segmenter, run.labels) for run in suite.runs())}
-    return [cells[key] for key in sorted(cells, key=order.__getitem__)]
+    order = dict.fromkeys((run.task, run.segmenter, run.labels) for run in suite.runs())
+    return [cells[key] for key in order if key in cells]
 
 
 def mean_dice(cells: Sequence[Cell], way: str) -> float | None:

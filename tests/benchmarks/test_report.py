@@ -72,6 +72,15 @@ def test_every_task_counts_alike() -> None:
 
 
 @pytest.mark.usefixtures("results")
+def test_tasks_come_in_the_order_of_the_suite_whichever_draws_they_have() -> None:
+    two = SUITE.tasks["two"].model_copy(update={"draws": (0,)})
+    suite = SUITE.model_copy(update={"draws": (0, 1), "tasks": {"one": SUITE.tasks["one"], "two": two}})
+    for run in (_run("joint"), _run("joint", task="two", labels=5)):
+        _keep(run, {"a": 0.5, "b": 0.6})
+    assert [cell.task for cell in read_cells(suite)] == ["one", "two"]
+
+
+@pytest.mark.usefixtures("results")
 def test_tables_show_dashes_and_over_how_many_tasks() -> None:
     _keep(_run("strong-augmentation"), {"a": 0.5, "b": 0.6})
     _keep(_run("strong-augmentation", task="two", labels=5), {"a": 0.5, "b": 0.6})
