@@ -28,19 +28,20 @@ def draw_label_curves(cells: Sequence[Cell], ways: Sequence[str], path: Path) ->
         _draw(axes, of_task, ways)
         axes.set_title(task, fontsize="medium")
     panels[0].set_ylabel("test Dice")
-    panels[0].legend()
+    panels[0].legend(fontsize="small")
     save_figure(figure, path)
     return path
 
 
 def _draw(axes: Axes, cells: Sequence[Cell], ways: Sequence[str]) -> None:
-    for way in ways:
+    for place, way in enumerate(ways):
         found = [(cell.labels, dice_interval(cell, way)) for cell in cells if cell.records(way)]
         known = [(labels, one.mean, one.low, one.high) for labels, one in found if one.low is not None]
         if known:
             labels, means, low, high = zip(*known, strict=True)
-            (line,) = axes.plot(labels, means, marker="o", label=way)
-            axes.fill_between(labels, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+            colour = f"C{place}"  # of the way, so that panels with other ways are alike
+            axes.plot(labels, means, marker="o", color=colour, label=way)
+            axes.fill_between(labels, low, high, color=colour, alpha=0.12, linewidth=0)
     axes.set(xlabel="labelled cases", xscale="log")
     axes.set_xticks([cell.labels for cell in cells], [str(cell.labels) for cell in cells])
     axes.minorticks_off()
