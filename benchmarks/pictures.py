@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genseg.figures import new_figure, save_figure
-from records import Cell, dice_interval
+from records import Cell, by_task, dice_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,15 +18,14 @@ def draw_label_curves(cells: Sequence[Cell], ways: Sequence[str], path: Path) ->
 
     cells: of one segmenter. Returns `path`, or None where no task was run with several numbers of labels.
     """
-    by_task = {task: [cell for cell in cells if cell.task == task] for task in dict.fromkeys(c.task for c in cells)}
-    curves = {task: sorted(found, key=lambda cell: cell.labels) for task, found in by_task.items() if len(found) > 1}
+    curves = [of_task for of_task in by_task(cells) if len(of_task) > 1]
     if not curves:
         return None
     figure = new_figure(3.4 * len(curves), 3.4)
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axes, (task, of_task) in zip(panels, curves.items(), strict=True):
+    for axes, of_task in zip(panels, curves, strict=True):
         _draw(axes, of_task, ways)
-        axes.set_title(task, fontsize="medium")
+        axes.set_title(of_task[0].task, fontsize="medium")
     panels[0].set_ylabel("test Dice")
     panels[0].legend(fontsize="small")
     save_figure(figure, path)

@@ -67,6 +67,12 @@ def read_cells(suite: Suite) -> list[Cell]:
     return [cells[key] for key in order if key in cells]
 
 
+def by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells of each task, from few labels to many; tasks in the order in which they come."""
+    tasks = dict.fromkeys(cell.task for cell in cells)
+    return [sorted((cell for cell in cells if cell.task == task), key=lambda cell: cell.labels) for task in tasks]
+
+
 def mean_dice(cells: Sequence[Cell], way: str) -> float | None:
     """Mean Dice of a way over its repeats, then over cells; None where one was not run."""
     found = [[record["dice"] for record in cell.records(way)] for cell in cells]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from records import Cell, Record, Repeat, difference
+from records import Cell, Record, Repeat, by_task, difference
 from tables import Table, show_difference
 
 BASELINE = "strong-augmentation"
@@ -19,8 +19,7 @@ def worth_table(cells: Sequence[Cell], way: str) -> Table | None:
     the baseline's means, linear in the logarithm of the number of labels, and has no interval. None where nothing was
     run that can be compared.
     """
-    by_task = {task: [cell for cell in cells if cell.task == task] for task in dict.fromkeys(c.task for c in cells)}
-    found = [_row(sorted(of_task, key=lambda cell: cell.labels), way) for of_task in by_task.values()]
+    found = [_row(of_task, way) for of_task in by_task(cells)]
     rows = tuple(row for row in found if row is not None)
     columns = (
         "task",
