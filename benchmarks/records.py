@@ -67,6 +67,11 @@ def read_cells(suite: Suite) -> list[Cell]:
     return [cells[key] for key in order if key in cells]
 
 
+def of_segmenter(cells: Sequence[Cell], segmenter: str) -> list[Cell]:
+    """Those of one segmenter."""
+    return [cell for cell in cells if cell.segmenter == segmenter]
+
+
 def by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
     """The cells of each task, from few labels to many; tasks in the order in which they come."""
     tasks = dict.fromkeys(cell.task for cell in cells)
@@ -88,6 +93,12 @@ def difference(cells: Sequence[Cell], first: str, second: str) -> PairedDifferen
     """What the first way brings over the second on the mean of the cells; None where they share no repeat in one."""
     found = [_differences(cell, first, second) for cell in cells]
     return paired_bootstrap_over_strata(found) if found and all(one.size for one in found) else None
+
+
+def difference_across(first: Cell, first_way: str, second: Cell, second_way: str) -> PairedDifference | None:
+    """What a way in one cell brings over a way in another of the same task; None where they share no repeat."""
+    by_way = {"first": first.by_way[first_way], "second": second.by_way[second_way]}
+    return difference([Cell(first.task, first.segmenter, first.asked, by_way)], "first", "second")
 
 
 def shared_repeats(cell: Cell, first: str, second: str) -> list[Repeat]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from kept import kept_tables
 from pictures import draw_label_curves
-from records import Cell, difference, mean_dice, read_cells, shared_repeats
+from records import Cell, difference, difference_across, mean_dice, of_segmenter, read_cells, shared_repeats
 from suite import RECIPE, Suite, suite_names
 from tables import Table, show_difference
 from worth import BASELINE, worth_table
@@ -126,10 +126,8 @@ def foundation_table() -> Table:
 def _networks(small: Cell, pretrained: Cell | None) -> tuple[str, str, str]:
     if pretrained is None:
         return _with_cost(small), "-", "-"
-    both = Cell(small.task, "both", small.asked)
-    both.by_way["small"].update(small.by_way[BASELINE])
-    both.by_way["pretrained"].update(pretrained.by_way[BASELINE])
-    return _with_cost(small), _with_cost(pretrained), show_difference(difference([both], "pretrained", "small"))
+    gain = difference_across(pretrained, BASELINE, small, BASELINE)
+    return _with_cost(small), _with_cost(pretrained), show_difference(gain)
 
 
 def _with_cost(cell: Cell) -> str:
@@ -148,7 +146,7 @@ def tables_of(suite: Suite) -> list[Table]:
             if chosen:
                 tables.append(ways_table(suite, chosen, f"{segmenter}, {asked} labels"))
                 tables += _elsewhere(suite, chosen, f"{segmenter}, {asked} labels, scored in another place")
-        tables += _worth(suite, [cell for cell in cells if cell.segmenter == segmenter])
+        tables += _worth(suite, of_segmenter(cells, segmenter))
     return [*tables, cost_table(cells, suite.ways)] if cells else []
 
 
@@ -192,7 +190,7 @@ def _draw_curves(suite: Suite, folder: Path) -> list[Path]:
     """A picture for each segmenter that was run with several numbers of labels."""
     cells = read_cells(suite)
     pictures = [
-        draw_label_curves([c for c in cells if c.segmenter == name], suite.ways, folder / f"{suite.name}-{name}.png")
+        draw_label_curves(of_segmenter(cells, name), suite.ways, folder / f"{suite.name}-{name}.png")
         for name in suite.segmenters
     ]
     return [path for path in pictures if path is not None]
@@ -205,29 +203,29 @@ def page_tables() -> dict[str, str]:
     labels SEGMENTER" the suite of numbers of labels, and "worth SEGMENTER" what few of them are worth.
     """
     joint, domains, labels = Suite.read("joint"), Suite.read("domains"), Suite.read("labels")
-    of_joint, of_domains, of_labels = (_with_more_than_the_baseline(suite) for suite in (joint, domains, labels))
+    of_joint, of_domains, of_labels = (read_cells(suite) for suite in (joint, domains, labels))
     found: dict[str, list[Table]] = {"results": [foundation_table()]}
     found |= {name: [table] for name, table in kept_tables().items()}
     for segmenter in joint.segmenters:
-        cells = [cell for cell in of_joint if cell.segmenter == segmenter]
-        found[f"joint {segmenter}"] = _ways_tables(joint, cells, segmenter)
-        in_domains = [cell for cell in of_domains if cell.segmenter == segmenter]
-        found[f"elsewhere {segmenter}"] = _elsewhere(domains, in_domains, segmenter)
-        found[f"worth {segmenter}"] = _worth(
-            labels, [cell for cell in read_cells(labels) if cell.segmenter == segmenter]
+        in_joint, in_domains, in_labels = (
+            of_segmenter(cells, segmenter) for cells in (of_joint, of_domains, of_labels)
         )
+        found[f"joint {segmenter}"] = _ways_tables(joint, in_joint, segmenter)
+        found[f"elsewhere {segmenter}"] = _elsewhere(domains, _with_more_than_the_baseline(in_domains), segmenter)
+        found[f"worth {segmenter}"] = _worth(labels, in_labels)
         for asked in labels.labels:
-            cells = [cell for cell in of_labels if (cell.segmenter, cell.asked) == (segmenter, asked)]
-            found[f"{asked} labels {segmenter}"] = _ways_tables(labels, cells, segmenter)
+            of_count = [cell for cell in in_labels if cell.asked == asked]
+            found[f"{asked} labels {segmenter}"] = _ways_tables(labels, of_count, segmenter)
     return {name: tables[0].markdown() if tables else "Not run yet." for name, tables in found.items()}
 
 
 def _ways_tables(suite: Suite, cells: Sequence[Cell], title: str) -> list[Table]:
-    return [ways_table(suite, cells, title)] if cells else []
+    compared = _with_more_than_the_baseline(cells)
+    return [ways_table(suite, compared, title)] if compared else []
 
 
-def _with_more_than_the_baseline(suite: Suite) -> list[Cell]:
-    return [cell for cell in read_cells(suite) if set(cell.by_way) - {BASELINE}]
+def _with_more_than_the_baseline(cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if set(cell.by_way) - {BASELINE}]
 
 
 def write_pages() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from records import Cell, Record, Repeat, by_task, difference
+from records import Cell, Record, Repeat, by_task, difference_across
 from tables import Table, show_difference
 
 BASELINE = "strong-augmentation"
@@ -53,13 +53,11 @@ def _row(of_task: Sequence[Cell], way: str) -> tuple[str, ...] | None:
         return None
     own = _mean(fewest.by_way[way], shared)
     labels, curve = [cell.labels for cell in others], [_mean(cell.by_way[BASELINE], shared) for cell in others]
-    ways = {"few": fewest.by_way[way], "many": others[-1].by_way[BASELINE]}
-    gain = difference([Cell(fewest.task, fewest.segmenter, fewest.asked, ways)], "few", "many")
     return (
         fewest.task,
         f"{own:.3f} ({fewest.labels})",
         ", ".join(f"{dice:.3f} ({count})" for dice, count in zip(curve, labels, strict=True)),
-        show_difference(gain),
+        show_difference(difference_across(fewest, way, others[-1], BASELINE)),
         labels_for(own, labels, curve),
     )
 

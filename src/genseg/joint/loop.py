@@ -112,6 +112,10 @@ class JointLoop:
         measured, unrolled = self.unroll(learner, generation, record=update in self.steered)
         return measured, {} if unrolled is None else self._stage_three(learner, generation, unrolled, update)
 
+    def trains_generator(self, update: int) -> bool:
+        """Whether stage I is due in an update of the segmenter."""
+        return self._settings.arm != "separate" and update % self._settings.every == 0
+
     def unroll(
         self, learner: Learner, generation: Generation, *, record: bool
     ) -> tuple[Measured, UnrolledStages | None]:
@@ -124,7 +128,7 @@ class JointLoop:
         synthetic = self._synthetic(generation)
         measured: Measured = {}
         first: Unrolled | None = None
-        if self._settings.arm != "separate" and update % self._settings.every == 0:
+        if self.trains_generator(update):
             measured, first = self._stage_one(generation, cases, f"of {len(cases)}", architecture=record)
         if update and update % self._settings.refresh == 0:
             self._refresh_styles(generation, cases, update)

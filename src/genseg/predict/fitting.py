@@ -51,7 +51,7 @@ def in_grey(image: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def is_in_colour(image: NDArray[np.generic]) -> bool:
     """Whether channels of `(channel, *spatial)` differ."""
-    return bool((image != image[:1]).any())
+    return len(image) > 1 and bool((image != image[:1]).any())
 
 
 def case_of_array(pixels: NDArray[np.generic], spacing: Sequence[float] | None, plan: Plan) -> Case:

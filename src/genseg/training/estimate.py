@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -43,19 +44,19 @@ def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Mac
     # Further on than any generator or feedback that is judged, for this one has learned nothing.
     begun.pretrained, begun.feedbacks = plan.pretraining, 1
     total = plan.pretraining * _seconds(lambda: loop.pretrain(begun), MEASURED)
-    for updates in _kinds(plan, generation, loop.steered):
+    for updates in _kinds(loop, plan.updates):
         # One that takes no styles anew, where there is such a one: the generator is judged with them.
         example = next((update for update in updates if update % generation.refresh), updates[0])
         total += len(updates) * _seconds(partial(_advance_at, example, loop, learner, begun), MEASURED)
     return total
 
 
-def _kinds(plan: Plan, generation: GenerationPlan, steered: Sequence[int]) -> list[Sequence[int]]:
+def _kinds(loop: JointLoop, count: int) -> list[list[int]]:
     """The updates with stages I and III, with stage I, and with neither, as far as there are any of a kind."""
-    with_stage_one = [] if generation.arm == "separate" else range(0, plan.updates, generation.every)
-    without_feedback = [update for update in with_stage_one if update not in steered]
-    with_neither = [update for update in range(plan.updates) if update not in with_stage_one]
-    return [updates for updates in (steered, without_feedback, with_neither) if updates]
+    kinds: defaultdict[tuple[bool, bool], list[int]] = defaultdict(list)
+    for update in range(count):
+        kinds[update in loop.steered, loop.trains_generator(update)].append(update)
+    return [kinds[kind] for kind in sorted(kinds, reverse=True)]
 
 
 def _advance_at(update: int, loop: JointLoop, learner: Learner, begun: Generation) -> None:
