@@ -20,7 +20,19 @@ API_PAGE = SOURCE.parents[1] / "docs" / "reference" / "api.md"
 # Lowest first: a module may import from its own row and from rows above it in this table, never from below.
 LAYERS = (
     {"errors"},
-    {"files", "config", "progress", "randomness", "device", "layers", "mirroring", "templates", "figures", "memory"},
+    {
+        "choices",
+        "files",
+        "config",
+        "progress",
+        "randomness",
+        "device",
+        "layers",
+        "mirroring",
+        "templates",
+        "figures",
+        "memory",
+    },
     {"data"},
     {"masks"},
     {"generators"},

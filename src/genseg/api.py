@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from genseg.choices import Copies, MaskRepair, NanTo, Pages, Precision, Target, Tilt, Unlabelled
 from genseg.config import Plan, Settings
 from genseg.data.check import Examination, examine
 from genseg.data.index import index_dataset
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 def check(
     data: Path | str,
     *,
-    mask_repair: Literal["stop", "nearest"] = "stop",
-    pages: Literal["stop", "volume"] = "stop",
-    nan_to: Literal["stop", "min"] = "stop",
-    unlabelled: Literal["stop", "leave-out"] = "stop",
-    tilt: Literal["stop", "straighten"] = "stop",
+    mask_repair: MaskRepair = "stop",
+    pages: Pages = "stop",
+    nan_to: NanTo = "stop",
+    unlabelled: Unlabelled = "stop",
+    tilt: Tilt = "stop",
     progress: Progress = silent,
 ) -> Examination:
     """Read every case of a data set as training would, and judge it.
@@ -148,10 +149,10 @@ def load(run: Path | str, *, device: str = "auto", ensemble: bool = False, threa
 def export_model(
     run: Path | str,
     data: Path | str,
-    to: Literal["onnx", "openvino", "bundle"],
+    to: Target,
     out: Path | str | None = None,
     *,
-    precision: Literal["float32", "bfloat16", "int8"] = "float32",
+    precision: Precision = "float32",
     progress: Progress = silent,
 ) -> Exported:
     """Write the model of a finished run for other programs, once it is seen to give the same masks.
@@ -175,7 +176,7 @@ def generate(
     count: int = 200,
     seed: int = 0,
     *,
-    copies: Literal["leave-out", "keep"] = "leave-out",
+    copies: Copies = "leave-out",
     device: str = "auto",
     progress: Progress = silent,
 ) -> Generated:
@@ -183,7 +184,7 @@ def generate(
 
     out: a new or empty folder; it gets images, masks, `dataset.json`, `pairs.csv` (what each pair was made from and the
     nearest real image) and `overview.png`, all at once or not at all. copies: an image nearer to a training image than
-    real images are to each other is left out and another made for it, or kept and marked; see
+    real images are to each other is left out and another made for it ("leave-out"), or kept and marked ("keep"); see
     `genseg.generators.copies` for what that shows.
 
     Returns how many were `written` and how many `copies` met: fewer than `count` were written where most images are

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from genseg.choices import MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 
@@ -126,17 +127,15 @@ class Settings(_Checked):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of convolutions; auto: bfloat16 where the processor has it"
     )
-    mask_repair: Literal["stop", "nearest"] = Field(
+    mask_repair: MaskRepair = Field(
         "stop", description="masks with stray values: stop, or take the nearest known value"
     )
-    pages: Literal["stop", "volume"] = Field("stop", description="multi-page TIFF: stop, or read pages as a volume")
-    nan_to: Literal["stop", "min"] = Field(
-        "stop", description="NaN or Inf in images: stop, or the smallest finite value"
-    )
-    tilt: Literal["stop", "straighten"] = Field(
+    pages: Pages = Field("stop", description="multi-page TIFF: stop, or read pages as a volume")
+    nan_to: NanTo = Field("stop", description="NaN or Inf in images: stop, or the smallest finite value")
+    tilt: Tilt = Field(
         "stop", description="DICOM stacks that lean, as with a tilted gantry: stop, or straighten them for the network"
     )
-    unlabelled: Literal["stop", "leave-out"] = Field(
+    unlabelled: Unlabelled = Field(
         "stop", description="images without a mask: stop, or leave them out; `genseg check` lists them"
     )
 
@@ -199,9 +198,7 @@ class GenerationPlan(_Checked):
         description="share of the updates in which cases are held out and steer; then all of them train, and each cell "
         "of a steered generator keeps its strongest candidate alone",
     )
-    method: Literal["exact", "double-backward", "central-difference"] = Field(
-        "exact", description="how the mixed products of the hypergradient are computed"
-    )
+    method: Method = Field("exact", description="how the mixed products of the hypergradient are computed")
     knob_rate: float = Field(0.02, gt=0, lt=1, description="stage III: Adam's rate for architecture and knobs")
     radius: float = Field(
         0.01,

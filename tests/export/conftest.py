@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 import genseg
+from genseg.choices import Target
 from genseg.config import Settings
-from genseg.export.exporting import Exported, Target
+from genseg.export.exporting import Exported
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 import genseg
+from genseg.choices import Target
 from genseg.errors import DeviceError, RunError, SettingsError
 from genseg.export import exporting, parity
-from genseg.export.exporting import Exported, Target
+from genseg.export.exporting import Exported
 
 
 def test_masks_and_what_is_said_of_them_are_the_same(exported: Exported, picture_run: Path, rgb_phantoms: Path) -> None:

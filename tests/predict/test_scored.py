@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from genseg.choices import Part
 from genseg.data.case import CaseFiles
 from genseg.data.labels import LabelMap
 from genseg.data.load import LoadOptions
 from genseg.data.split import Split
 from genseg.errors import DataError, FaultCode, RunError
-from genseg.predict.scored import Part, choose_part, scored_cases
+from genseg.predict.scored import choose_part, scored_cases
 from genseg.progress import silent
 
 SPLIT = Split(("a", "b"), ("c",), (), "")

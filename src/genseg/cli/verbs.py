@@ -6,11 +6,12 @@ import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
 
+from genseg.choices import Copies, Part, Precision, Target, Tilt
 from genseg.cli import tables
 from genseg.cli.options import settings_from, settings_options, whole_numbers
 from genseg.cli.progress import progress_bars
@@ -207,7 +208,7 @@ def predict(
         bool, typer.Option("--fast", help="look at each image once, not mirrored as well: several times as fast")
     ] = False,
     tilt: Annotated[
-        Literal["stop", "straighten"] | None,
+        Tilt | None,
         typer.Option(help="DICOM stacks that lean", show_default="as in training"),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="of the processor", show_default="all cores")] = None,
@@ -279,11 +280,9 @@ def _stop_contradictions(watch: bool, video: bool, extras: list[Extra]) -> None:
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder that `genseg train` wrote")],
     data: Data,
-    to: Annotated[Literal["onnx", "openvino", "bundle"], typer.Option(help="for which programs")],
+    to: Annotated[Target, typer.Option(help="for which programs")],
     out: Annotated[Path | None, typer.Option("--out", "-o", show_default="RUN/export/")] = None,
-    precision: Annotated[
-        Literal["float32", "bfloat16", "int8"], typer.Option(help="arithmetic; openvino has all three")
-    ] = "float32",
+    precision: Annotated[Precision, typer.Option(help="arithmetic; openvino has all three")] = "float32",
 ) -> None:
     """Write the model for use without PyTorch, or in MONAI, once it is seen to give the same masks."""
     import genseg
@@ -299,7 +298,7 @@ def export(
 def evaluate(
     run: Run,
     data: Data,
-    split: Annotated[Literal["test", "validation", "all"], typer.Option(help="cases to score")] = "test",
+    split: Annotated[Part, typer.Option(help="cases to score")] = "test",
     out: Annotated[Path | None, typer.Option("--out", "-o", show_default="RUN/evaluation/DATA-SPLIT")] = None,
     device: Device = "auto",
 ) -> None:
@@ -322,7 +321,7 @@ def generate(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="how many pairs")] = 200,
     seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
     copies: Annotated[
-        Literal["leave-out", "keep"], typer.Option(help="what to do with images that are nearly training images")
+        Copies, typer.Option(help="what to do with images that are nearly training images")
     ] = "leave-out",
     device: Device = "auto",
 ) -> None:

@@ -10,11 +10,12 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.choices import MaskRepair, Unlabelled
 from genseg.data.case import Case, CaseFiles, Scan
 from genseg.data.index import Index
 from genseg.data.labels import LabelMap, repair_mask
@@ -40,8 +41,8 @@ class LoadOptions:
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
-    mask_repair: Literal["stop", "nearest"] = "stop"
-    unlabelled: Literal["stop", "leave-out"] = "stop"
+    mask_repair: MaskRepair = "stop"
+    unlabelled: Unlabelled = "stop"
 
     def suited_to(self, index: Index) -> LoadOptions:
         """These, with channels on the last axis of volumes where the data set declares that."""
@@ -98,7 +99,7 @@ def to_case(
     raw: RawCase,
     labels: LabelMap | None,
     channels: int | None,
-    mask_repair: Literal["stop", "nearest"] = "stop",
+    mask_repair: MaskRepair = "stop",
 ) -> Case:
     """Map the mask's values to class indices and bring the image to the data set's number of channels.
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
+from genseg.choices import Precision, Target
 from genseg.data.case import Case
 from genseg.data.load import CaseStore
 from genseg.data.preprocess import prepare
@@ -27,9 +27,6 @@ from genseg.predict.scored import own_cases
 from genseg.progress import Progress
 from genseg.segmenters.network import Array
 from genseg.training.run_folder import RunFolder
-
-Target = Literal["onnx", "openvino", "bundle"]
-Precision = Literal["float32", "bfloat16", "int8"]
 
 FILES: dict[Target, str] = {"onnx": "model.onnx", "openvino": "model.xml", "bundle": "bundle"}
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {

@@ -18,17 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from genseg.choices import Method
 from genseg.joint.steps import Step, Tensors
-
-Method = Literal["exact", "double-backward", "central-difference"]
-"""How a mixed product is computed. "exact": forward over the weights, reverse over the inputs; "double-backward": the
-same number by differentiating the gradient; "central-difference": two gradients, cheap in memory, approximate."""
 
 REACH_EXPONENT = 0.4
 """A central difference's step is this power of the type's precision, as a share of the weights' length: longer ones

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.choices import Part
 from genseg.data.case import Case
 from genseg.data.split import Split
 from genseg.errors import DataError, Fault
 from genseg.evaluate.metrics import CaseScores, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
 from genseg.predict.outputs import output_folder, side_by_side, write_evaluation
-from genseg.predict.scored import Part, scored_cases
+from genseg.predict.scored import scored_cases
 from genseg.progress import Progress
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from itertools import count as count_up
 from itertools import islice
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.choices import Copies
 from genseg.config import Plan
 from genseg.data.preprocess import unscale_intensity
 from genseg.device import Machine, choose_machine
@@ -24,9 +25,6 @@ from genseg.predict.synthetic_set import SyntheticPair, SyntheticSet
 from genseg.progress import Progress, silent
 from genseg.training.checkpoint import read_tensors
 from genseg.training.run_folder import RunFolder
-
-Copies = Literal["leave-out", "keep"]
-"""What to do with images that are nearly copies of training images."""
 
 BATCH = 4
 """Pairs made at once: few, for a volume's take much memory. Pair n is the same however many are asked for."""

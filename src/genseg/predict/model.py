@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.choices import Part, Tilt
 from genseg.config import Plan
 from genseg.data.case import Case, CaseFiles
 from genseg.data.index import index_images
 from genseg.data.labels import LabelMap
 from genseg.data.load import LoadOptions, read_raw_case, to_case
 from genseg.data.readers import ReadOptions
-from genseg.data.readers.options import Tilted
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
 from genseg.files import printable
 from genseg.predict.fitting import case_of_array
 from genseg.predict.folder import Extra, PredictedCase, predict_entries
 from genseg.predict.prediction import Prediction, predict_case
-from genseg.predict.scored import Part
 from genseg.predict.trust import Trust
 from genseg.progress import Progress, silent
 from genseg.segmenters.network import Network
@@ -160,7 +159,7 @@ class Model:
         """The model that looks at each image once: several times as fast, and a little less exact."""
         return replace(self, plan=self.plan.model_copy(update={"mirroring": False}))
 
-    def reading_tilted(self, tilt: Tilted) -> Model:
+    def reading_tilted(self, tilt: Tilt) -> Model:
         """The model that stops at DICOM stacks that lean, or straightens them; it does as in its training by itself."""
         return replace(self, options=replace(self.options, read=replace(self.options.read, tilt=tilt)))
 

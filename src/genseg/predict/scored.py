@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
+from genseg.choices import Part
 from genseg.data.case import CaseFiles
 from genseg.data.index import index_dataset
 from genseg.data.labels import LabelMap, fit_label_map
@@ -15,8 +15,6 @@ from genseg.data.split import Split
 from genseg.errors import DataError, RunError
 from genseg.files import printable
 from genseg.progress import Progress
-
-Part = Literal["test", "validation", "all"]
 
 
 def scored_cases(

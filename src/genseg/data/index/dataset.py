@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
+from genseg.choices import Unlabelled
 from genseg.data.index.csv_list import SUFFIXES, read_csv_list
 from genseg.data.index.decathlon import read_decathlon
 from genseg.data.index.description import FILE_NAME, read_description
@@ -23,7 +23,7 @@ _LAYOUTS = (
 _NOTHING = Contents("", [])
 
 
-def index_dataset(path: Path, *, unlabelled: Literal["stop", "leave-out"] = "stop") -> Index:
+def index_dataset(path: Path, *, unlabelled: Unlabelled = "stop") -> Index:
     """Pair the images and masks of a data set.
 
     path: the data set's folder, or a CSV list.

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
+from genseg.choices import MaskRepair
 from genseg.data.labels.label_map import LabelMap, MaskValue, unexpected_label, value_list, value_text
 from genseg.data.labels.stray import MOST_VALUES, are_apart, dominant_values, has_stray_values, nearest
 from genseg.errors import DataError, Fault, FaultCode
@@ -32,7 +33,7 @@ def fit_label_map(
     counts: Mapping[str, Mapping[MaskValue, int]],
     names: Sequence[str] | None,
     declared: Mapping[str, int] | None,
-    repair: Literal["stop", "nearest"] = "stop",
+    repair: MaskRepair = "stop",
 ) -> LabelMap:
     """Decide which stored value is which class, by the rules at the head of this file.
 

@@ -26,11 +26,11 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
+from genseg.choices import Tilt
 from genseg.data.case import Scan
 from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes, stack_spacing
 from genseg.data.readers.geometry import bad_spacing, extent_warnings
 from genseg.data.readers.jpeg_stream import JpegFrame, read_frame
-from genseg.data.readers.options import Tilted
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
 from genseg.data.readers.source import Source, promise_faults
 from genseg.errors import DataError, Fault, FaultCode
@@ -43,7 +43,7 @@ _JPEGS = _OTHER_JPEGS | {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEG
 _SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
-def read(source: Source, as_mask: bool, tilt: Tilted = "stop") -> Scan:
+def read(source: Source, as_mask: bool, tilt: Tilt = "stop") -> Scan:
     """Read a file of one frame as a picture `(channel, row, column)`, of several as `(channel, column, row, frame)`.
 
     tilt: see `ReadOptions`.
@@ -206,7 +206,7 @@ def _picture_spacing(dataset: Dataset, name: str) -> tuple[float, ...]:
     raise DataError([bad_spacing(name, f"pixel spacing {rows:g} x {columns:g} mm", "positive distances")])
 
 
-def _read_frames(dataset: Dataset, source: Source, as_mask: bool, tilt: Tilted) -> Scan:
+def _read_frames(dataset: Dataset, source: Source, as_mask: bool, tilt: Tilt) -> Scan:
     """A volume from frames that each state where they lie (DICOM PS3.3, C.7.6.16: enhanced CT and MR)."""
     order, affine = stack_planes(frame_planes(dataset, source.name), source.name, tilt)
     stored, warnings = _frames(dataset, source.name, as_mask)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.choices import Tilt
 from genseg.data.readers.geometry import Affine, bad_affine, bad_spacing, ras_affine, spacing_faults, spacing_of
-from genseg.data.readers.options import Tilted
 from genseg.data.straighten import TILT_TOLERANCE, straight_affine, tilt_of
 from genseg.errors import DataError, Fault, FaultCode
 
@@ -71,7 +71,7 @@ def make_plane(file: str, position: Any, orientation: Any, spacing: Any) -> Plan
     return Plane(file, place, directions[:3], directions[3:], (float(steps[0]), float(steps[1])))
 
 
-def stack_planes(planes: Sequence[Plane], name: str, tilt: Tilted = "stop") -> tuple[list[int], Affine]:
+def stack_planes(planes: Sequence[Plane], name: str, tilt: Tilt = "stop") -> tuple[list[int], Affine]:
     """Order of at least two planes along their normal, and the affine of voxel axes (column, row, slice) to RAS+ mm.
 
     tilt: "stop" where the stack leans, or "straighten" to take it with an affine that leans too.

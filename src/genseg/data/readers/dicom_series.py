@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydicom import Dataset
 
+from genseg.choices import Tilt
 from genseg.data.case import Scan
 from genseg.data.readers import dicom
 from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes, stack_spacing
 from genseg.data.readers.formats import SUFFIXES, Format, suffix
 from genseg.data.readers.geometry import extent_warnings
-from genseg.data.readers.options import Tilted
 from genseg.data.readers.pixels import Pixels
 from genseg.data.readers.source import Source, decoding, read_source
 from genseg.errors import DataError, Fault, FaultCode
@@ -28,7 +28,7 @@ class _Slice:
     tags: Dataset
 
 
-def read_series(folder: Path, as_mask: bool, tilt: Tilted = "stop") -> Scan:
+def read_series(folder: Path, as_mask: bool, tilt: Tilt = "stop") -> Scan:
     """Read the one series of a folder as `(channel, column, row, slice)`; a series of one file as a picture.
 
     Localizers and copies of a slice are left out with a warning, and so are objects that hold no image. tilt: see
@@ -179,7 +179,7 @@ def _mixed(name: str, found: str, expected: str) -> Fault:
     return Fault(FaultCode.SERIES_MIXED, name, found, expected, "Put each series into a folder of its own.")
 
 
-def _stack(slices: Sequence[_Slice], name: str, as_mask: bool, tilt: Tilted) -> Scan:
+def _stack(slices: Sequence[_Slice], name: str, as_mask: bool, tilt: Tilt) -> Scan:
     planes: list[Plane] = []
     pictures: list[Pixels] = []
     warnings: list[Fault] = []

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Tilted = Literal["stop", "straighten"]
+from genseg.choices import NanTo, Pages, Tilt
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,10 @@ class ReadOptions:
     channels_last_axis: the last axis of a 4D volume holds channels (else such a volume stops).
     """
 
-    pages: Literal["stop", "volume"] = "stop"
-    nan_to: Literal["stop", "min"] = "stop"
+    pages: Pages = "stop"
+    nan_to: NanTo = "stop"
     channels_last_axis: bool = False
-    tilt: Tilted = "stop"
+    tilt: Tilt = "stop"
 
 
 DEFAULT_OPTIONS = ReadOptions()
