@@ -7,8 +7,8 @@
                                           the learning curves in docs/images
 
 Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are in Dice points with 95 %
-intervals over cases, paired case by case over the runs that both have; on the mean each task counts alike. A dash
-stands for what was not run; p-values are two-sided, of the same bootstrap.
+intervals over cases and, where there are several, runs, paired case by case over the runs that both have; on the mean
+each task counts alike. A dash stands for what was not run; p-values are two-sided, of the same bootstrap.
 """
 
 from __future__ import annotations
@@ -200,31 +200,32 @@ def page_tables() -> dict[str, str]:
     """Every table that a page may hold, as Markdown, by the name that its markers have.
 
     "joint SEGMENTER" is the suite of that name, "elsewhere SEGMENTER" the suite of domains on other places' data, "N
-    labels SEGMENTER" the suite of numbers of labels, and "worth SEGMENTER" what few of them are worth.
+    labels SEGMENTER" the suite of numbers of labels, "N labels elsewhere SEGMENTER" that on other places' data, and
+    "worth SEGMENTER" what few of them are worth.
     """
     joint, domains, labels = Suite.read("joint"), Suite.read("domains"), Suite.read("labels")
     of_joint, of_domains, of_labels = (read_cells(suite) for suite in (joint, domains, labels))
     found: dict[str, list[Table]] = {"results": [foundation_table()]}
     found |= {name: [table] for name, table in kept_tables().items()}
     for segmenter in joint.segmenters:
-        in_joint, in_domains, in_labels = (
-            of_segmenter(cells, segmenter) for cells in (of_joint, of_domains, of_labels)
-        )
+        in_joint, in_domains = (_compared(of_segmenter(cells, segmenter)) for cells in (of_joint, of_domains))
+        in_labels = of_segmenter(of_labels, segmenter)
         found[f"joint {segmenter}"] = _ways_tables(joint, in_joint, segmenter)
-        found[f"elsewhere {segmenter}"] = _elsewhere(domains, _with_more_than_the_baseline(in_domains), segmenter)
+        found[f"elsewhere {segmenter}"] = _elsewhere(domains, in_domains, segmenter)
         found[f"worth {segmenter}"] = _worth(labels, in_labels)
         for asked in labels.labels:
-            of_count = [cell for cell in in_labels if cell.asked == asked]
+            of_count = _compared([cell for cell in in_labels if cell.asked == asked])
             found[f"{asked} labels {segmenter}"] = _ways_tables(labels, of_count, segmenter)
+            found[f"{asked} labels elsewhere {segmenter}"] = _elsewhere(labels, of_count, segmenter)
     return {name: tables[0].markdown() if tables else "Not run yet." for name, tables in found.items()}
 
 
 def _ways_tables(suite: Suite, cells: Sequence[Cell], title: str) -> list[Table]:
-    compared = _with_more_than_the_baseline(cells)
-    return [ways_table(suite, compared, title)] if compared else []
+    return [ways_table(suite, cells, title)] if cells else []
 
 
-def _with_more_than_the_baseline(cells: Sequence[Cell]) -> list[Cell]:
+def _compared(cells: Sequence[Cell]) -> list[Cell]:
+    """Those of which more was run than the baseline."""
     return [cell for cell in cells if set(cell.by_way) - {BASELINE}]
 
 
