@@ -35,3 +35,7 @@ Method = Literal["exact", "double-backward", "central-difference"]
 """How a mixed product of the hypergradient is computed. "exact": forward over the weights, reverse over the inputs;
 "double-backward": the same number by differentiating the gradient; "central-difference": two gradients, cheap in
 memory, approximate."""
+
+AdversarialKind = Literal["vanilla", "least-squares", "hinge"]
+"""Goodfellow et al., NeurIPS 2014, with the non-saturating generator; Mao et al., LSGAN, ICCV 2017; Lim and Ye,
+Geometric GAN, 2017."""

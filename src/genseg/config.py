@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from genseg.choices import MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
+from genseg.choices import AdversarialKind, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 
@@ -172,7 +172,7 @@ class GenerationPlan(_Checked):
         "joint", description="generator frozen once pretrained; trained on beside the segmenter; steered by it as well"
     )
     generator: str = Field("small", description="generator by name")
-    adversarial: Literal["vanilla", "least-squares", "hinge"] = Field("least-squares", description="adversarial loss")
+    adversarial: AdversarialKind = Field("least-squares", description="adversarial loss")
     pretraining: int = Field(ge=1, description="stage I: updates of the generator before the segmenter's first")
     batch_size: int = Field(4, ge=1, description="stage I: real pairs per update")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="stage I: AdamW's rate")

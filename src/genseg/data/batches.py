@@ -16,6 +16,9 @@ from genseg.data.preprocess import Prepared
 from genseg.device import Machine
 from genseg.randomness import generator_for
 
+Changes = Literal["plan", "space"]
+"""How patches are changed at random: as the plan says, or moved but not recoloured."""
+
 
 class Batches:
     """Training batches by update number; the same number gives the same batch, whatever came before.
@@ -35,7 +38,7 @@ class Batches:
         *,
         batch_size: int | None = None,
         purpose: str = "batch",
-        changes: Literal["plan", "space"] = "plan",
+        changes: Changes = "plan",
     ) -> None:
         self._cases = list(cases)
         self._plan = plan

@@ -35,6 +35,9 @@ from numpy.typing import NDArray
 
 from genseg.errors import DataError, Fault, FaultCode
 
+Unit = Literal["mm", "px"]
+"""What lengths are measured in."""
+
 
 @dataclass(frozen=True)
 class SurfaceTolerance:
@@ -44,7 +47,7 @@ class SurfaceTolerance:
     """
 
     value: float
-    unit: Literal["mm", "px"]
+    unit: Unit
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.value) and self.value >= 0):

@@ -6,16 +6,13 @@ al., BicycleGAN, NeurIPS 2017 (the style's divergence).
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 from torch.nn import functional
 
+from genseg.choices import AdversarialKind
 from genseg.errors import SettingsError
-
-AdversarialKind = Literal["vanilla", "least-squares", "hinge"]
-"""Goodfellow et al., NeurIPS 2014, with the non-saturating generator; Mao et al., LSGAN, ICCV 2017; Lim and Ye,
-Geometric GAN, 2017."""
 
 L1_WEIGHT = 100.0
 DIVERGENCE_WEIGHT = 0.1

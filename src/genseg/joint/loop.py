@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from genseg.config import GenerationPlan, Plan
-from genseg.data.batches import Batches
+from genseg.data.batches import Batches, Changes
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
 from genseg.errors import GeneratorError, SettingsError
@@ -275,9 +274,7 @@ class JointLoop:
     def _real(self, cases: Sequence[int], update: int, count: int) -> tuple[Tensor, Tensor]:
         return self._batches(cases, f"stage II of {len(cases)}", count)[update]
 
-    def _batches(
-        self, cases: Sequence[int], purpose: str, size: int, changes: Literal["plan", "space"] = "plan"
-    ) -> Batches:
+    def _batches(self, cases: Sequence[int], purpose: str, size: int, changes: Changes = "plan") -> Batches:
         chosen = [self._cases[case] for case in cases]
         return Batches(chosen, self._plan, self._seed, self._machine, batch_size=size, purpose=purpose, changes=changes)
 

@@ -6,17 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import Case
-from genseg.evaluate.metrics import default_tolerance
+from genseg.evaluate.metrics import Unit, default_tolerance
 from genseg.files import atomic_write_csv
 from genseg.predict.objects import AXES, ClassObjects, find_class_objects
-
-Unit = Literal["mm", "px"]
 
 _DIGITS = 10  # more than anything measured here is exact to, fewer than show how computers round
 _BLOCK = 256  # points whose distances to all others are held at a time
