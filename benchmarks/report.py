@@ -6,9 +6,10 @@
     benchmarks/report.py --pages          put the tables of README and docs/results.md between their markers, and draw
                                           the learning curves in docs/images
 
-Dice is the mean over test cases, seeds and draws of the labelled cases. Differences are in Dice points with 95 %
-intervals over cases and, where there are several, runs, paired case by case over the runs that both have; on the mean
-each task counts alike. A dash stands for what was not run; p-values are two-sided, of the same bootstrap.
+Dice is the mean over test cases, seeds and draws of the labelled cases, in brackets over how many runs. Differences are
+in Dice points with 95 % intervals over cases and, where there are several, runs, paired case by case over the runs that
+both have; on the mean each task counts alike. A dash stands for what was not run; p-values are two-sided, of the same
+bootstrap.
 """
 
 from __future__ import annotations
@@ -43,18 +44,25 @@ def ways_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
     """
     gains = tuple(f"{first} - {second}" for first, second in suite.compared)
     best = ("joint - best other",) if _has_joint(suite) else ()
-    rows = [(cell.task, str(cell.labels), _runs(cell), *_numbers(suite, [cell])) for cell in cells]
+    rows = [(cell.task, str(cell.labels), *_numbers(suite, [cell])) for cell in cells]
     if len(cells) > 1:
-        rows.append((f"mean of {len(cells)}", "", "", *_numbers(suite, cells)))
-    return _without_empty(Table(title, ("task", "labels", "runs", *suite.ways, *gains, *best), tuple(rows)))
+        rows.append((f"mean of {len(cells)}", "", *_numbers(suite, cells)))
+    return _without_empty(Table(title, ("task", "labels", *suite.ways, *gains, *best), tuple(rows)))
 
 
 def _numbers(suite: Suite, cells: Sequence[Cell]) -> list[str]:
-    means = {way: mean_dice(cells, way) for way in suite.ways}
     gains = [_gain(cells, first, second) for first, second in suite.compared]
     if _has_joint(suite):
         gains.append(_gain_over_best(suite, cells))
-    return ["-" if mean is None else f"{mean:.3f}" for mean in means.values()] + gains
+    return [_mean(cells, way) for way in suite.ways] + gains
+
+
+def _mean(cells: Sequence[Cell], way: str) -> str:
+    """Mean Dice; of a single cell with the number of runs."""
+    mean = mean_dice(cells, way)
+    if mean is None:
+        return "-"
+    return f"{mean:.3f} ({len(cells[0].records(way))})" if len(cells) == 1 else f"{mean:.3f}"
 
 
 def _without_empty(table: Table) -> Table:
@@ -117,10 +125,10 @@ def foundation_table() -> Table:
         small, pretrained, recipe = (cells.get((task, name)) for name in ("unet-small", "unet-pretrained", RECIPE))
         if small is not None:
             others = "-" if recipe is None else _with_cost(recipe)
-            rows.append((task, str(small.labels), _runs(small), others, *_networks(small, pretrained)))
+            rows.append((task, str(small.labels), others, *_networks(small, pretrained)))
     networks = ("nnU-Net's recipe", "U-Net from random weights", "U-Net, pretrained encoder")
     columns = (*networks, "gain of the last over the one before, Dice points (95 %)")
-    return Table("Baselines", ("task", "labels", "runs", *columns), tuple(rows))
+    return Table("Baselines", ("task", "labels", *columns), tuple(rows))
 
 
 def _networks(small: Cell, pretrained: Cell | None) -> tuple[str, str, str]:
@@ -133,7 +141,8 @@ def _networks(small: Cell, pretrained: Cell | None) -> tuple[str, str, str]:
 def _with_cost(cell: Cell) -> str:
     records = cell.records(BASELINE)
     minutes = np.mean([record["seconds"] for record in records]) / 60
-    return f"{mean_dice([cell], BASELINE):.3f} ({records[0]['updates']} updates, {minutes:.1f} min)"
+    runs = f"{len(records)} runs of" if len(records) > 1 else "1 run of"
+    return f"{mean_dice([cell], BASELINE):.3f} ({runs} {records[0]['updates']} updates, {minutes:.1f} min)"
 
 
 def tables_of(suite: Suite) -> list[Table]:
@@ -165,8 +174,7 @@ def _places_table(suite: Suite, cells: Sequence[Cell], title: str) -> Table:
     gains = tuple(f"{first} - {second}" for first, second in suite.compared)
     rows = []
     for cell in cells:
-        means = [mean_dice([cell], way) for way in suite.ways]
-        shown = ["-" if mean is None else f"{mean:.3f}" for mean in means]
+        shown = [_mean([cell], way) for way in suite.ways]
         rows.append((cell.task, *shown, *(show_difference(difference([cell], *pair)) for pair in suite.compared)))
     return _without_empty(Table(title, ("trained on, scored on", *suite.ways, *gains), tuple(rows)))
 
@@ -199,9 +207,9 @@ def _draw_curves(suite: Suite, folder: Path) -> list[Path]:
 def page_tables() -> dict[str, str]:
     """Every table that a page may hold, as Markdown, by the name that its markers have.
 
-    "joint SEGMENTER" is the suite of that name, "elsewhere SEGMENTER" the suite of domains on other places' data, "N
-    labels SEGMENTER" the suite of numbers of labels, "N labels elsewhere SEGMENTER" that on other places' data, and
-    "worth SEGMENTER" what few of them are worth.
+    "joint SEGMENTER" is the suite of that name and "cost SEGMENTER" what its runs took, "elsewhere SEGMENTER" the suite
+    of domains on other places' data, "N labels SEGMENTER" the suite of numbers of labels, "N labels elsewhere
+    SEGMENTER" that on other places' data, and "worth SEGMENTER" what few of them are worth.
     """
     joint, domains, labels = Suite.read("joint"), Suite.read("domains"), Suite.read("labels")
     of_joint, of_domains, of_labels = (read_cells(suite) for suite in (joint, domains, labels))
@@ -212,6 +220,7 @@ def page_tables() -> dict[str, str]:
         in_labels = of_segmenter(of_labels, segmenter)
         found[f"joint {segmenter}"] = _ways_tables(joint, in_joint, segmenter)
         found[f"elsewhere {segmenter}"] = _elsewhere(domains, in_domains, segmenter)
+        found[f"cost {segmenter}"] = [cost_table(in_joint, joint.ways)]
         found[f"worth {segmenter}"] = _worth(labels, in_labels)
         for asked in labels.labels:
             of_count = _compared([cell for cell in in_labels if cell.asked == asked])
@@ -239,12 +248,6 @@ def write_pages() -> None:
             if begin in text:
                 text = f"{text.split(begin)[0]}{begin}\n{table}\n{end}{text.split(end)[1]}"
         page.write_text(text, encoding="utf-8")
-
-
-def _runs(cell: Cell) -> str:
-    """How often the ways were run, seeds and draws together."""
-    counts = sorted({len(records) for records in cell.by_way.values() if records})
-    return " to ".join(str(count) for count in sorted({counts[0], counts[-1]}))
 
 
 def main() -> None:

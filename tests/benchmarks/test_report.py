@@ -89,7 +89,7 @@ def test_tables_show_dashes_and_over_how_many_tasks() -> None:
     assert "separate" not in table.columns
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     gain = "joint - strong-augmentation"
-    assert [row["joint"] for row in rows] == ["0.575", "-", "-"]
+    assert [row["joint"] for row in rows] == ["0.575 (1)", "-", "-"]
     assert [row[gain] for row in rows] == ["+2.5 (+2.0 to +3.0)", "-", "+2.5 (+2.0 to +3.0), p < 0.001, 1 tasks"]
     assert rows[2]["strong-augmentation"] == "0.550"
     assert table.markdown().splitlines()[1] == "| " + " | ".join(["---"] * len(table.columns)) + " |"
@@ -113,7 +113,7 @@ def test_other_places_are_told_where_they_were_scored() -> None:
     _keep(_run("joint"), {"a": 0.5, "b": 0.6})
     titles = {table.title: table for table in report.tables_of(SUITE)}
     table = titles["unet-small, 10 labels, scored in another place"]
-    assert table.rows == (("one on far", "0.300"),)
+    assert table.rows == (("one on far", "0.300 (1)"),)
     cell = read_cells(SUITE)[0].elsewhere("far")
     assert cell.records("joint") == []
 
