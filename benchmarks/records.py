@@ -54,6 +54,22 @@ class Cell:
         }
         return Cell(f"{self.task} on {place}", self.segmenter, self.asked, scored)
 
+    def on_development_cases(self) -> Cell:
+        """The same runs on the labelled cases that were left over, by which choices may be made.
+
+        Of these cases those that all runs share, so that draws can be averaged; runs that had none are left out.
+        """
+        left = {
+            way: {repeat: one for repeat, one in records.items() if one.get("development")}
+            for way, records in self.by_way.items()
+        }
+        names = [set(one["development"]["dice_by_case"]) for records in left.values() for one in records.values()]
+        shared = sorted(set.intersection(*names)) if names else []
+        scored = {
+            way: {repeat: _on_cases(one, shared) for repeat, one in records.items()} for way, records in left.items()
+        }
+        return Cell(self.task, self.segmenter, self.asked, scored)
+
 
 def read_cells(suite: Suite) -> list[Cell]:
     """The cells of a suite of which anything was run, in the suite's order."""
@@ -127,6 +143,12 @@ def _average_by_case(records: Iterable[Record]) -> dict[str, float]:
 def _others(record: Record) -> Mapping[str, Any]:
     others: Mapping[str, Any] = record.get("elsewhere", {})
     return others
+
+
+def _on_cases(record: Record, names: Sequence[str]) -> Record:
+    """A record whose Dice is that of some development cases."""
+    by_case = {name: record["development"]["dice_by_case"][name] for name in names}
+    return {"labels": record["labels"], "dice": float(np.mean(list(by_case.values()))), "dice_by_case": by_case}
 
 
 def _read(run: Run) -> Record | None:

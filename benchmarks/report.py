@@ -2,6 +2,7 @@
 """What the kept records of a suite say: tables as Markdown, and with the pictures as HTML.
 
     benchmarks/report.py SUITE            print the tables
+    benchmarks/report.py SUITE --development    the ways on the labelled cases left over, by which choices may be made
     benchmarks/report.py SUITE -o DIR     write DIR/report.md, DIR/report.html and the pictures
     benchmarks/report.py --pages          put the tables of README and docs/results.md between their markers, and draw
                                           the learning curves in docs/images
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -146,17 +147,30 @@ def _with_cost(cell: Cell) -> str:
 
 
 def tables_of(suite: Suite) -> list[Table]:
-    """All tables of a suite: by segmenter and number of labels, on other places' data, and the cost."""
+    """All tables of a suite: by segmenter and number of labels, on other places' data, what labels are worth, cost."""
     cells = read_cells(suite)
     tables = []
+    for title, chosen in _by_count(suite, cells):
+        tables.append(ways_table(suite, chosen, title))
+        tables += _elsewhere(suite, chosen, f"{title}, scored in another place")
+    for segmenter in suite.segmenters:
+        tables += _worth(suite, of_segmenter(cells, segmenter))
+    return [*tables, cost_table(cells, suite.ways)] if cells else []
+
+
+def development_tables(suite: Suite) -> list[Table]:
+    """The ways of training on the labelled cases that were left over: choices are made by these, not by test cases."""
+    cells = [cell for cell in map(Cell.on_development_cases, read_cells(suite)) if any(cell.by_way.values())]
+    return [ways_table(suite, chosen, f"{title}, development cases") for title, chosen in _by_count(suite, cells)]
+
+
+def _by_count(suite: Suite, cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+    """The cells of each segmenter and number of labels asked for, with a title."""
     for segmenter in suite.segmenters:
         for asked in sorted({cell.asked for cell in cells}):
             chosen = [cell for cell in cells if (cell.segmenter, cell.asked) == (segmenter, asked)]
             if chosen:
-                tables.append(ways_table(suite, chosen, f"{segmenter}, {asked} labels"))
-                tables += _elsewhere(suite, chosen, f"{segmenter}, {asked} labels, scored in another place")
-        tables += _worth(suite, of_segmenter(cells, segmenter))
-    return [*tables, cost_table(cells, suite.ways)] if cells else []
+                yield f"{segmenter}, {asked} labels", chosen
 
 
 def _worth(suite: Suite, cells: Sequence[Cell]) -> list[Table]:
@@ -254,19 +268,22 @@ def main() -> None:
     """Print, write, or put into the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", nargs="?", choices=suite_names())
-    parser.add_argument("--out", "-o", type=Path)
-    parser.add_argument("--pages", action="store_true")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--out", "-o", type=Path)
+    what.add_argument("--development", action="store_true")
+    what.add_argument("--pages", action="store_true")
     asked = parser.parse_args()
     if asked.pages:
         write_pages()
         _draw_curves(Suite.read("labels"), IMAGES)
     elif asked.suite is None:
         parser.error("name a suite, or give --pages")
-    elif asked.out is None:
-        tables = tables_of(Suite.read(asked.suite))
-        sys.stdout.write("\n\n".join(f"## {table.title}\n\n{table.markdown()}" for table in tables) + "\n")
-    else:
+    elif asked.out is not None:
         write_report(Suite.read(asked.suite), asked.out)
+    else:
+        suite = Suite.read(asked.suite)
+        tables = development_tables(suite) if asked.development else tables_of(suite)
+        sys.stdout.write("\n\n".join(f"## {table.title}\n\n{table.markdown()}" for table in tables) + "\n")
 
 
 if __name__ == "__main__":

@@ -119,6 +119,21 @@ def test_other_places_are_told_where_they_were_scored() -> None:
 
 
 @pytest.mark.usefixtures("results")
+def test_development_cases_are_those_that_all_runs_share() -> None:
+    one = {"dice": 0.5, "dice_by_case": {"x": 0.6, "y": 0.8, "z": 0.1}}
+    other = {"dice": 0.5, "dice_by_case": {"w": 0.1, "y": 0.9, "x": 0.8}}
+    _keep(_run("strong-augmentation"), {"a": 0.5}, development=one)
+    _keep(_run("joint"), {"a": 0.5}, development=other)
+    _keep(_run("separate"), {"a": 0.5}, development=None)
+    (table,) = report.development_tables(SUITE)
+    assert table.title == "unet-small, 10 labels, development cases"
+    (row,) = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+    assert (row["strong-augmentation"], row["joint"]) == ("0.700 (1)", "0.850 (1)")
+    assert row["joint - strong-augmentation"].startswith("+15.0")
+    assert "separate" not in row
+
+
+@pytest.mark.usefixtures("results")
 def test_a_report_has_tables_and_a_curve_for_several_numbers_of_labels(tmp_path: Path) -> None:
     for labels in (10, 20):
         _keep(_run("joint", labels=labels), {"a": 0.5, "b": 0.4 + labels / 100})
