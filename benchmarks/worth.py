@@ -1,4 +1,4 @@
-"""What few labels with generated pairs are worth in labels without them."""
+"""What labels with generated pairs are worth in labels without them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,17 @@ BASELINE = "strong-augmentation"
 
 
 def worth_table(cells: Sequence[Cell], way: str) -> Table | None:
-    """For each task: `way` with the fewest labels beside the baseline with as many and with more.
+    """For each task and number of labels: `way` beside the baseline with as many and with more.
 
     cells: of one segmenter. All columns are of the draws and seeds that all of a row's runs have. The last is read off
     the baseline's means, linear in the logarithm of the number of labels, and has no interval. None where nothing was
     run that can be compared.
     """
-    found = [_row(of_task, way) for of_task in by_task(cells)]
+    found = [_row(cell, of_task, way) for of_task in by_task(cells) for cell in of_task]
     rows = tuple(row for row in found if row is not None)
-    columns = (
-        "task",
-        f"{way}, fewest labels",
-        BASELINE,
-        f"{way} with fewest - {BASELINE} with most",
-        f"{BASELINE} comes as far with",
-    )
-    return Table(f"What the fewest labels with {way} are worth", columns, rows) if rows else None
+    most = f"{way} - {BASELINE} with most labels"
+    columns = ("task", "labels", way, f"{BASELINE} (labels)", most, f"{BASELINE} comes as far with")
+    return Table(f"What labels with {way} are worth", columns, rows) if rows else None
 
 
 def labels_for(dice: float, labels: Sequence[int], curve: Sequence[float]) -> str:
@@ -46,18 +41,19 @@ def labels_for(dice: float, labels: Sequence[int], curve: Sequence[float]) -> st
     return f"{np.exp(np.interp(dice, rising[steps], np.log(labels[steps]))):.0f} labels"
 
 
-def _row(of_task: Sequence[Cell], way: str) -> tuple[str, ...] | None:
-    fewest, others = of_task[0], [cell for cell in of_task if cell.records(BASELINE)]
-    shared = set(fewest.by_way[way]).intersection(*(cell.by_way[BASELINE] for cell in others))
+def _row(cell: Cell, of_task: Sequence[Cell], way: str) -> tuple[str, ...] | None:
+    others = [other for other in of_task if other.records(BASELINE)]
+    shared = set(cell.by_way[way]).intersection(*(other.by_way[BASELINE] for other in others))
     if not shared or len(others) < 2:
         return None
-    own = _mean(fewest.by_way[way], shared)
-    labels, curve = [cell.labels for cell in others], [_mean(cell.by_way[BASELINE], shared) for cell in others]
+    own = _mean(cell.by_way[way], shared)
+    labels, curve = [other.labels for other in others], [_mean(other.by_way[BASELINE], shared) for other in others]
     return (
-        fewest.task,
-        f"{own:.3f} ({fewest.labels})",
+        cell.task,
+        str(cell.labels),
+        f"{own:.3f}",
         ", ".join(f"{dice:.3f} ({count})" for dice, count in zip(curve, labels, strict=True)),
-        show_difference(difference_across(fewest, way, others[-1], BASELINE)),
+        show_difference(difference_across(cell, way, others[-1], BASELINE)),
         labels_for(own, labels, curve),
     )
 

@@ -38,7 +38,18 @@ def test_few_labels_stand_beside_the_baseline_with_most() -> None:
     many = _cell(40, strong_augmentation={(0, 0): (0.52, 0.58)})
     table = worth_table([many, few], "joint")
     assert table is not None
-    assert table.rows == (("one", "0.550 (10)", "0.500 (10), 0.550 (40)", "+0.0 (-2.0 to +2.0)", "40 labels"),)
+    assert table.rows == (("one", "10", "0.550", "0.500 (10), 0.550 (40)", "+0.0 (-2.0 to +2.0)", "40 labels"),)
+
+
+def test_each_number_of_labels_that_a_way_was_run_with_has_a_row() -> None:
+    few = _cell(10, joint={(0, 0): (0.5, 0.6)}, strong_augmentation={(0, 0): (0.4, 0.6)})
+    many = _cell(40, joint={(0, 0): (0.7, 0.8)}, strong_augmentation={(0, 0): (0.52, 0.58)})
+    table = worth_table([few, many], "joint")
+    assert table is not None
+    assert [(row[1], row[2], row[-1]) for row in table.rows] == [
+        ("10", "0.550", "40 labels"),
+        ("40", "0.750", "more than 40 labels"),
+    ]
 
 
 def test_only_draws_and_seeds_that_all_of_a_row_has_count() -> None:
@@ -46,7 +57,7 @@ def test_only_draws_and_seeds_that_all_of_a_row_has_count() -> None:
     many = _cell(40, strong_augmentation={(0, 0): (0.52, 0.58), (0, 1): (0.9, 0.9)})
     table = worth_table([few, many], "joint")
     assert table is not None
-    assert table.rows[0][1:3] == ("0.550 (10)", "0.500 (10), 0.550 (40)")
+    assert table.rows[0][2:4] == ("0.550", "0.500 (10), 0.550 (40)")
 
 
 @pytest.mark.parametrize("ways", [{}, {"joint": {(0, 1): (0.5, 0.6)}}])
