@@ -57,7 +57,8 @@ class Cell:
     def on_development_cases(self) -> Cell:
         """The same runs on the labelled cases that were left over, by which choices may be made.
 
-        Of these cases those that all runs share, so that draws can be averaged; runs that had none are left out.
+        Of these cases those that all runs share, so that draws can be averaged; runs that had none are left out, and
+        all where they share none.
         """
         left = {
             way: {repeat: one for repeat, one in records.items() if one.get("development")}
@@ -66,7 +67,8 @@ class Cell:
         names = [set(one["development"]["dice_by_case"]) for records in left.values() for one in records.values()]
         shared = sorted(set.intersection(*names)) if names else []
         scored = {
-            way: {repeat: _on_cases(one, shared) for repeat, one in records.items()} for way, records in left.items()
+            way: {repeat: _on_cases(one, shared) for repeat, one in records.items() if shared}
+            for way, records in left.items()
         }
         return Cell(self.task, self.segmenter, self.asked, scored)
 

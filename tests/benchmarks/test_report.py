@@ -134,6 +134,13 @@ def test_development_cases_are_those_that_all_runs_share() -> None:
 
 
 @pytest.mark.usefixtures("results")
+def test_runs_that_share_no_development_case_are_left_out() -> None:
+    _keep(_run("strong-augmentation"), {"a": 0.5}, development={"dice": 0.5, "dice_by_case": {"x": 0.5}})
+    _keep(_run("joint"), {"a": 0.5}, development={"dice": 0.5, "dice_by_case": {"y": 0.5}})
+    assert report.development_tables(SUITE) == []
+
+
+@pytest.mark.usefixtures("results")
 def test_a_report_has_tables_and_a_curve_for_several_numbers_of_labels(tmp_path: Path) -> None:
     for labels in (10, 20):
         _keep(_run("joint", labels=labels), {"a": 0.5, "b": 0.4 + labels / 100})
