@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,11 +48,7 @@ class Cell:
 
     def elsewhere(self, place: str) -> Cell:
         """The same runs, scored on another data set; those that were not scored on it are left out."""
-        scored = {
-            way: {repeat: one["elsewhere"][place] for repeat, one in records.items() if place in _others(one)}
-            for way, records in self.by_way.items()
-        }
-        return Cell(f"{self.task} on {place}", self.segmenter, self.asked, scored)
+        return self._scored(f"{self.task} on {place}", lambda record: _others(record).get(place))
 
     def on_development_cases(self) -> Cell:
         """The same runs on the labelled cases that were left over, by which choices may be made.
@@ -60,17 +56,17 @@ class Cell:
         Of these cases those that all runs share, so that draws can be averaged; runs that had none are left out, and
         all where they share none.
         """
-        left = {
-            way: {repeat: one for repeat, one in records.items() if one.get("development")}
+        left = [one["development"] for way in self.by_way for one in self.records(way) if one.get("development")]
+        shared = sorted(set.intersection(*(set(one["dice_by_case"]) for one in left))) if left else []
+        return self._scored(self.task, lambda record: _on_development_cases(record, shared))
+
+    def _scored(self, task: str, score: Callable[[Record], Record | None]) -> Cell:
+        """The same runs by other scores; those that have none are left out."""
+        by_way = {
+            way: {repeat: found for repeat, one in records.items() if (found := score(one)) is not None}
             for way, records in self.by_way.items()
         }
-        names = [set(one["development"]["dice_by_case"]) for records in left.values() for one in records.values()]
-        shared = sorted(set.intersection(*names)) if names else []
-        scored = {
-            way: {repeat: _on_cases(one, shared) for repeat, one in records.items() if shared}
-            for way, records in left.items()
-        }
-        return Cell(self.task, self.segmenter, self.asked, scored)
+        return Cell(task, self.segmenter, self.asked, by_way)
 
 
 def read_cells(suite: Suite) -> list[Cell]:
@@ -147,8 +143,10 @@ def _others(record: Record) -> Mapping[str, Any]:
     return others
 
 
-def _on_cases(record: Record, names: Sequence[str]) -> Record:
-    """A record whose Dice is that of some development cases."""
+def _on_development_cases(record: Record, names: Sequence[str]) -> Record | None:
+    """What a record says of these development cases; None where there are none, or it had none."""
+    if not names or not record.get("development"):
+        return None
     by_case = {name: record["development"]["dice_by_case"][name] for name in names}
     return {"labels": record["labels"], "dice": float(np.mean(list(by_case.values()))), "dice_by_case": by_case}
 

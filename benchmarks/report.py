@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
 
 import jinja2
@@ -26,7 +25,7 @@ import numpy as np
 
 from kept import kept_tables
 from pictures import draw_label_curves
-from records import Cell, difference, difference_across, mean_dice, of_segmenter, read_cells, shared_repeats
+from records import Cell, Record, difference, difference_across, mean_dice, of_segmenter, read_cells, shared_repeats
 from suite import RECIPE, Suite, suite_names
 from tables import Table, show_difference
 from worth import BASELINE, worth_table
@@ -104,16 +103,14 @@ def _over_some(some: Sequence[Cell], cells: Sequence[Cell], first: str, second: 
 def cost_table(cells: Sequence[Cell], ways: Sequence[str]) -> Table:
     """Minutes and memory of a run, and where it was made; over all tasks that a way was run on."""
     rows = []
-    for segmenter, group in groupby(sorted(cells, key=lambda cell: cell.segmenter), lambda cell: cell.segmenter):
-        of_segmenter = list(group)
+    for segmenter in sorted({cell.segmenter for cell in cells}):
         for way in ways:
-            records = [record for cell in of_segmenter for record in cell.records(way)]
+            records = [record for cell in of_segmenter(cells, segmenter) for record in cell.records(way)]
             if records:
-                minutes = np.mean([record["seconds"] for record in records]) / 60
                 memory = max(record["peak_memory_mib"] for record in records)
                 places = sorted({record["device"] for record in records})
                 effort = f"{records[0]['updates']} x {records[0]['images_per_update']}"
-                rows.append((segmenter, way, effort, f"{minutes:.1f}", f"{memory}", "; ".join(places)))
+                rows.append((segmenter, way, effort, f"{_minutes(records):.1f}", f"{memory}", "; ".join(places)))
     columns = ("segmenter", "way", "updates x images", "minutes a run", "peak memory, MiB", "machine")
     return Table("Cost", columns, tuple(rows))
 
@@ -141,9 +138,13 @@ def _networks(small: Cell, pretrained: Cell | None) -> tuple[str, str, str]:
 
 def _with_cost(cell: Cell) -> str:
     records = cell.records(BASELINE)
-    minutes = np.mean([record["seconds"] for record in records]) / 60
     runs = f"{len(records)} runs of" if len(records) > 1 else "1 run of"
-    return f"{mean_dice([cell], BASELINE):.3f} ({runs} {records[0]['updates']} updates, {minutes:.1f} min)"
+    return f"{mean_dice([cell], BASELINE):.3f} ({runs} {records[0]['updates']} updates, {_minutes(records):.1f} min)"
+
+
+def _minutes(records: Sequence[Record]) -> float:
+    """Of a run, on average."""
+    return float(np.mean([record["seconds"] for record in records])) / 60
 
 
 def tables_of(suite: Suite) -> list[Table]:
@@ -168,7 +169,7 @@ def _by_count(suite: Suite, cells: Sequence[Cell]) -> Iterator[tuple[str, list[C
     """The cells of each segmenter and number of labels asked for, with a title."""
     for segmenter in suite.segmenters:
         for asked in sorted({cell.asked for cell in cells}):
-            chosen = [cell for cell in cells if (cell.segmenter, cell.asked) == (segmenter, asked)]
+            chosen = [cell for cell in of_segmenter(cells, segmenter) if cell.asked == asked]
             if chosen:
                 yield f"{segmenter}, {asked} labels", chosen
 
@@ -223,7 +224,7 @@ def page_tables() -> dict[str, str]:
 
     "joint SEGMENTER" is the suite of that name and "cost SEGMENTER" what its runs took, "elsewhere SEGMENTER" the suite
     of domains on other places' data, "N labels SEGMENTER" the suite of numbers of labels, "N labels elsewhere
-    SEGMENTER" that on other places' data, and "worth SEGMENTER" what few of them are worth.
+    SEGMENTER" that on other places' data, and "worth SEGMENTER" what they are worth.
     """
     joint, domains, labels = Suite.read("joint"), Suite.read("domains"), Suite.read("labels")
     of_joint, of_domains, of_labels = (read_cells(suite) for suite in (joint, domains, labels))
