@@ -148,7 +148,8 @@ def test_a_patient_in_test_and_in_training_stops() -> None:
     cases = [case("a", "p1", "train"), case("b", "p2", "train"), case("c", "p1", "test"), case("d", "p3", "val")]
     with pytest.raises(DataError, match="p1") as caught:
         make_folds(cases, by_patient(cases), None, 0, None)
-    assert [(fault.code, fault.file) for fault in caught.value.faults] == [(FaultCode.SPLIT_LEAK, "a.png")]
+    (fault,) = caught.value.faults
+    assert (fault.code, fault.found) == (FaultCode.SPLIT_LEAK, "1 patients in test and another part (p1: test, train)")
 
 
 @pytest.mark.fault(41)
