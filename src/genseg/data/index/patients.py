@@ -176,7 +176,7 @@ def _are_blocks(blocks: Sequence[Sequence[int]], size: int) -> bool:
 
 def _shares(patients: Sequence[str]) -> bool:
     """Whether some patient has several cases, and not one has all without being named as a person."""
-    distinct = set(patients)
+    distinct = set(map(match_key, patients))
     return len(distinct) < len(patients) and (len(distinct) > 1 or _is_person(patients[0]))
 
 
