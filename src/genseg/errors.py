@@ -200,8 +200,18 @@ class FaultCode(StrEnum):
     )
     SPLIT_LEAK = (
         "split-leak",
-        "a patient both in the test cases and outside",
-        "move all scans of a patient to one split",
+        "a patient in more than one part of the split",
+        "move all scans of a patient to one part",
+    )
+    PATIENTS_UNKNOWN = (
+        "patients-unknown",
+        "nothing tells for sure which images are of one patient",
+        "name the patients in a CSV list (column patient)",
+    )
+    NOT_READ = (
+        "not-read",
+        "a folder, list or column that is passed over",
+        "look whether it is wanted; name files in a CSV list",
     )
     LAYOUT_UNKNOWN = (
         "layout-unknown",
@@ -254,14 +264,19 @@ def merge_faults(faults: Iterable[Fault]) -> list[Fault]:
     return [replace(cause, file=_counted(list(dict.fromkeys(files)))) for cause, files in causes.items()]
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first `NAMED` names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
 def _counted(files: Sequence[str]) -> str:
     """One file as it is; several with their number, the folder that all lie in, and the first few below it."""
     if len(files) == 1:
         return files[0]
     folder = _common_folder(files)
-    names = [file.removeprefix(f"{folder}{os.sep}") if folder else file for file in files[:NAMED]]
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    return f"{len(files)} files{f' in {folder}' if folder else ''} ({', '.join(names)}{more})"
+    names = [file.removeprefix(f"{folder}{os.sep}") if folder else file for file in files]
+    return f"{len(files)} files{f' in {folder}' if folder else ''} ({listed(names)})"
 
 
 def _common_folder(files: Sequence[str]) -> str:

@@ -394,6 +394,7 @@ def _write_check(examination: Examination, out: Path) -> None:
     contact_sheet(examination, folder / "contact-sheet.png")
     findings = {
         "pairs": examination.index.table(),
+        "patients": examination.index.patients,
         "labels": examination.labels.to_json(),
         "statistics": examination.statistics.to_json(),
         "to_label": [printable(path) for path in examination.index.without_mask],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,17 @@ from genseg.errors import Fault
 IGNORE = 255
 """Mask value of pixels that count in no loss: outside of the image after padding or rotation."""
 
+PatientSource = Literal["", "the CSV list", "DICOM headers", "DICOM studies", "folders", "file names"]
+"""What says which cases are of one patient; "" where nothing does."""
+
 
 @dataclass(frozen=True)
 class CaseFiles:
     """Where one case lies on disk.
 
     `images` holds one path, or one per channel (nnU-Net's `_0000`, `_0001`), or a single folder for a DICOM
-    series. `split` is "train", "val" or "test" where the data set fixes it, else None.
+    series. `split` is "train", "val" or "test" where the data set fixes it, else None. `patient` is the case's own
+    name where nothing is known of the patient; then `patient_source` is "".
     """
 
     name: str
@@ -27,6 +33,18 @@ class CaseFiles:
     mask: Path | None
     patient: str
     split: str | None = None
+    patient_source: PatientSource = ""
+
+
+def patients_known_from(cases: Iterable[CaseFiles]) -> PatientSource:
+    """What says which of the cases are of one patient; "" where nothing does."""
+    return next((case.patient_source for case in cases if case.patient_source), "")
+
+
+def by_patient(cases: Iterable[CaseFiles]) -> str:
+    """By what a split keeps cases together, in words."""
+    source = patients_known_from(cases)
+    return f"by patient (from {source})" if source else "by image; patients not known"
 
 
 @dataclass(frozen=True)
