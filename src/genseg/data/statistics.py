@@ -118,7 +118,6 @@ class Statistics:
             *((f"class {c.name}", f"in {c.cases} cases, {c.voxel_share:.2%} of the voxels") for c in self.classes),
         ]
 
-
     def _spacing_row(self) -> tuple[str, str]:
         unit = length_unit(self.spacing_median, self.spacing_unit)
         spacings = (self.spacing_min, self.spacing_median, self.spacing_max)

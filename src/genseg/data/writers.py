@@ -33,9 +33,10 @@ def write_mask(
     """Write a mask so that it lies on the image it was made for, and return the path written.
 
     The format follows the image: a picture (PNG, JPEG, BMP, TIFF, one DICOM frame) gives a PNG of class indices, a
-    stack of TIFF pages a TIFF of as many pages with the same size of voxels (of ImageJ, of OME), NIfTI gives NIfTI, compressed or not, with a header of equal geometry,
-    NRRD and MetaImage give the same in one file, and a DICOM volume gives compressed NIfTI. The result appears in one
-    step. Free text of the image's header is not copied.
+    stack of TIFF pages a TIFF of as many pages that states the size of its voxels in the same way (ImageJ's, OME's),
+    NIfTI gives NIfTI, compressed or not, with a header of equal geometry, NRRD and MetaImage give the same in one file,
+    and a DICOM volume gives compressed NIfTI. The result appears in one step. Free text of the image's header is not
+    copied.
 
     mask: `(*spatial)` class indices, in the axes that `read_image(like)` gave.
     like: the image: a file, or the folder of a DICOM series.

@@ -6,7 +6,7 @@ With T the voxels of a class in the expert's mask (truth), P those in the predic
 - Dice = 2 |T and P| / (|T| + |P|), 0..1.
 - IoU = |T and P| / |T or P|, 0..1.
 - HD95: the 95th percentile of the distances from dP to dT and that from dT to dP, the larger of the two. In mm
-  for volumes (in micrometres where voxels are that small, in voxels where their size is unknown), in pixels for pictures.
+  for volumes, or micrometres where voxels are that small; in pixels for pictures and for volumes without a voxel size.
 - Surface Dice: the share of the edge voxels of both, together, that lie within a stated tolerance of the other
   edge, 0..1 (Nikolov et al., arXiv:1809.04430; edges counted by voxels as in Seidlitz et al., arXiv:2111.05408).
 
@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from genseg.errors import DataError, Fault, FaultCode
 from genseg.lengths import Unit, steps_in
+
 
 @dataclass(frozen=True)
 class SurfaceTolerance:
