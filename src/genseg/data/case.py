@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.errors import Fault
+from genseg.lengths import SpacingUnit
 
 IGNORE = 255
 """Mask value of pixels that count in no loss: outside of the image after padding or rotation."""
@@ -53,11 +54,13 @@ class Scan:
 
     pixels: `(channel, *spatial)`, dtype as stored (after DICOM or NIfTI slope and intercept). Pictures are
         `(channel, row, column)`; volumes keep the file's own voxel axes `(channel, i, j, k)`.
-    spacing: mm along each spatial axis; 1.0 where the file says nothing.
-    affine: `(4, 4)` voxel index to RAS+ mm, for volumes; None for pictures.
+    spacing: size of a voxel along each spatial axis, in `spacing_unit`.
+    affine: `(4, 4)` voxel index to RAS+ mm, for volumes; None for pictures. Where the spacing is in pixels, it is too.
     modality: "rgb", "gray", "ct", "mr" or "" (unknown).
     sha256: hash of the file's bytes (of a series: of its files' hashes in slice order).
     warnings: faults that do not stop (wrong suffix, rotation tag applied, inverted by MONOCHROME1 ...).
+    spacing_unit: "mm", or "px" where the file does not state the size of a voxel: it counts as 1 then, but for the
+        ratio of its edges where the file states that.
     """
 
     pixels: NDArray[np.generic]
@@ -66,6 +69,7 @@ class Scan:
     modality: str
     sha256: str
     warnings: tuple[Fault, ...] = ()
+    spacing_unit: SpacingUnit = "mm"
 
     @property
     def spatial(self) -> tuple[int, ...]:
@@ -79,7 +83,7 @@ class Case:
 
     image: `(channel, *spatial)`, values as stored; the plan's intensity rule scales them.
     mask: `(*spatial)` uint8 class indices 0..classes-1, or None.
-    spacing, affine, modality, sha256: as in `Scan`.
+    spacing, affine, modality, sha256, spacing_unit: as in `Scan`.
     """
 
     name: str
@@ -91,6 +95,7 @@ class Case:
     modality: str
     sha256: str
     warnings: tuple[Fault, ...] = field(default=())
+    spacing_unit: SpacingUnit = "mm"
 
     @property
     def spatial(self) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from genseg.data.case import Scan
 from genseg.data.labels import LabelMap, MaskValue, count_labels, repair_mask
 from genseg.data.load import RawCase
 from genseg.data.preprocess import axis_order
+from genseg.lengths import SpacingUnit, length_unit, steps_in
 
 Modality = Literal["rgb", "gray", "ct", "mr"]
 
@@ -36,6 +37,7 @@ class Measures:
     counts: voxels of each stored mask value; None for a case without mask.
     image_sample: `(channel, n)` intensities at a fixed stride over the whole image.
     mask_samples: mask value -> `(channel, n)` intensities at a fixed stride over its voxels, without the value 0.
+    spacing_unit: as in `Scan`.
     """
 
     spatial: tuple[int, ...]
@@ -47,6 +49,7 @@ class Measures:
     counts: Mapping[MaskValue, int] | None
     image_sample: NDArray[np.float32]
     mask_samples: Mapping[MaskValue, NDArray[np.float32]]
+    spacing_unit: SpacingUnit = "mm"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Statistics:
 
     rank: 2 for pictures, 3 for volumes.
     modality: "rgb", "gray", "ct" or "mr": as the data set or its files declare it, else as the values suggest.
-    spacing_*: mm; 1.0 where the files say nothing.
+    spacing_*: in `spacing_unit`: mm, or "px" where not all files state the size of their voxels.
     foreground_fraction: share of the labelled voxels that belong to any class.
     intensities: one a channel, over all voxels of all images (sampled at a fixed stride).
     foreground_intensities: the same over the voxels of all classes; empty where no voxel is labelled.
@@ -98,6 +101,7 @@ class Statistics:
     foreground_fraction: float
     intensities: tuple[Distribution, ...]
     foreground_intensities: tuple[Distribution, ...]
+    spacing_unit: SpacingUnit = "mm"
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain lists, numbers and strings."""
@@ -109,10 +113,19 @@ class Statistics:
             ("cases", f"{self.cases}, {self.labelled} of them labelled, {self.empty_masks} with an empty mask"),
             ("kind", f"{self.rank}D, {self.modality}, {self.channels} channel(s), {', '.join(self.dtypes)}"),
             ("size", _range(self.size_min, self.size_median, self.size_max)),
-            ("spacing in mm", _range(self.spacing_min, self.spacing_median, self.spacing_max)),
+            self._spacing_row(),
             *((f"intensity {n}", _spread(channel)) for n, channel in enumerate(self.intensities)),
             *((f"class {c.name}", f"in {c.cases} cases, {c.voxel_share:.2%} of the voxels") for c in self.classes),
         ]
+
+    def _spacing_row(self) -> tuple[str, str]:
+        unit = length_unit(self.spacing_median, self.spacing_unit)
+        spacings = (self.spacing_min, self.spacing_median, self.spacing_max)
+        if unit != "px":
+            return f"spacing in {unit}", _range(*(steps_in(unit, spacing) for spacing in spacings))
+        elements = "pixels" if self.rank == 2 else "voxels"
+        ratio = "" if len(set(sum(spacings, ()))) == 1 else f", in the ratio {_range(*spacings)}"
+        return "spacing", f"unknown{ratio}: lengths are in {elements}"
 
 
 def measure(raw: RawCase) -> Measures:
@@ -130,6 +143,7 @@ def measure(raw: RawCase) -> Measures:
         counts=counts,
         image_sample=flat[:, :: _stride(flat.shape[1])].astype(np.float32),
         mask_samples={} if raw.mask is None or counts is None else _sample_values(flat, raw.mask, counts),
+        spacing_unit=raw.image.spacing_unit,
     )
 
 
@@ -168,6 +182,7 @@ def summarise(
         foreground_fraction=float(voxels[:, 1:].sum() / total),
         intensities=_distributions([_repeated(case.image_sample, channels) for case in measures]),
         foreground_intensities=_distributions(foreground),
+        spacing_unit="px" if any(case.spacing_unit == "px" for case in measures) else "mm",
     )
 
 
