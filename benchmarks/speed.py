@@ -133,7 +133,7 @@ def plan_of(segmenter: str, size: tuple[int, ...], batch: int, updates: int, aug
         rank=2 if rank == 2 else 3,
         channels=3 if rank == 2 else 1,
         class_names=("background", "object"),
-        intensity=IntensityRule(rule="z-score"),
+        intensity=(IntensityRule(rule="z-score"),),
         spacing=None if rank == 2 else (1.0, 1.0, 1.0),
         patch_size=size,
         segmenter=segmenter,

@@ -59,10 +59,10 @@ def test_keys_must_be_text() -> None:
 
 @pytest.mark.fault(42)
 def test_nested_keys_are_named_with_their_place(plan_of: PlanOf) -> None:
-    with pytest.raises(SettingsError, match=r"intensity\.rul: there is no such key; did you mean 'rule'\?"):
+    with pytest.raises(SettingsError, match=r"intensity\.0\.rul: there is no such key; did you mean 'rule'\?"):
         plan_of(2, intensity={"rul": "eight-bit"})
-    with pytest.raises(SettingsError, match=r"intensity\.std: .*greater than 0 \(found 0\)"):
-        plan_of(2, intensity={"rule": "window", "std": 0})
+    with pytest.raises(SettingsError, match=r"intensity\.1\.std: .*greater than 0 \(found 0\)"):
+        plan_of(2, channels=2, intensity=[{"rule": "z-score"}, {"rule": "window", "std": 0}])
     with pytest.raises(SettingsError, match=r"intensity: .*found 3\)"):
         plan_of(2, intensity=3)
 
@@ -95,6 +95,8 @@ def test_an_empty_window_is_refused(values: dict[str, float]) -> None:
         (3, {"spacing": None}, r"spacing: volumes need a voxel size"),
         (3, {"spacing": (1, 0, 1)}, r"spacing: .*greater than 0"),
         (3, {"spacing": (1, float("inf"), 1)}, r"spacing: .*finite"),
+        (2, {"intensity": [{"rule": "z-score"}] * 2}, r"intensity: 2 rule\(s\) for 1 channel\(s\)"),
+        (2, {"channels": 3, "intensity": [{"rule": "z-score"}]}, r"intensity: 1 rule\(s\) for 3 channel\(s\)"),
         (2, {"class_names": ("background",)}, r"class_names: .*at least 2"),
         (2, {"class_names": [str(number) for number in range(256)]}, r"class_names: .*at most 255"),
         (4, {"patch_size": (8, 8)}, r"rank: Input should be 2 or 3"),
@@ -154,6 +156,57 @@ def test_plans_survive_yaml(tmp_path: Path, plan_of: PlanOf, rank: int) -> None:
     again = Plan.from_yaml(tmp_path / "plan.yaml")
     assert again == plan
     assert again.classes == 5
+
+
+@pytest.mark.fault(56)
+def test_the_rule_of_each_channel_can_be_read_and_edited_in_yaml(tmp_path: Path, plan_of: PlanOf) -> None:
+    window = {"channel": "CT", "rule": "window", "low": -990.0, "high": 120.5, "mean": 7.0, "std": 90.0}
+    plan = plan_of(3, channels=2, intensity=[{"channel": "PET", "rule": "z-score"}, window])
+    path = tmp_path / "plan.yaml"
+    plan.to_yaml(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    start = lines.index("intensity:")
+    assert lines[start + 1 : start + 9] == [
+        "- channel: PET",
+        "  rule: z-score",
+        "- channel: CT",
+        "  rule: window",
+        "  low: -990.0",
+        "  high: 120.5",
+        "  mean: 7.0",
+        "  std: 90.0",
+    ]
+    assert Plan.from_yaml(path) == plan
+    lines[start + 2] = "  rule: unchanged"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert [rule.rule for rule in Plan.from_yaml(path).intensity] == ["unchanged", "window"]
+
+
+@pytest.mark.fault(56)
+def test_one_rule_written_alone_is_that_of_every_channel(plan_of: PlanOf) -> None:
+    # As plans were written up to format 5.
+    old = {"rule": "window", "low": -100.0, "high": 200.0, "mean": 0.0, "std": 1.0}
+    plan = plan_of(3, channels=2, intensity=old)
+    assert plan.intensity == 2 * (IntensityRule(rule="window", low=-100, high=200, mean=0, std=1),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_colour"),
+    [
+        ({}, True),
+        ({"intensity": {"rule": "percentile"}}, True),
+        ({"intensity": [{"rule": "eight-bit", "channel": name} for name in "RGB"]}, True),
+        ({"intensity": [{"rule": "eight-bit", "channel": name} for name in ("T1", "T2", "FLAIR")]}, False),
+        ({"intensity": [{"rule": rule} for rule in ("eight-bit", "eight-bit", "percentile")]}, False),
+        ({"intensity": {"rule": "z-score"}}, False),
+        ({"channels": 2}, False),
+        ({"rank": 3, "patch_size": (16, 16, 16), "spacing": (1, 1, 1)}, False),
+    ],
+)
+def test_three_channels_are_colours_where_nothing_says_otherwise(
+    plan_of: PlanOf, changes: dict[str, Any], is_colour: bool
+) -> None:
+    assert plan_of(**{"rank": 2, "channels": 3, **changes}).is_colour == is_colour
 
 
 def test_every_key_in_yaml_is_explained(tmp_path: Path) -> None:

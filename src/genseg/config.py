@@ -9,18 +9,28 @@ from __future__ import annotations
 import difflib
 import math
 import reprlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from genseg.choices import AdversarialKind, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 from genseg.lengths import SpacingUnit, Unit, length_unit
 
-FORMAT = 5
+FORMAT = 6
 """Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""
 
 MOST_CLASSES = 255
@@ -42,7 +52,7 @@ class _Checked(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             lines = [_explain(problem, cls) for problem in error.errors()]
-            raise SettingsError(f"{origin}: " + "; ".join(lines)) from None
+            raise SettingsError(f"{origin}: " + "; ".join(dict.fromkeys(lines))) from None
 
     @classmethod
     def from_yaml(cls, path: Path) -> Self:
@@ -86,6 +96,9 @@ def _place(location: tuple[int | str, ...], record: type[BaseModel]) -> tuple[li
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
         inner, known = _place(location[1:], field.annotation) if len(path) > 1 else ([], known)
         return [path[0], *inner], known
+    if len(path) > 2 and get_args(field.annotation)[:1] == (IntensityRule,):
+        inner, known = _place(location[2:], IntensityRule)
+        return [*path[:2], *inner], known
     return path[:1], known
 
 
@@ -141,15 +154,28 @@ class Settings(_Checked):
     )
 
 
-class IntensityRule(_Checked):
-    """How stored pixel values become network input.
+Rule = Literal["eight-bit", "percentile", "min-max", "z-score", "window", "unchanged"]
+"""How the values of a channel become network input; see `IntensityRule`."""
 
-    rule "eight-bit": value / 127.5 - 1. "percentile": each channel's 0.5 and 99.5 percentiles to -1 and 1.
-    "z-score": each channel minus its mean, over its standard deviation. "window": clip to low..high, then minus
-    mean, over std, all fixed from the training cases' foreground (nnU-Net's rule for CT).
+BOUNDED: tuple[Rule, ...] = ("eight-bit", "percentile", "min-max")
+"""Rules that put every value between -1 and 1."""
+
+
+COLOURS = frozenset({"", "r", "g", "b", "red", "green", "blue", "rgb", "rgb_to_0_1"})
+"""Names, in small letters, that the channels of a colour picture have; mostly they have none."""
+
+
+class IntensityRule(_Checked):
+    """How the stored values of one channel become network input.
+
+    rule "eight-bit": value / 127.5 - 1. "percentile": the 0.5 and 99.5 percentiles of the image's channel to -1 and 1.
+    "min-max": its smallest and largest value to -1 and 1. "z-score": minus its mean, over its standard deviation.
+    "window": clip to low..high, then minus mean, over std, all fixed from the channel's values in the training cases'
+    foreground (nnU-Net's rule for CT). "unchanged": the stored values.
     """
 
-    rule: Literal["eight-bit", "percentile", "z-score", "window"] = Field(description="which rule")
+    channel: str = Field("", description="name of the channel, for people; empty where nothing names it")
+    rule: Rule = Field(description="which rule")
     low: float = Field(-1.0, description="window: values below are set to it")
     high: float = Field(1.0, validate_default=True, description="window: values above are set to it")
     mean: float = Field(0.0, description="window: subtracted")
@@ -161,6 +187,21 @@ class IntensityRule(_Checked):
         if high <= info.data.get("low", -math.inf):
             raise ValueError("must be above low")
         return high
+
+    @model_serializer(mode="wrap")
+    def _what_counts(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a name that there is not, and without numbers that belong to windows alone."""
+        values: dict[str, Any] = dump(self)
+        left_out = {"channel"} if not self.channel else set()
+        if self.rule != "window":
+            left_out |= {"low", "high", "mean", "std"}
+        return {key: value for key, value in values.items() if key not in left_out}
+
+    def __str__(self) -> str:
+        """The rule in a few words, as tables show it."""
+        if self.rule != "window":
+            return self.rule
+        return f"window {self.low:.4g} to {self.high:.4g}, mean {self.mean:.4g}, std {self.std:.4g}"
 
 
 Positive = Annotated[float, Field(gt=0)]
@@ -217,7 +258,10 @@ class Plan(_Checked):
     class_names: tuple[str, ...] = Field(
         min_length=2, max_length=MOST_CLASSES, description="class names; the first is background"
     )
-    intensity: IntensityRule = Field(description="how pixel values become network input")
+    intensity: tuple[IntensityRule, ...] = Field(
+        description="how pixel values become network input: one rule per channel, or one for all. "
+        "eight-bit, percentile, min-max, z-score, unchanged; or window, with low, high, mean and std"
+    )
     spacing: tuple[Positive, Positive, Positive] | None = Field(
         None, validate_default=True, description="volumes: voxel size to work at, in mm unless it is unknown"
     )
@@ -245,6 +289,25 @@ class Plan(_Checked):
     foreground_share: float = Field(0.5, ge=0, le=1, description="volumes: share of patches centred on foreground")
     generation: GenerationPlan | None = Field(None, description="synthetic pairs; none where left out")
 
+    @field_validator("intensity", mode="before")
+    @classmethod
+    def _one_for_all(cls, intensity: Any, info: ValidationInfo) -> Any:
+        """A rule alone stands for every channel: so wrote plans up to format 5, and so may a person."""
+        is_alone = isinstance(intensity, Mapping | IntensityRule)
+        return (intensity,) * info.data.get("channels", 1) if is_alone else intensity
+
+    @field_validator("intensity")
+    @classmethod
+    def _one_rule_a_channel(
+        cls, intensity: tuple[IntensityRule, ...], info: ValidationInfo
+    ) -> tuple[IntensityRule, ...]:
+        channels = info.data.get("channels", len(intensity))
+        if len(intensity) != channels:
+            raise ValueError(
+                f"{len(intensity)} rule(s) for {channels} channel(s); give one per channel, or one for all"
+            )
+        return intensity
+
     @field_validator("spacing")
     @classmethod
     def _volumes_have_spacing(
@@ -271,6 +334,15 @@ class Plan(_Checked):
         if not set(flip_axes) <= set(axes) or len(set(flip_axes)) < len(flip_axes):
             raise ValueError(f"takes axes of {list(axes)}, each at most once")
         return flip_axes
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether images are in red, green and blue, which are changed together and which a grey image may stand in
+        for; three channels of other names, or of different rules, are different images.
+        """
+        names = {rule.channel.lower() for rule in self.intensity}
+        rules = {rule.rule for rule in self.intensity}
+        return self.rank == 2 and self.channels == 3 and names <= COLOURS and rules in ({"eight-bit"}, {"percentile"})
 
     @property
     def arm(self) -> Arm:

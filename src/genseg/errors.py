@@ -149,6 +149,11 @@ class FaultCode(StrEnum):
         "another number of channels than the other images or the model have",
         "export all images with the same channels",
     )
+    CHANNEL_CONTENT = (
+        "channel-content",
+        "a channel that shows something else than its name or the other images say",
+        "put the channels of all cases in the same order",
+    )
     MIXED_CHANNELS = (
         "mixed-channels",
         "grey and RGB pictures in one data set; all are treated as RGB",

@@ -85,9 +85,12 @@ def test_every_segmenter_is_listed() -> None:
 def test_a_plan_is_shown_in_words_with_the_meaning_of_each_value() -> None:
     plan = Plan(
         rank=3,
-        channels=1,
+        channels=2,
         class_names=("background", "head"),
-        intensity=IntensityRule(rule="window", low=-100, mean=40.25),
+        intensity=(
+            IntensityRule(rule="window", low=-100, mean=40.25, channel="CT"),
+            IntensityRule(rule="z-score", channel="[b]PET"),
+        ),
         spacing=(1.0, 1.0, 2.5),
         patch_size=(32, 40, 32),
         segmenter="unet-small",
@@ -97,11 +100,11 @@ def test_a_plan_is_shown_in_words_with_the_meaning_of_each_value() -> None:
         augmentation="strong",
         flip_axes=(),
     )
-    printed = _printed(tables.plan_table(plan), width=200)
+    printed = _printed(tables.plan_table(plan), width=400)
     cells = (line.split("│")[1:] for line in printed.splitlines() if "│" in line)
     rows = {name.strip(): value.strip() for name, value, *_ in cells}
     assert set(rows) == set(Plan.model_fields)
     assert rows["class_names"] == "background, head"
-    assert rows["intensity"] == "rule window, low -100, mean 40.25"
+    assert rows["intensity"] == ("channel 0 (CT): window -100 to 1, mean 40.25, std 1; channel 1 ([b]PET): z-score")
     assert (rows["patch_size"], rows["flip_axes"], rows["spacing"]) == ("32, 40, 32", "none", "1, 1, 2.5")
     assert "AdamW's peak learning rate" in printed

@@ -48,9 +48,10 @@ def _no_mask(image: Tensor) -> Tensor:
     return torch.zeros(image.shape[:1] + image.shape[2:], dtype=torch.uint8)
 
 
-def _changed(image: Tensor, seed: int = 0, **changes: Range) -> Tensor:
+def _changed(image: Tensor, seed: int = 0, is_colour: bool = False, **changes: Range) -> Tensor:
     """The image after one kind of change, or more."""
-    return augment(image, _no_mask(image), _seeded(seed), flip_axes=(), ranges=_only(**changes))[0]
+    ranges = _only(**changes)
+    return augment(image, _no_mask(image), _seeded(seed), flip_axes=(), is_colour=is_colour, ranges=ranges)[0]
 
 
 def _millimetres(spatial: tuple[int, ...], spacing: tuple[float, ...]) -> NDArray[np.float64]:
@@ -319,34 +320,42 @@ def test_every_image_is_blurred_by_its_own_sigma() -> None:
     assert len(set(blurred[:, 0, 7, 7].tolist())) == 6
 
 
+EACH_OR_ALL = pytest.mark.parametrize(("is_colour", "axes"), [(False, (2, 3)), (True, (1, 2, 3))])
+"""Statistics are those of each channel; of colours, those of all channels together."""
+
+
+@EACH_OR_ALL
 @pytest.mark.parametrize("factor", [0.75, 1.25])
-def test_brightness_multiplies_the_light(factor: float) -> None:
+def test_brightness_multiplies_the_light(factor: float, is_colour: bool, axes: tuple[int, ...]) -> None:
     image = _noise(3, 3, 20, 20)
-    dark = image.amin(dim=(1, 2, 3), keepdim=True)
-    assert torch.allclose(_changed(image, brightness=_always(factor)) - dark, factor * (image - dark), atol=1e-5)
+    dark = image.amin(dim=axes, keepdim=True)
+    changed = _changed(image, is_colour=is_colour, brightness=_always(factor))
+    assert torch.allclose(changed - dark, factor * (image - dark), atol=1e-5)
 
 
-def test_contrast_stretches_about_the_mean_within_the_range() -> None:
+@EACH_OR_ALL
+def test_contrast_stretches_about_the_mean_within_the_range(is_colour: bool, axes: tuple[int, ...]) -> None:
     image = _noise(3, 3, 20, 20)
-    mean, axes = image.mean(dim=(1, 2, 3), keepdim=True), (1, 2, 3)
-    assert torch.allclose(_changed(image, contrast=_always(0.75)) - mean, 0.75 * (image - mean), atol=1e-5)
-    stretched = _changed(image, contrast=_always(1.25))
+    mean, shrunk = image.mean(dim=axes, keepdim=True), _changed(image, is_colour=is_colour, contrast=_always(0.75))
+    assert torch.allclose(shrunk - mean, 0.75 * (image - mean), atol=1e-5)
+    stretched = _changed(image, is_colour=is_colour, contrast=_always(1.25))
     assert (stretched.std(dim=axes) > 1.2 * image.std(dim=axes)).all()
     assert torch.equal(stretched.amax(dim=axes), image.amax(dim=axes))
     assert torch.equal(stretched.amin(dim=axes), image.amin(dim=axes))
 
 
+@EACH_OR_ALL
 @pytest.mark.parametrize("name", ["gamma", "inverted_gamma"])
 @pytest.mark.parametrize("power", [0.7, 1.5])
-def test_gamma_keeps_mean_spread_and_order(name: str, power: float) -> None:
+def test_gamma_keeps_mean_spread_and_order(name: str, power: float, is_colour: bool, axes: tuple[int, ...]) -> None:
     image = torch.rand(3, 2, 20, 20, generator=_seeded()) * 8 - 3
-    changed, axes = _changed(image, **{name: _always(power)}), (1, 2, 3)
+    changed, last = _changed(image, is_colour=is_colour, **{name: _always(power)}), axes[0]
     assert changed.mean(dim=axes) == pytest.approx(image.mean(dim=axes), abs=1e-4)
     assert changed.std(dim=axes) == pytest.approx(image.std(dim=axes), rel=1e-4)
-    assert torch.equal(changed.flatten(1).argsort(1), image.flatten(1).argsort(1))
+    assert torch.equal(changed.flatten(last).argsort(-1), image.flatten(last).argsort(-1))
     # A power above 1 spreads the bright end, one below it the dark end; inverted, the other way round.
-    bright, dark = (changed.flatten(1).quantile(q, 1) for q in (0.99, 0.01))
-    middle = changed.flatten(1).quantile(0.5, 1)
+    bright, dark = (changed.flatten(last).quantile(q, -1) for q in (0.99, 0.01))
+    middle = changed.flatten(last).quantile(0.5, -1)
     assert ((bright - middle > middle - dark) == ((power > 1) == (name == "gamma"))).all()
 
 
@@ -376,6 +385,17 @@ def test_channel_jitter_moves_each_channel_by_itself() -> None:
 def test_channel_jitter_leaves_grey_images() -> None:
     image = _noise(3, 1, 20, 20)
     assert torch.equal(_changed(image, channel_jitter=_always(1.2)), image)
+
+
+@pytest.mark.fault(56)
+@pytest.mark.parametrize("channel", [0, 1])
+def test_what_is_done_to_one_channel_does_not_depend_on_the_range_of_another(channel: int) -> None:
+    image = _noise(4, 2, 20, 20)
+    beside = image.clone()
+    beside[:, 1 - channel] = 1000 * beside[:, 1 - channel] - 500
+    changed, changed_beside = (_changed(one, **vars(_without(*SPATIAL))) for one in (image, beside))
+    assert not torch.allclose(changed, image, atol=0.1)
+    torch.testing.assert_close(changed[:, channel], changed_beside[:, channel])
 
 
 @pytest.mark.parametrize("spatial", SIZES)

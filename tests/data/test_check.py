@@ -122,7 +122,7 @@ def test_grey_and_rgb_mixed_become_rgb_with_one_warning(tmp_path: Path) -> None:
     assert "3 grey and 1 RGB" in examination.faults[0].found
     assert {case.image.shape[0] for case in examination.cases} == {3}
     assert (examination.statistics.channels, examination.statistics.modality) == (3, "rgb")
-    assert len(examination.statistics.foreground_intensities) == 3
+    assert all(channel.foreground is not None for channel in examination.statistics.by_channel)
 
 
 def test_volumes_among_pictures_stop(tmp_path: Path) -> None:

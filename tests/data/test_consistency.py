@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genseg.data.case import CaseFiles
+from genseg.data.case import CaseFiles, Origin
+from genseg.data.channels import ChannelMeasures
 from genseg.data.consistency import common_channels, listed, mixed_dimensions, spacing_faults
 from genseg.data.reading import Reading
 from genseg.data.statistics import Measures
@@ -18,13 +20,17 @@ from genseg.lengths import SpacingUnit
 ROOT = Path("set")
 
 
+def _channels(count: int) -> tuple[ChannelMeasures, ...]:
+    return tuple(ChannelMeasures(Origin(Path("a"), number, "", "uint8", ""), 0, 255) for number in range(count))
+
+
 def _readings(channels: Sequence[int], ranks: Sequence[int], units: Sequence[SpacingUnit] = ()) -> list[Reading]:
     units = units or ("mm",) * len(ranks)
     return [
         Reading(
             CaseFiles(f"{place}", (Path(f"{place}.png"),), None, f"{place}"),
             None,
-            Measures((9,) * rank, (1.0,) * rank, count, "uint8", "", 0.0, None, np.zeros((count, 0)), {}, unit),
+            Measures((9,) * rank, (1.0,) * rank, _channels(count), None, np.zeros((count, 0)), {}, unit),
             f"{place}",
         )
         for place, (count, rank, unit) in enumerate(zip(channels, ranks, units, strict=True))
@@ -59,6 +65,17 @@ def test_grey_and_rgb_pictures_become_rgb_whichever_are_more() -> None:
         found, faults = common_channels(ROOT, _readings(channels, [2, 2, 2]))
         assert found == 3
         assert [(fault.code, fault.stops) for fault in faults] == [(FaultCode.MIXED_CHANNELS, False)]
+
+
+@pytest.mark.fault(56)
+def test_a_grey_picture_stands_for_no_three_channels_that_are_no_colours() -> None:
+    readings = _readings([3, 1, 3], [2, 2, 2])
+    _, faults = common_channels(ROOT, readings, ("T1", "T2", "FLAIR"))
+    assert [(fault.code, fault.file) for fault in faults] == [(FaultCode.CHANNEL_MISMATCH, "1.png")]
+    assert common_channels(ROOT, readings, ("R", "G", "B"))[1][0].code is FaultCode.MIXED_CHANNELS
+    three_files = replace(readings[0].files, images=(Path("a.png"), Path("b.png"), Path("c.png")))
+    _, faults = common_channels(ROOT, [replace(readings[0], files=three_files), *readings[1:]])
+    assert [fault.code for fault in faults] == [FaultCode.CHANNEL_MISMATCH]
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,7 @@ def test_channel_files_become_channels_in_their_order(tmp_path: Path) -> None:
     image = read_raw_case(_files(paths)).image
     np.testing.assert_array_equal(image.pixels, np.stack([t1, t2]))
     assert image.sha256 not in {read_raw_case(_files(path)).image.sha256 for path in paths}
-    assert [fault.code for fault in image.warnings] == [FaultCode.CONSTANT_IMAGE]
-    assert "a_0000" in image.warnings[0].file
+    assert image.warnings == ()
 
 
 @pytest.mark.fault(3)

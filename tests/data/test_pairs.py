@@ -21,7 +21,8 @@ def _write(folder: Path, shape: tuple[int, ...], dtype: str, spacing: tuple[floa
         mask = random.integers(0, 3, shape[1:]).astype(np.uint8)
         pairs.append(write_pair(folder, f"a-{number}", image, mask, spacing))
         images += [image, mask]
-    write_description(folder, NAMES, pairs, shape[0], modality="CT")
+    names = [f"channel {number} (CT)" for number in range(shape[0])]
+    write_description(folder, NAMES, pairs, names, task="a test")
     return images
 
 

@@ -61,9 +61,36 @@ def test_not_finite_and_constant_values_are_drawn_without_complaint() -> None:
     assert overlay(image, None, size=16)[12, 12, 0] == 255
 
 
-def test_of_many_channels_the_first_is_shown_in_grey() -> None:
+@pytest.mark.fault(56)
+def test_every_channel_is_shown_in_its_own_range_with_the_mask() -> None:
+    ramp = np.tile(np.linspace(0, 1, 16), (16, 1))
+    image = np.stack([1000 * ramp - 1000, ramp.T]).astype(np.float32)
+    shown = overlay(image, None, size=16)
+    assert shown.shape == (16, 32, 3)
+    assert shown[8, :16, 0].tolist() == sorted(shown[8, :16, 0])
+    assert shown[:, 24, 0].tolist() == sorted(shown[:, 24, 0])
+    assert [(half.min(), half.max()) for half in (shown[:, :16], shown[:, 16:])] == [(0, 255)] * 2
+    marked = overlay(image, _square(16), size=16)
+    assert tuple(marked[5, 10]) == tuple(marked[5, 26]) == CLASS_COLOURS[0]
+
+
+@pytest.mark.fault(56)
+def test_channels_lie_in_rows_and_those_of_volumes_too() -> None:
     image = np.stack([np.full((16, 16), level, np.uint8) for level in (10, 20, 30, 40)])
-    assert np.unique(overlay(image, None, size=16)).tolist() == [10]
+    assert overlay(image, None, size=16)[::16, ::16, 0].tolist() == [[10, 20], [30, 40]]
+    assert overlay(np.zeros((7, 16, 16)), None, size=16).shape == (24, 24, 3)
+    volume = np.zeros((2, 16, 16, 3), np.float32)
+    volume[1, :, 8:] = 0.5
+    shown = overlay(volume, None, size=16)
+    assert shown.shape == (16, 32, 3)
+    assert not shown[:, :16].any()
+    assert shown[:8, 16:].min() == 255
+
+
+@pytest.mark.parametrize(("third", "width"), [(1.5, 16), (40.0, 32)])
+def test_three_channels_that_share_no_range_are_no_colours(third: float, width: int) -> None:
+    ramp = np.tile(np.linspace(0, 1, 16), (16, 1))
+    assert overlay(np.stack([ramp, 0.5 * ramp, third * ramp]), None, size=16).shape[1] == width
 
 
 def test_of_a_volume_the_slice_with_most_foreground_is_shown() -> None:

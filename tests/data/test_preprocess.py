@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from genseg.config import IntensityRule, Plan
+from genseg.config import IntensityRule, Plan, Rule
 from genseg.data.case import IGNORE, Case
-from genseg.data.preprocess import Prepared, prepare, restore, scale_intensity, unscale_intensity
+from genseg.data.preprocess import Prepared, prepare, restore, scale_channel, unscale_channel, unscale_intensity
 
 PlanOf = Callable[..., Plan]
 
 RAS_SPACING = (0.7, 1.0, 2.5)
-RULES = ("eight-bit", "percentile", "z-score", "window")
+RULES = get_args(Rule)
 
 
 def _picture(image: NDArray[Any], mask: NDArray[Any] | None = None) -> Case:
@@ -55,7 +55,7 @@ def test_volumes_of_every_orientation_become_ras_and_come_back(
     affine = volume_affines[number]
     world = _world(affine, (5, 6, 7))
     mask = np.random.default_rng(number).integers(0, 3, (5, 6, 7)).astype(np.uint8)
-    plan = plan_of(3, spacing=RAS_SPACING, patch_size=(4, 4, 4), intensity={"rule": "z-score"})
+    plan = plan_of(3, channels=3, spacing=RAS_SPACING, patch_size=(4, 4, 4), intensity={"rule": "z-score"})
     prepared = prepare(_volume(world, mask, affine), plan)
     for direction, coordinate in enumerate(prepared.image):
         steps = [np.abs(np.diff(coordinate, axis=axis)).max() for axis in range(3)]
@@ -93,7 +93,7 @@ def test_an_oblique_volume_comes_back(plan_of: PlanOf) -> None:
 def test_volumes_are_brought_to_the_spacing_of_the_plan(plan_of: PlanOf) -> None:
     affine = np.diag([2.0, 1.0, 0.5, 1.0])
     volume = _volume(np.zeros((2, 10, 11, 12), np.int16), None, affine)
-    prepared = prepare(volume, plan_of(3, spacing=(1, 1, 1), patch_size=(4, 4, 4)))
+    prepared = prepare(volume, plan_of(3, channels=2, spacing=(1, 1, 1), patch_size=(4, 4, 4)))
     assert prepared.image.shape == (2, 20, 11, 6)
     assert (prepared.geometry.oriented, prepared.geometry.worked) == ((10, 11, 12), (20, 11, 6))
     assert prepared.mask is None
@@ -205,45 +205,52 @@ def _rule(rule: str) -> IntensityRule:
 
 
 def test_eight_bit_values_go_to_minus_one_to_one() -> None:
-    scaled = scale_intensity(np.array([[[0, 51, 255]]], np.uint8), _rule("eight-bit"))
-    assert scaled.tolist() == pytest.approx(np.array([[[-1, -0.6, 1]]]))
+    scaled = scale_channel(np.array([[0, 51, 255]], np.uint8), _rule("eight-bit"))
+    assert scaled.tolist() == pytest.approx(np.array([[-1, -0.6, 1]]))
 
 
 def test_window_clips_and_standardises() -> None:
     stored = np.array([[[-1000, -100, 50, 300, 3000]]], np.int16)
-    assert scale_intensity(stored, _rule("window")).ravel() == pytest.approx([-1.5, -1.5, 0, 2.5, 2.5])
+    assert scale_channel(stored, _rule("window")).ravel() == pytest.approx([-1.5, -1.5, 0, 2.5, 2.5])
 
 
-def test_percentiles_of_each_channel_go_to_minus_one_and_one() -> None:
+def test_percentiles_go_to_minus_one_and_one() -> None:
     ramp = np.random.default_rng(0).permutation(1001).astype(np.float32)
-    scaled = scale_intensity(np.stack([ramp, 7 - 20 * ramp])[:, None], _rule("percentile"))
-    assert scaled[0, 0, np.argsort(ramp)[[0, 5, 104, 500, 995, 1000]]] == pytest.approx(
-        [-1, -1, -0.8, 0, 1, 1], abs=1e-5
-    )
-    assert scaled[1] == pytest.approx(-scaled[0], abs=1e-5)
+    scaled = scale_channel(7 + 20 * ramp, _rule("percentile"))
+    assert scaled[np.argsort(ramp)[[0, 5, 104, 500, 995, 1000]]] == pytest.approx([-1, -1, -0.8, 0, 1, 1], abs=1e-5)
+
+
+def test_smallest_and_largest_value_go_to_minus_one_and_one() -> None:
+    scaled = scale_channel(np.array([[-30, 0, 20, 170]], np.int16), _rule("min-max"))
+    assert scaled.ravel() == pytest.approx([-1, -0.7, -0.5, 1])
+
+
+def test_values_stay_where_they_are_to_be_left_unchanged() -> None:
+    stored = np.array([[-1024, 0, 7.5, 60000]], np.float64)
+    assert scale_channel(stored, _rule("unchanged")).tolist() == stored.tolist()
 
 
 @pytest.mark.parametrize("factor", [1e-9, 1.0, 1e4])
-def test_z_score_standardises_each_channel(factor: float) -> None:
-    values = np.random.default_rng(0).normal(5, [[[3.0]], [[40.0]]], (2, 40, 40)) * factor
-    scaled = scale_intensity(values, _rule("z-score"))
-    assert scaled.mean(axis=(1, 2)) == pytest.approx([0, 0], abs=1e-5)
-    assert scaled.std(axis=(1, 2)) == pytest.approx([1, 1], abs=1e-5)
+@pytest.mark.parametrize("spread", [3.0, 40.0])
+def test_z_score_standardises(factor: float, spread: float) -> None:
+    values = np.random.default_rng(0).normal(5, spread, (40, 40)) * factor
+    scaled = scale_channel(values, _rule("z-score"))
+    assert (scaled.mean(), scaled.std()) == pytest.approx((0, 1), abs=1e-5)
 
 
 def test_few_bright_pixels_are_not_lost_by_percentiles() -> None:
-    sparse = np.zeros((1, 40, 40), np.uint16)
-    sparse[0, 20, 20] = 900
-    assert np.unique(scale_intensity(sparse, _rule("percentile"))).tolist() == [-1, 1]
+    sparse = np.zeros((40, 40), np.uint16)
+    sparse[20, 20] = 900
+    assert np.unique(scale_channel(sparse, _rule("percentile"))).tolist() == [-1, 1]
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32, np.float64])
 def test_every_rule_gives_finite_float32_and_leaves_its_input(rule: str, dtype: type) -> None:
-    varied = np.arange(60).reshape(1, 6, 10).astype(dtype)
+    varied = np.arange(60).reshape(6, 10).astype(dtype)
     for stored in (varied, np.full_like(varied, 7)):
         before = stored.copy()
-        scaled = scale_intensity(stored, _rule(rule))
+        scaled = scale_channel(stored, _rule(rule))
         assert scaled.dtype == np.float32
         assert np.isfinite(scaled).all()
         assert np.array_equal(stored, before)
@@ -261,7 +268,55 @@ def test_intensities_are_scaled_before_pixels_are_mixed(plan_of: PlanOf) -> None
     "rule", [{"rule": "eight-bit"}, {"rule": "window", "low": 0, "high": 255, "mean": 40, "std": 9}]
 )
 def test_scaled_values_lead_back_to_the_stored_ones(rule: dict[str, Any]) -> None:
-    stored, intensity = np.arange(256, dtype=np.uint8).reshape(1, 16, 16), IntensityRule(**rule)
-    back = unscale_intensity(scale_intensity(stored, intensity), intensity)
+    stored, intensity = np.arange(256, dtype=np.uint8).reshape(16, 16), IntensityRule(**rule)
+    back = unscale_channel(scale_channel(stored, intensity), intensity)
     assert back.dtype == (np.uint8 if rule["rule"] == "eight-bit" else np.float32)
     np.testing.assert_allclose(back, stored, atol=1e-4)
+
+
+# Channels of different kinds
+
+
+def _ct_and_pet(size: int = 12) -> NDArray[np.float32]:
+    """A CT in Hounsfield units and a PET in SUV, `(2, size, size, size)`."""
+    random = np.random.default_rng(5)
+    ct = random.choice([-1000.0, -80.0, 40.0, 900.0], (size,) * 3) + random.normal(0, 10, (size,) * 3)
+    pet = random.gamma(1.5, 1.0, (size,) * 3)
+    return np.stack([ct, pet]).astype(np.float32)
+
+
+CT_RULE = {"channel": "CT", "rule": "window", "low": -160.0, "high": 240.0, "mean": 30.0, "std": 50.0}
+
+
+@pytest.mark.fault(56)
+def test_ct_has_its_window_and_pet_beside_it_keeps_its_variance(plan_of: PlanOf) -> None:
+    image = _ct_and_pet()
+    plan = plan_of(3, channels=2, patch_size=(12,) * 3, intensity=[CT_RULE, {"channel": "PET", "rule": "z-score"}])
+    prepared = prepare(_volume(image, None, np.eye(4)), plan).image
+    np.testing.assert_allclose(prepared[0], (image[0].clip(-160, 240) - 30) / 50, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(prepared[1], (image[1] - image[1].mean()) / image[1].std(), rtol=1e-4, atol=1e-5)
+    assert prepared[1].std() == pytest.approx(1, abs=1e-4)
+    without = np.stack([image[0], 0 * image[1]])
+    assert np.abs(prepare(_volume(without, None, np.eye(4)), plan).image[1] - prepared[1]).max() > 1
+
+
+@pytest.mark.fault(56)
+def test_what_is_scaled_leads_back_channel_by_channel() -> None:
+    rules = [IntensityRule(**CT_RULE), IntensityRule(rule="unchanged"), IntensityRule(rule="eight-bit")]
+    stored = np.stack([np.linspace(-160, 240, 64), np.linspace(-9, 9, 64), np.linspace(0, 255, 64).round()])
+    image = stored.reshape(3, 8, 8).astype(np.float32)
+    scaled = np.stack([scale_channel(channel, rule) for channel, rule in zip(image, rules, strict=True)])
+    np.testing.assert_allclose(unscale_intensity(scaled, rules), image, atol=1e-3)
+    eight = unscale_intensity(np.zeros((3, 4, 4), np.float32), 3 * [IntensityRule(rule="eight-bit")])
+    assert eight.dtype == np.uint8
+
+
+@pytest.mark.fault(56)
+def test_beyond_a_straightened_volume_each_channel_is_as_dark_as_it_gets(plan_of: PlanOf) -> None:
+    image = np.stack([np.full((8, 8, 8), 700.0), np.full((8, 8, 8), 3.0)]).astype(np.float32)
+    image[:, 2, 2, 2] = -1000, 1
+    leaning = np.eye(4)
+    leaning[0, 2] = 0.5
+    plan = plan_of(3, channels=2, patch_size=(8, 8, 8), intensity={"rule": "unchanged"})
+    prepared = prepare(_volume(image, None, leaning), plan).image
+    assert [channel.min() for channel in prepared] == [-1000, 1]

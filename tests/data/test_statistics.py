@@ -12,15 +12,15 @@ import pytest
 from genseg.data.case import CaseFiles, Scan
 from genseg.data.labels import LabelMap
 from genseg.data.load import RawCase
-from genseg.data.statistics import Measures, Statistics, guess_modality, measure, summarise
+from genseg.data.statistics import Statistics, measure, summarise
 
 LABELS = LabelMap(("background", "liver", "tumour"), {0: 0, 1: 1, 2: 2}, {})
 
 
 def _raw(image: np.ndarray, mask: np.ndarray | None = None, spacing: tuple[float, ...] | None = None) -> RawCase:
     spacing = spacing or (1.0,) * (image.ndim - 1)
-    scans = [None if pixels is None else Scan(pixels, spacing, None, "", "") for pixels in (image, mask)]
-    return RawCase(CaseFiles("a", (Path("a"),), None, "a"), *scans)
+    scan, drawn = (None if pixels is None else Scan(pixels, spacing, None, "", "") for pixels in (image, mask))
+    return RawCase.of(CaseFiles("a", (Path("a"),), None, "a"), [scan], drawn)
 
 
 def _summary(*cases: RawCase, channels: int = 1, modality: str = "", labels: LabelMap = LABELS) -> Statistics:
@@ -61,7 +61,7 @@ def test_foreground_intensities_are_those_under_the_classes_alone() -> None:
     mask = np.zeros((1, 40, 50, 60), np.uint8)
     mask[0, 5:35, 5:35, 5:35], mask[0, 20:25, 20:25, 20:25] = 1, 2
     image[:, mask[0] > 0] = random.normal([[50], [200]], 30, (2, int((mask > 0).sum())))
-    first, second = _summary(_raw(image, mask), channels=2).foreground_intensities
+    first, second = (channel.foreground for channel in _summary(_raw(image, mask), channels=2).by_channel)
     assert (first.mean, first.std) == pytest.approx((50, 30), abs=3)
     assert (first.low, first.high) == pytest.approx((50 - 2.58 * 30, 50 + 2.58 * 30), abs=12)
     assert second.median == pytest.approx(200, abs=3)
@@ -72,16 +72,16 @@ def test_background_is_left_out_of_the_foreground_sample() -> None:
     image = np.repeat(np.array([10, 20], np.uint8), 128).reshape(1, 16, 16)
     mask = np.repeat(np.array([2, 1], np.uint8), 128).reshape(1, 16, 16)
     labels = LabelMap(("background", "lesion"), {2: 0, 1: 1}, {})
-    assert _summary(_raw(image, mask), labels=labels).foreground_intensities[0].mean == 20
+    assert _summary(_raw(image, mask), labels=labels).by_channel[0].foreground.mean == 20
 
 
 def test_classes_weigh_in_the_foreground_as_their_voxels_do() -> None:
     figures = _summary(_volume((40, 40, 40), 30000, 10000))
-    assert figures.foreground_intensities[0].mean == pytest.approx(125, abs=0.5)
+    assert figures.by_channel[0].foreground.mean == pytest.approx(125, abs=0.5)
 
 
 def test_without_foreground_there_are_no_foreground_intensities() -> None:
-    assert _summary(_volume((8, 9, 10))).foreground_intensities == ()
+    assert _summary(_volume((8, 9, 10))).by_channel[0].foreground is None
 
 
 def test_colour_masks_are_measured_by_colour() -> None:
@@ -108,33 +108,30 @@ def test_stray_values_count_for_the_nearest_class() -> None:
 def test_grey_images_of_an_rgb_set_count_as_if_repeated() -> None:
     grey, colour = np.full((1, 16, 16), 10, np.uint8), np.full((3, 16, 16), 30, np.uint8)
     figures = _summary(_raw(grey), _raw(colour), channels=3)
-    assert [channel.mean for channel in figures.intensities] == pytest.approx([20.0] * 3)
+    assert [channel.values.mean for channel in figures.by_channel] == pytest.approx([20.0] * 3)
 
 
-def _case(rank: int, lowest: float = 0.0, modality: str = "", channels: int = 1) -> Measures:
-    return Measures((9,) * rank, (1.0,) * rank, channels, "int16", modality, lowest, None, np.zeros((1, 0)), {})
-
-
-@pytest.mark.parametrize(
-    ("cases", "declared", "names", "expected"),
-    [
-        ([_case(3, -1000.0), _case(3, -600.0), _case(3)], "", (), "ct"),
-        ([_case(3, -1000.0), _case(3), _case(3)], "", (), "mr"),
-        ([_case(3, -1000.0)], "T1 MRI, cropped", (), "mr"),
-        ([_case(3)], "", ("CT",), "ct"),
-        ([_case(3)], "multispectral picture", (), "mr"),
-        ([_case(3, modality="ct")] * 2, "", (), "ct"),
-        ([_case(2, modality="mr")] * 2, "", (), "mr"),
-        ([_case(2, modality="rgb", channels=3)], "", (), "rgb"),
-        ([_case(2, -1000.0)], "", (), "gray"),
-        ([_case(2)], "RGB dermoscopy", (), "gray"),
-        ([_case(2, channels=4)], "", (), "gray"),
-    ],
-)
-def test_modality_is_declared_or_told_by_the_values(
-    cases: list[Measures], declared: str, names: tuple[str, ...], expected: str
-) -> None:
-    assert guess_modality(cases, declared, names, cases[0].channels) == expected
+@pytest.mark.fault(56)
+def test_each_channel_is_summarised_by_its_own_name_and_values() -> None:
+    random = np.random.default_rng(1)
+    mask = np.zeros((1, 20, 20, 20), np.uint8)
+    mask[0, 5:15, 5:15, 5:15] = 1
+    pet = random.gamma(1, 1, (20, 20, 20))
+    ct = np.where(mask[0] > 0, random.normal(50, 20, (20, 20, 20)), -1000)
+    raw = _raw(np.stack([pet, ct]).astype(np.float32), mask)
+    figures = summarise([measure(raw)], LABELS, "PET, CT", ("PET", "CT"), 2)
+    assert (figures.modality, [channel.modality for channel in figures.by_channel]) == ("pet, ct", ["pet", "ct"])
+    first, second = (channel.rule for channel in figures.by_channel)
+    assert (first.channel, first.rule, second.channel, second.rule) == ("PET", "z-score", "CT", "window")
+    inside = ct[5:15, 5:15, 5:15]
+    assert (second.low, second.high) == pytest.approx(np.percentile(inside, (0.5, 99.5)), abs=6)
+    assert (second.mean, second.std) == pytest.approx((inside.mean(), inside.std()), abs=2)
+    rows = dict(figures.rows())
+    assert rows["channel 0 (PET)"].startswith("PET, float32, 0.0")
+    assert rows["channel 0 (PET)"].endswith("; scaled by z-score")
+    assert "; scaled by window " in rows["channel 1 (CT)"]
+    assert rows["kind"] == "3D, PET, CT, 2 channel(s), float32"
+    assert json.loads(json.dumps(figures.to_json()))["by_channel"][0]["rule"] == {"channel": "PET", "rule": "z-score"}
 
 
 def test_figures_become_json_and_rows() -> None:
@@ -142,4 +139,5 @@ def test_figures_become_json_and_rows() -> None:
     assert json.loads(json.dumps(figures.to_json()))["size_min"] == [8, 9, 10]
     rows: Mapping[str, str] = dict(figures.rows())
     assert rows["size"] == "8 x 9 x 10"
+    assert rows["channel 0"] == "unknown modality, int16, 0 to 100 (0.5 to 99.5 %), median 0; scaled by z-score"
     assert rows["class liver"] == "in 1 cases, 4.17% of the voxels"

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 import genseg
 from genseg.config import FORMAT, Plan
-from genseg.data.preprocess import scale_intensity
+from genseg.data.preprocess import scale_channel
 from genseg.device import Machine
 from genseg.errors import DataError, RunError
 from genseg.export import bundle as bundle_module
@@ -209,7 +209,17 @@ def test_the_range_of_values_is_what_preprocessing_gives(
     image = describe_bundle(RunFolder(rgb_run), plan)["network_data_format"]["inputs"]["image"]
     assert image["value_range"] == expected
     if expected:
-        assert scale_intensity(np.array([[values]]), plan.intensity).ravel() == pytest.approx(expected)
+        assert scale_channel(np.array(values), plan.intensity[0]) == pytest.approx(expected)
+
+
+@pytest.mark.fault(56)
+def test_the_range_of_several_channels_holds_that_of_each(rgb_run: Path, plan_of: Callable[..., Plan]) -> None:
+    window = {"channel": "$CT", "rule": "window", "low": -100, "high": 300, "mean": 40, "std": 80}
+    for other, expected in (("min-max", [-1.75, 3.25]), ("z-score", [])):
+        plan = plan_of(2, channels=2, intensity=[window, {"channel": "", "rule": other}])
+        image = describe_bundle(RunFolder(rgb_run), plan)["network_data_format"]["inputs"]["image"]
+        assert image["value_range"] == expected
+        assert image["channel_def"] == {"0": "\uff04CT", "1": "channel 1"}
 
 
 @pytest.mark.parametrize("item", ["network", "network_def"])

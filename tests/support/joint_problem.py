@@ -100,7 +100,7 @@ def make_problem(
         rank=2 if rank == 2 else 3,
         channels=1,
         class_names=("background", "blob"),
-        intensity=IntensityRule(rule="z-score" if rank == 3 else "eight-bit"),
+        intensity=(IntensityRule(rule="z-score" if rank == 3 else "eight-bit"),),
         spacing=(1.0, 1.0, 1.0) if rank == 3 else None,
         patch_size=(SIZE[rank],) * rank,
         segmenter="tiny",

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
-from genseg.config import Plan, Settings
+from genseg.config import IntensityRule, Plan, Settings
+from genseg.data.channels import ChannelStatistics, Distribution
 from genseg.data.labels import LabelMap
-from genseg.data.statistics import Distribution, Statistics
+from genseg.data.statistics import Statistics
 from genseg.device import Machine
 from genseg.errors import SettingsError
 from genseg.training.planning import BATCH_VOXELS, PATCH_VOXELS, SIZE, check_plan, make_plan
 
 LABELS = LabelMap(("background", "object"), {0: 0, 1: 1})
+ONE_RULE = IntensityRule(rule="z-score")
 CPU = Machine(torch.device("cpu"), torch.float32, 1)
 GPU = Machine(torch.device("cuda"), torch.bfloat16, 1)
 
@@ -34,10 +37,17 @@ def _figures(size: tuple[int, ...], **changes: Any) -> Statistics:
         **{f"spacing_{kind}": (1.0, 1.0, 2.5)[:rank] for kind in ("min", "median", "max")},
         "classes": (),
         "foreground_fraction": 0.1,
-        "intensities": (),
-        "foreground_intensities": (),
+        "by_channel": _by_channel("eight-bit" if rank == 2 else "z-score"),
     }
     return Statistics(**{**usual, **changes})
+
+
+def _by_channel(*rules: Any, names: Sequence[str] = ("", "", "")) -> tuple[ChannelStatistics, ...]:
+    values = Distribution(0, 1, 2, 1, 1)
+    return tuple(
+        ChannelStatistics(name, "", ("uint8",), values, None, IntensityRule(rule=rule, channel=name))
+        for rule, name in zip(rules, names, strict=False)
+    )
 
 
 def _plan(
@@ -126,31 +136,28 @@ def test_flips_that_are_asked_for_are_kept_where_there_is_such_an_axis() -> None
             _plan(_figures((64, 64)), flips=axes)
 
 
-@pytest.mark.parametrize(
-    ("figures", "rule"),
-    [
-        (_figures((64, 64)), "eight-bit"),
-        (_figures((64, 64), dtypes=("uint16",)), "percentile"),
-        (_figures((64, 64), dtypes=("uint16", "uint8")), "percentile"),
-        (_figures((64, 64), dtypes=("float32",)), "percentile"),
-        (_figures((9, 9, 9)), "z-score"),
-        (_figures((9, 9, 9), dtypes=("uint8",)), "z-score"),
-        (_figures((9, 9, 9), modality="ct"), "z-score"),
-    ],
-)
-def test_intensities_follow_type_and_modality(figures: Statistics, rule: str) -> None:
-    assert _plan(figures).intensity.rule == rule
+@pytest.mark.fault(56)
+def test_each_channel_keeps_the_rule_that_it_was_found_to_need() -> None:
+    by_channel = _by_channel("window", "z-score", "unchanged", names=("CT", "PET", "noNorm"))
+    plan = _plan(_figures((9, 9, 9), channels=3, by_channel=by_channel))
+    assert [(rule.channel, rule.rule) for rule in plan.intensity] == [
+        ("CT", "window"),
+        ("PET", "z-score"),
+        ("noNorm", "unchanged"),
+    ]
 
 
-def test_ct_is_clipped_to_the_percentiles_of_its_foreground() -> None:
-    liver = Distribution(low=-17.0, median=100.0, high=201.0, mean=99.4, std=39.4)
-    rule = _plan(_figures((9, 9, 9), modality="ct", foreground_intensities=(liver,))).intensity
-    assert (rule.rule, rule.low, rule.high, rule.mean, rule.std) == ("window", -17.0, 201.0, 99.4, 39.4)
-
-
-def test_ct_whose_foreground_has_one_value_is_scaled_by_itself() -> None:
-    metal = Distribution(low=9.0, median=9.0, high=9.0, mean=9.0, std=0.0)
-    assert _plan(_figures((9, 9, 9), modality="ct", foreground_intensities=(metal,))).intensity.rule == "z-score"
+@pytest.mark.fault(56)
+def test_rules_for_channels_in_another_order_are_refused() -> None:
+    figures = _figures((9, 9, 9), channels=2, by_channel=_by_channel("window", "z-score", names=("CT", "PET")))
+    derived = _plan(figures)
+    turned = derived.model_copy(update={"intensity": derived.intensity[::-1]})
+    with pytest.raises(
+        SettingsError, match=r"intensity: the plan has rules for the channels \['PET', 'CT'\], the data"
+    ):
+        check_plan(turned, derived, Settings())
+    unnamed = derived.model_copy(update={"intensity": 2 * (ONE_RULE,)})
+    check_plan(unnamed, derived, Settings())
 
 
 def test_what_is_asked_for_is_kept() -> None:
@@ -177,7 +184,8 @@ def test_segmenters_that_do_not_exist_or_suit_are_refused() -> None:
     ("change", "message"),
     [
         ({"rank": 3, "patch_size": (8, 8, 8), "spacing": (1.0, 1.0, 1.0)}, "rank: the plan says 3, the data have 2"),
-        ({"channels": 3}, "channels: the plan says 3, the data have 1"),
+        ({"channels": 2, "intensity": 2 * (ONE_RULE,)}, "channels: the plan says 2, the data have 1"),
+        ({"channels": 2}, r"intensity: 1 rule\(s\) for 2 channel\(s\)"),
         ({"class_names": ("background", "other")}, "class_names"),
         ({"patch_size": (64,)}, "patch_size"),
         ({"patch_size": (64, 4)}, "patch_size"),
@@ -201,7 +209,9 @@ def test_a_plan_for_volumes_needs_a_spacing(spacing: tuple[float, float, float] 
 
 def test_all_that_is_wrong_with_a_plan_is_said_at_once() -> None:
     derived = _plan(_figures((64, 64)), updates=8)
-    edited = derived.model_copy(update={"channels": 2, "patch_size": (1, 64), "updates": 9})
+    edited = derived.model_copy(
+        update={"channels": 2, "intensity": 2 * (ONE_RULE,), "patch_size": (1, 64), "updates": 9}
+    )
     with pytest.raises(SettingsError, match=r"channels.*updates.*patch_size"):
         check_plan(edited, derived, Settings(updates=8))
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genseg.config import Plan
+from genseg.data.channels import called
 from genseg.errors import Fault, merge_faults
 from genseg.files import printable
 from genseg.segmenters.registry import SEGMENTERS
@@ -71,7 +72,8 @@ def faults_table(faults: Sequence[Fault], title: str) -> Table:
 
 def plan_table(plan: Plan) -> Table:
     """Each value of a plan with its meaning."""
-    rows = [(name, _say(getattr(plan, name)), field.description) for name, field in Plan.model_fields.items()]
+    shown = {name: _say(getattr(plan, name)) for name in Plan.model_fields} | {"intensity": _rules(plan)}
+    rows = [(name, shown[name], field.description) for name, field in Plan.model_fields.items()]
     return _table("Plan", ("", "value", "meaning"), rows)
 
 
@@ -116,6 +118,13 @@ def segmenters_table() -> Table:
     """Every segmenter that `--segmenter` takes."""
     rows = [(s.name, ", ".join(f"{rank}D" for rank in s.ranks), s.summary) for s in SEGMENTERS.values()]
     return _table("Segmenters", ("name", "data", "what it is"), rows)
+
+
+def _rules(plan: Plan) -> str:
+    """The intensity rules: that of each channel, or the one that all unnamed channels have."""
+    if len({str(rule) for rule in plan.intensity}) == 1 and not any(rule.channel for rule in plan.intensity):
+        return str(plan.intensity[0])
+    return "; ".join(f"{called(number, rule.channel)}: {rule}" for number, rule in enumerate(plan.intensity))
 
 
 def _say(value: object) -> str:

@@ -75,16 +75,17 @@ def augment(
     *,
     flip_axes: Sequence[int],
     spacing: Sequence[float] | None = None,
+    is_colour: bool = False,
     ranges: Ranges = Ranges(),
 ) -> tuple[Tensor, Tensor]:
     """One random draw for a batch.
 
     image: `(batch, channel, *spatial)` float32. mask: `(batch, *spatial)` uint8 class indices or `IGNORE`.
     flip_axes: spatial axes that may be flipped. spacing: mm per voxel, so that rotation is rigid; equal where None.
-    Returns a changed image and mask of the same shapes.
+    is_colour: as in `augment_intensity`. Returns a changed image and mask of the same shapes.
     """
     image, mask = augment_space(image, mask, generator, flip_axes=flip_axes, spacing=spacing, ranges=ranges)
-    return augment_intensity(image, generator, ranges=ranges), mask
+    return augment_intensity(image, generator, is_colour=is_colour, ranges=ranges), mask
 
 
 def augment_space(
@@ -114,9 +115,16 @@ def flip(image: Tensor, mask: Tensor, axes: Sequence[int], generator: Generator)
     return flipped, flipped_mask
 
 
-def augment_intensity(image: Tensor, generator: Generator, *, ranges: Ranges = Ranges()) -> Tensor:
-    """The changes of `augment` that leave the mask alone; differentiable in the image `(batch, channel, *spatial)`."""
-    for change, operation in _intensity_operations(ranges, generator):
+def augment_intensity(
+    image: Tensor, generator: Generator, *, is_colour: bool = False, ranges: Ranges = Ranges()
+) -> Tensor:
+    """The changes of `augment` that leave the mask alone; differentiable in the image `(batch, channel, *spatial)`.
+
+    is_colour: the channels are colours of one picture, whose darkest and lightest values, mean and spread are taken
+    over all of them, so that hues stay. Each channel otherwise has its own, for a CT and a PET share no scale.
+    """
+    axes = tuple(range(1 if is_colour else 2, image.ndim))
+    for change, operation in _intensity_operations(ranges, axes, generator):
         chosen, numbers = _draw(len(image), change, generator)
         if len(chosen):
             image = image.clone()
@@ -227,72 +235,62 @@ def _elastic_offsets(knots: Tensor, spatial: Sequence[int]) -> Tensor:
 # Changes of intensity
 
 
-def _intensity_operations(ranges: Ranges, generator: Generator) -> list[tuple[Range, Operation]]:
-    """Every change with its probability and range, in nnU-Net's order."""
+def _intensity_operations(ranges: Ranges, axes: tuple[int, ...], generator: Generator) -> list[tuple[Range, Operation]]:
+    """Every change with its probability and range, in nnU-Net's order. axes: those that statistics are taken over."""
 
     def noise(image: Tensor, variances: Tensor) -> Tensor:
         draw = torch.randn(image.shape, generator=generator).to(image)
-        return image + draw * (_per_image(variances, image).sqrt() * _spread(image))
-
-    def jitter(image: Tensor, factors: Tensor) -> Tensor:
-        return _channel_jitter(image, factors, generator)
+        return image + draw * (_per_image(variances, image).sqrt() * _spread(image, axes))
 
     return [
         (ranges.noise_variance, noise),
         (ranges.blur_sigma, _blur),
-        (ranges.brightness, _brightness),
-        (ranges.contrast, _contrast),
+        (ranges.brightness, lambda image, factors: _brightness(image, factors, axes)),
+        (ranges.contrast, lambda image, factors: _contrast(image, factors, axes)),
         (ranges.low_resolution, _low_resolution),
-        (ranges.inverted_gamma, lambda image, powers: -_gamma(-image, powers)),
-        (ranges.gamma, _gamma),
-        (ranges.channel_jitter, jitter),
+        (ranges.inverted_gamma, lambda image, powers: -_gamma(-image, powers, axes)),
+        (ranges.gamma, lambda image, powers: _gamma(image, powers, axes)),
+        (ranges.channel_jitter, lambda image, factors: _channel_jitter(image, factors, axes, generator)),
     ]
 
 
-def _axes(image: Tensor) -> tuple[int, ...]:
-    return tuple(range(1, image.ndim))
-
-
-def _spread(image: Tensor) -> Tensor:
-    """Standard deviation of each image, so that a change has the same strength on [-1, 1] and z-scored data.
+def _spread(image: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Standard deviation over `axes`, so that a change has the same strength on [-1, 1] and z-scored data.
 
     In two passes of means, which are several times as fast on CPU as `Tensor.std` over several axes.
     """
-    axes = _axes(image)
     variance = (image - image.mean(dim=axes, keepdim=True)).square().mean(dim=axes, keepdim=True)
     # The root has no derivative at 0, where constant images are.
     return variance.clamp(min=1e-12).sqrt()
 
 
-def _brightness(image: Tensor, factors: Tensor) -> Tensor:
+def _brightness(image: Tensor, factors: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Multiply the light: the darkest value stays where it is."""
-    dark = image.amin(dim=_axes(image), keepdim=True)
+    dark = image.amin(dim=axes, keepdim=True)
     return (image - dark) * _per_image(factors, image) + dark
 
 
-def _contrast(image: Tensor, factors: Tensor) -> Tensor:
+def _contrast(image: Tensor, factors: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Stretch about the mean, clipped to the image's own range."""
-    axes = _axes(image)
     mean, low, high = (reduce(image, dim=axes, keepdim=True) for reduce in (torch.mean, torch.amin, torch.amax))
     return torch.clamp((image - mean) * _per_image(factors, image) + mean, low, high)
 
 
-def _gamma(image: Tensor, powers: Tensor) -> Tensor:
+def _gamma(image: Tensor, powers: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Power of the image's values in 0..1, with mean and standard deviation kept."""
-    axes = _axes(image)
     low, high = image.amin(dim=axes, keepdim=True), image.amax(dim=axes, keepdim=True)
     bent = ((image - low) / (high - low).clamp(min=1e-6)).clamp(min=1e-6) ** _per_image(powers, image)
-    centred = (bent - bent.mean(dim=axes, keepdim=True)) / _spread(bent).clamp(min=1e-6)
-    return centred * _spread(image) + image.mean(dim=axes, keepdim=True)
+    centred = (bent - bent.mean(dim=axes, keepdim=True)) / _spread(bent, axes).clamp(min=1e-6)
+    return centred * _spread(image, axes) + image.mean(dim=axes, keepdim=True)
 
 
-def _channel_jitter(image: Tensor, factors: Tensor, generator: Generator) -> Tensor:
+def _channel_jitter(image: Tensor, factors: Tensor, axes: tuple[int, ...], generator: Generator) -> Tensor:
     """Scale every channel about its mean and shift it, each by its own draw; a change of hue in colour images."""
     count, channels = image.shape[:2]
     if channels == 1:
         return image
     shape = (count, channels, *[1] * (image.ndim - 2))
-    shift = _uniform(shape, -0.2, 0.2, generator).to(image) * _spread(image)
+    shift = _uniform(shape, -0.2, 0.2, generator).to(image) * _spread(image, axes)
     scale = 1 + (_per_image(factors, image) - 1) * _uniform(shape, -1, 1, generator).to(image)
     mean = image.mean(dim=tuple(range(2, image.ndim)), keepdim=True)
     return (image - mean) * scale + mean + shift

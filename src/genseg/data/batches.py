@@ -56,10 +56,14 @@ class Batches:
         mask = torch.stack([mask for _, mask in pairs]).to(self._machine.device)
         if self._plan.augmentation == "none" and self._changes == "plan":
             return image, mask
-        change = augment if self._changes == "plan" else augment_space
-        image, mask = change(image, mask, generator, flip_axes=self._plan.flip_axes, spacing=self._plan.spacing)
+        axes, spacing = self._plan.flip_axes, self._plan.spacing
+        if self._changes == "space":
+            image, mask = augment_space(image, mask, generator, flip_axes=axes, spacing=spacing)
+            return self._machine.send(image), mask
+        is_colour = self._plan.is_colour
+        image, mask = augment(image, mask, generator, flip_axes=axes, spacing=spacing, is_colour=is_colour)
         mix = self._plan.augmentation
-        if self._changes == "plan" and (mix == "copy-paste" or mix == "cutmix"):
+        if mix == "copy-paste" or mix == "cutmix":
             image, mask = mix_pairs(image, mask, mix, generator)
         return self._machine.send(image), mask
 

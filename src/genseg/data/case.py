@@ -56,7 +56,7 @@ class Scan:
         `(channel, row, column)`; volumes keep the file's own voxel axes `(channel, i, j, k)`.
     spacing: size of a voxel along each spatial axis, in `spacing_unit`.
     affine: `(4, 4)` voxel index to RAS+ mm, for volumes; None for pictures. Where the spacing is in pixels, it is too.
-    modality: "rgb", "gray", "ct", "mr" or "" (unknown).
+    modality: "rgb", "gray", "ct", "mr", "pet" or "" (unknown).
     sha256: hash of the file's bytes (of a series: of its files' hashes in slice order).
     warnings: faults that do not stop (wrong suffix, rotation tag applied, inverted by MONOCHROME1 ...).
     spacing_unit: "mm", or "px" where the file does not state the size of a voxel: it counts as 1 then, but for the
@@ -75,6 +75,21 @@ class Scan:
     def spatial(self) -> tuple[int, ...]:
         """Size along each spatial axis."""
         return tuple(self.pixels.shape[1:])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one channel of an image comes from.
+
+    file: path of the file, or folder of the DICOM series. number: of the channel within the file, from 0. modality,
+    sha256: of the file, as in `Scan`. dtype: of its pixels as stored, which may be widened beside those of other files.
+    """
+
+    file: Path
+    number: int
+    modality: str
+    dtype: str
+    sha256: str
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import CaseFiles
+from genseg.data.channel_faults import channel_faults
 from genseg.data.consistency import (
     class_faults,
     common_channels,
@@ -81,10 +82,10 @@ def examine(
     options = options.suited_to(index)
     readings, faults = read_all(entries, options, budget, progress)
     complete = len(readings) == len(entries)
-    channels, channel_faults = common_channels(index.root, readings)
+    channels, mixed_channels = common_channels(index.root, readings, index.channel_names)
     labels, label_faults = _fit_labels(index, readings, options)
     pairs = near_duplicates(Images(readings, options))
-    faults = [*index.warnings, *faults, *mixed_dimensions(readings), *channel_faults, *label_faults]
+    faults = [*index.warnings, *faults, *mixed_dimensions(readings), *mixed_channels, *label_faults]
     faults += spacing_faults(index.root, readings)
     faults += [*same_images(readings, options), *nearly_same_images(index.root, readings, pairs)]
     if labels is not None and complete:
@@ -99,6 +100,7 @@ def examine(
         if reading.raw is not None:
             store.keep(reading.raw)
     groups = group_cases(entries, pairs)
+    faults += channel_faults(index, readings, statistics)
     return Examination(index, options, store, labels, tuple(faults), statistics, tuple(pairs), groups)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from genseg.config import COLOURS
 from genseg.data.case import CaseFiles
 from genseg.data.labels import LabelMap
 from genseg.data.load import LoadOptions, channel_mismatch
@@ -36,14 +37,18 @@ def mixed_dimensions(readings: Sequence[Reading]) -> list[Fault]:
     ]
 
 
-def common_channels(root: Path, readings: Sequence[Reading]) -> tuple[int, list[Fault]]:
+def common_channels(
+    root: Path, readings: Sequence[Reading], channel_names: Sequence[str] = ()
+) -> tuple[int, list[Fault]]:
     """The number of channels that all images are brought to, and what is to be said about those that have another.
 
-    Grey pictures among RGB ones become RGB, with one warning for all; any other mixture stops, one fault a case.
+    Grey pictures among RGB ones become RGB, with one warning for all; any other mixture stops, one fault a case: of
+    three channels that are no colours (`channel_names`, or a file each), a grey picture is one, and does for no other.
     """
     counted = Counter(reading.measures.channels for reading in readings)
-    pictures = all(len(reading.measures.spatial) == 2 for reading in readings)
-    if pictures and set(counted) == {1, 3}:
+    pictures = all(len(reading.measures.spatial) == 2 and len(reading.files.images) == 1 for reading in readings)
+    colours = COLOURS.issuperset(name.lower() for name in channel_names)
+    if pictures and colours and set(counted) == {1, 3}:
         found = f"{counted[1]} grey and {counted[3]} RGB images"
         cure = "All are treated as RGB; a grey image gets three equal channels."
         return 3, [_warning(FaultCode.MIXED_CHANNELS, root, found, "one kind of image", cure)]

@@ -55,9 +55,13 @@ def near_duplicates(images: Mapping[str, NDArray[np.generic]]) -> list[tuple[str
 def fingerprint(image: NDArray[np.generic]) -> Bits:
     """Perceptual hash of `(channel, *spatial)`: 256 bits for a picture, 768 for a volume, 0 where there is no contrast.
 
-    Axes of length 1 are dropped: a volume of one slice is a picture.
+    Axes of length 1 are dropped: a volume of one slice is a picture. Channels that are no colours weigh alike, whatever
+    their values: beside a CT, a PET would count for nothing.
     """
-    grey = np.squeeze(image.astype(np.float32).mean(axis=0))
+    channels = [channel.astype(np.float32) for channel in image]
+    if len(image) > 1 and image.dtype != np.uint8:
+        channels = [_unit_range(channel) for channel in channels]
+    grey = np.squeeze(np.mean(channels, axis=0))
     planes = [grey] if grey.ndim == 2 else [grey.take(side // 2, axis) for axis, side in enumerate(grey.shape)]
     if grey.ndim not in (2, 3) or any(np.ptp(plane) == 0 for plane in planes):
         return np.zeros(0, dtype=bool)
@@ -84,11 +88,17 @@ def group_cases(cases: Iterable[CaseFiles], duplicate_pairs: Iterable[tuple[str,
     return {name: first[int(component[place[patient]])] for name, patient in patients.items()}
 
 
-def _hash_plane(plane: NDArray[np.float32]) -> Bits:
-    low, high = np.percentile(plane, _PERCENTILES)
+def _unit_range(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values between their 1st and 99th percentile, or where these are equal between all, as 0 to 1."""
+    low, high = np.percentile(values, _PERCENTILES)
     if low == high:
-        low, high = plane.min(), plane.max()
-    scaled = np.clip((plane - low) / (high - low), 0, 1) * 255
+        low, high = values.min(), values.max()
+    scaled: NDArray[np.float32] = np.clip((values - low) / ((high - low) or 1.0), 0, 1).astype(np.float32)
+    return scaled
+
+
+def _hash_plane(plane: NDArray[np.float32]) -> Bits:
+    scaled = _unit_range(plane) * 255
     picture = Image.fromarray(scaled.round().astype(np.uint8))
     bits: Bits = imagehash.phash(picture, hash_size=HASH_SIZE).hash.ravel()
     return bits

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.choices import MaskRepair, Unlabelled
-from genseg.data.case import Case, CaseFiles, Scan
+from genseg.data.case import Case, CaseFiles, Origin, Scan
 from genseg.data.index import Index
 from genseg.data.labels import LabelMap, repair_mask
 from genseg.data.readers import ReadOptions, read_image, read_mask
@@ -56,11 +56,25 @@ DEFAULT_OPTIONS = LoadOptions()
 
 @dataclass(frozen=True)
 class RawCase:
-    """A case as read: channel files merged into one scan, mask values not yet mapped to classes."""
+    """A case as read: channel files merged into one scan, mask values not yet mapped to classes.
+
+    origins: where each channel of the image comes from.
+    """
 
     files: CaseFiles
     image: Scan
     mask: Scan | None
+    origins: tuple[Origin, ...]
+
+    @classmethod
+    def of(cls, files: CaseFiles, scans: Sequence[Scan], mask: Scan | None) -> RawCase:
+        """The case of these channel files, in their order, and this mask."""
+        origins = [
+            Origin(path, number, scan.modality, str(scan.pixels.dtype), scan.sha256)
+            for path, scan in zip(files.images, scans, strict=True)
+            for number in range(len(scan.pixels))
+        ]
+        return cls(files, _merge(files, scans), mask, tuple(origins))
 
     @property
     def nbytes(self) -> int:
@@ -82,17 +96,16 @@ def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> R
     faults: list[Fault] = []
     scans = [_collect(read_image, path, options.read, faults) for path in files.images]
     mask = None if files.mask is None else _collect(read_mask, files.mask, options.read, faults)
-    channels = [scan for scan in scans if scan is not None]
-    for path, scan in zip(files.images[1:], scans[1:], strict=True):
-        if scan is not None and scans[0] is not None:
-            faults += _differences(files.images[0], scans[0], path, scan)
-    if scans[0] is not None:
-        faults += _too_small(files.images[0], scans[0])
+    channels = [(path, scan) for path, scan in zip(files.images, scans, strict=True) if scan is not None]
+    if channels:
+        first, *others = channels
+        faults += _too_small(*first)
         if mask is not None and files.mask is not None:
-            faults += _differences(files.images[0], scans[0], files.mask, mask)
+            others.append((files.mask, mask))
+        faults += [fault for other in others for fault in _differences(*first, *other)]
     if faults:
         raise DataError(faults)
-    return RawCase(files, _merge(files, channels), mask)
+    return RawCase.of(files, [scan for _, scan in channels], mask)
 
 
 def to_case(
@@ -209,17 +222,17 @@ def _collect(
 
 def _merge(files: CaseFiles, scans: Sequence[Scan]) -> Scan:
     """One scan of all channel files, in their order."""
-    warnings = [fault for path, scan in zip(files.images, scans, strict=True) for fault in _warnings(path, scan)]
     first = scans[0]
-    if len(scans) == 1:
-        return replace(first, warnings=tuple(warnings))
-    return replace(
-        first,
-        pixels=np.concatenate([scan.pixels for scan in scans]),
-        modality=first.modality if len({scan.modality for scan in scans}) == 1 else "",
-        sha256=hashlib.sha256("".join(scan.sha256 for scan in scans).encode()).hexdigest(),
-        warnings=tuple(warnings),
-    )
+    merged = first
+    if len(scans) > 1:
+        merged = replace(
+            first,
+            pixels=np.concatenate([scan.pixels for scan in scans]),
+            modality=first.modality if len({scan.modality for scan in scans}) == 1 else "",
+            sha256=hashlib.sha256("".join(scan.sha256 for scan in scans).encode()).hexdigest(),
+        )
+    warnings = [one for path, scan in zip(files.images, scans, strict=True) for one in _scan_warnings(path, scan)]
+    return replace(merged, warnings=(*warnings, *_constant(files.images[0], merged.pixels)))
 
 
 def _with_channels(raw: RawCase, channels: int | None) -> NDArray[np.generic]:
@@ -242,24 +255,42 @@ def channel_mismatch(files: CaseFiles, found: int, expected: int) -> Fault:
     )
 
 
-def _warnings(path: Path, scan: Scan) -> tuple[Fault, ...]:
-    """The reader's warnings and what is odd about the pixels, without being a reason to stop."""
-    found = list(scan.warnings)
-    least, most = scan.pixels.min(), scan.pixels.max()
-    if least == most:
-        cure = "Look at the original: an exposure or an export may have failed."
-        found.append(_warning(FaultCode.CONSTANT_IMAGE, path, f"every pixel is {least}", "an image", cure))
-    elif np.issubdtype(scan.pixels.dtype, np.integer):
-        share = np.count_nonzero(scan.pixels == most) / scan.pixels.size
-        if share > _SATURATED_SHARE:
-            text = f"{share:.0%} of the pixels have the highest value, {most}"
-            cure = "Look at the original: it may be over-exposed or clipped by its export."
-            found.append(_warning(FaultCode.SATURATED_IMAGE, path, text, "contrast within the anatomy", cure))
+def _scan_warnings(path: Path, scan: Scan) -> tuple[Fault, ...]:
+    """The reader's warnings about a file, and what is odd about it without being a reason to stop."""
+    found = [*scan.warnings, *_saturated(path, scan)]
     if len(scan.spatial) == 3 and 1 in scan.spatial:
         text = f"a volume of a single slice, {_size(scan.spatial)}"
         cure = "It is used as it is; for 2D models export it as a picture."
         found.append(_warning(FaultCode.SINGLE_SLICE, path, text, "several slices", cure))
     return tuple(found)
+
+
+def _saturated(path: Path, scan: Scan) -> list[Fault]:
+    """One warning for the channels of a file that are mostly at their highest value; colours are looked at together."""
+    if not np.issubdtype(scan.pixels.dtype, np.integer):
+        return []
+    parts = [scan.pixels] if scan.modality == "rgb" else list(scan.pixels)
+    shares = [np.count_nonzero(part == part.max()) / part.size if np.ptp(part) else 0.0 for part in parts]
+    said = [
+        f"{share:.0%} of the pixels{f' of channel {number}' if len(parts) > 1 else ''} have the highest value, {most}"
+        for number, (share, most) in enumerate(zip(shares, (part.max() for part in parts), strict=True))
+        if share > _SATURATED_SHARE
+    ]
+    cure = "Look at the original: it may be over-exposed or clipped by its export."
+    expected = "contrast within the anatomy"
+    return [_warning(FaultCode.SATURATED_IMAGE, path, "; ".join(said), expected, cure)] if said else []
+
+
+def _constant(path: Path, pixels: NDArray[np.generic]) -> list[Fault]:
+    """A warning for an image `(channel, *spatial)` in which nothing is to be seen, in no channel.
+
+    Single channels that are the same all over are a matter of the whole set; see `genseg.data.channel_faults`.
+    """
+    if any(np.ptp(channel) for channel in pixels):
+        return []
+    values = ", ".join(dict.fromkeys(str(channel.flat[0]) for channel in pixels))
+    cure = "Look at the original: an exposure or an export may have failed."
+    return [_warning(FaultCode.CONSTANT_IMAGE, path, f"every pixel is {values}", "an image", cure)]
 
 
 def _warning(code: FaultCode, path: Path, found: str, expected: str, cure: str) -> Fault:
@@ -296,7 +327,7 @@ def displacement(spatial: Sequence[int], affine: NDArray[np.float64], other: NDA
 
 
 def _size_mismatch(path: Path, image: Scan, other_path: Path, other: Scan) -> Fault:
-    cure = "Export image and mask from the same source at the same size; nothing is resized here."
+    cure = "Export both from the same source at the same size; nothing is resized here."
     if sorted(image.spatial) == sorted(other.spatial):
         cure = "It would fit with its axes swapped: export it again in the image's orientation."
     if any(fault.code is FaultCode.ROTATED_BY_TAG for fault in image.warnings):
@@ -318,7 +349,7 @@ def _geometry_mismatch(path: Path, image: Scan, other_path: Path, other: Scan, g
         printable(other_path),
         f"its affine puts voxels up to {gap:.3g} mm from where {printable(path.name)} has them{turned}",
         f"the same place within {tolerance:.3g} mm",
-        "Resample the mask onto the image, or export it again from the same series.",
+        "Resample it onto the image, or export it again from the same series.",
     )
 
 

@@ -44,16 +44,22 @@ def write_pair(
 
 
 def write_description(
-    folder: Path, class_names: Sequence[str], pairs: Sequence[tuple[Path, Path]], channels: int, **more: str
+    folder: Path,
+    class_names: Sequence[str],
+    pairs: Sequence[tuple[Path, Path]],
+    channel_names: Sequence[str],
+    **more: str,
 ) -> None:
     """Write `dataset.json`: class names, background first, and `more` as it is.
 
-    pairs: as `write_pair` returned them. Volumes of several channels are listed too, as the Medical Segmentation
-    Decathlon does it: no other lay-out says that the last axis holds channels.
+    pairs: as `write_pair` returned them. channel_names: one a channel, or none; volumes of several channels need them.
+    These are listed too, as the Medical Segmentation Decathlon does it: no other lay-out says that the last axis holds
+    channels.
     """
     description: dict[str, Any] = {**more, "class_names": list(class_names)}
-    if channels > 1 and pairs and pairs[0][0].suffix == ".gz":
-        description["channel_names"] = {str(number): f"channel {number}" for number in range(channels)}
+    if channel_names:
+        description["channel_names"] = {str(number): name for number, name in enumerate(channel_names)}
+    if len(channel_names) > 1 and pairs and pairs[0][0].suffix == ".gz":
         description["training"] = [{"image": image.as_posix(), "label": mask.as_posix()} for image, mask in pairs]
     (folder / "dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="ascii")
 

@@ -5,6 +5,7 @@ Pillow draws, because it starts in milliseconds and a sheet of hundreds of cases
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from itertools import cycle, islice
@@ -39,6 +40,8 @@ _LEAST_PAGE_WIDTH = 480
 _LEAST_CORNER_FONT = 8
 _LINES_OF_PICTURE = 30
 _PAPER = (24, 24, 24)
+_MOST_LARGE_CHANNELS = 4
+_MOST_UNEQUAL = 4.0  # times that a colour's values may spread as wide as another's
 _INK = (235, 235, 235)
 
 _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
@@ -57,20 +60,32 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """Draw a case: the image in its own brightness, each class tinted and outlined in its colour.
 
-    image: `(channel, *spatial)` of any dtype, two or three spatial axes. Three channels of a picture are shown as RGB,
-        otherwise the first channel in grey; all but 8-bit pictures are stretched between their 1st and 99th percentile.
+    image: `(channel, *spatial)` of any dtype, two or three spatial axes. Three channels of a picture that share a range
+        are shown as RGB, other channels in grey, each with the mask, side by side in rows. All but 8-bit pictures are
+        stretched between their 1st and 99th percentile.
     mask: `(*spatial)` class indices, or None. Of a volume the slice along the last axis that holds most foreground is
         shown (the middle one where there is none).
-    size: pixels along the longer side of the picture.
+    size: pixels along the longer side of the picture, or of each channel; half as much where there are over four.
     spacing: size of a voxel along each spatial axis, so that the picture has the anatomy's proportions; equal if None.
 
     Returns `(height, width, 3)` uint8.
     """
     if image.ndim == 4:
-        plane, mask, spacing = _slice(image[0], mask, spacing)
-        picture = Image.fromarray(_stretched(plane))
+        image, mask, spacing = _slice(image, mask, spacing)
+        shown = [_stretched(channel) for channel in image]
+    elif _is_in_colour(image):
+        shown = [_displayable(np.moveaxis(image, 0, -1))]
     else:
-        picture = Image.fromarray(_displayable(image))
+        shown = [_displayable(channel) for channel in image]
+    each = size if len(shown) <= _MOST_LARGE_CHANNELS else max(1, size // 2)
+    return _in_rows([_drawn(channel, mask, each, spacing) for channel in shown])
+
+
+def _drawn(
+    shown: NDArray[np.uint8], mask: NDArray[np.generic] | None, size: int, spacing: Sequence[float] | None
+) -> NDArray[np.uint8]:
+    """One picture in grey or RGB, in the size asked for, with the mask over it."""
+    picture = Image.fromarray(shown)
     target = _fitting_size(picture.size, size, spacing)
     pixels = np.asarray(picture.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0).convert("RGB"))
     if mask is None:
@@ -180,16 +195,31 @@ def _legend_places(names: Sequence[str], width: int, font: _Font) -> list[tuple[
 def _slice(
     volume: NDArray[np.generic], mask: NDArray[np.generic] | None, spacing: Sequence[float] | None
 ) -> tuple[NDArray[np.generic], NDArray[np.generic] | None, Sequence[float] | None]:
-    """The slice to show, turned so that the first voxel axis runs right and the second runs up."""
+    """The slice of all channels to show, turned so that the first voxel axis runs right and the second runs up."""
     index = volume.shape[-1] // 2 if mask is None else marked_slice(mask).start
-    shown = np.rot90(volume[..., index])
+    shown = np.rot90(volume[..., index], axes=(1, 2))
     shown_mask = None if mask is None else np.rot90(mask[..., index])
     return shown, shown_mask, None if spacing is None else (spacing[1], spacing[0])
 
 
-def _displayable(image: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """A picture `(channel, row, column)` of any dtype -> `(row, column, 3)` or `(row, column)` uint8."""
-    shown = np.moveaxis(image, 0, -1) if image.shape[0] == 3 else image[0]
+def _is_in_colour(image: NDArray[np.generic]) -> bool:
+    """Whether the channels of a picture are shown as red, green and blue: three whose values share a range."""
+    if len(image) != 3 or image.dtype == np.uint8:
+        return len(image) == 3
+    low, high = np.percentile(image.reshape(3, -1).astype(np.float64), (1, 99), axis=1)
+    return bool((high - low).max() <= _MOST_UNEQUAL * (high - low).min())
+
+
+def _in_rows(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """RGB pictures of one size side by side, in about as many rows as columns."""
+    columns = math.ceil(math.sqrt(len(pictures)))
+    blank = [np.full_like(pictures[0], _PAPER)] * (-len(pictures) % columns)
+    shown = [*pictures, *blank]
+    return np.vstack([np.hstack(shown[start : start + columns]) for start in range(0, len(shown), columns)])
+
+
+def _displayable(shown: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """A picture `(row, column)` or `(row, column, 3)` of any dtype as uint8."""
     return np.ascontiguousarray(shown, dtype=np.uint8) if shown.dtype == np.uint8 else _stretched(shown)
 
 

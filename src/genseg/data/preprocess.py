@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.config import IntensityRule, Plan
+from genseg.config import IntensityRule, Plan, Rule
 from genseg.data.case import IGNORE, Case
 from genseg.data.readers.geometry import spacing_of
 from genseg.data.straighten import Tilt, straight_affine, tilt_of
@@ -62,7 +62,8 @@ def prepare(case: Case, plan: Plan) -> Prepared:
     worked = _worked_size(image.shape[1:], spacing, plan)
     geometry = Geometry(orientation, tuple(image.shape[1:]), worked, tilt)
     # One channel at a time: as floating-point numbers, a large picture is several times as large.
-    channels = [_resize(scale_intensity(channel[None], plan.intensity)[0], worked) for channel in image]
+    pairs = zip(image, plan.intensity, strict=True)
+    channels = [_resize(scale_channel(channel, rule), worked) for channel, rule in pairs]
     resized = _pad(np.stack(channels), plan.patch_size, None)
     resized_mask = None if mask is None else _pad(_resize_mask(mask, worked), plan.patch_size, IGNORE)
     return Prepared(case.name, resized, resized_mask, geometry, _foreground(resized_mask))
@@ -79,44 +80,50 @@ def restore(class_index: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.ui
     return np.ascontiguousarray(turned if geometry.tilt is None else geometry.tilt.lean(turned))
 
 
-def scale_intensity(image: NDArray[np.generic], intensity: IntensityRule) -> NDArray[np.float32]:
-    """Stored pixel values `(channel, *spatial)` to float32 network input by the plan's rule."""
-    values = image.astype(np.float32)
+def scale_channel(channel: NDArray[np.generic], intensity: IntensityRule) -> NDArray[np.float32]:
+    """Stored values `(*spatial)` of one channel to float32 network input by the channel's rule."""
+    values: NDArray[np.float32] = channel.astype(np.float32)
+    scaled: NDArray[np.float32] = values
     if intensity.rule == "eight-bit":
-        return values / 127.5 - 1
-    if intensity.rule == "window":
-        clipped = np.clip(values, intensity.low, intensity.high)
-        windowed: NDArray[np.float32] = (clipped - intensity.mean) / intensity.std
-        return windowed
-    return np.stack([_scale_by_itself(channel, intensity.rule) for channel in values])
+        scaled = values / 127.5 - 1
+    elif intensity.rule == "window":
+        scaled = (np.clip(values, intensity.low, intensity.high) - intensity.mean) / intensity.std
+    elif intensity.rule == "z-score":
+        mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        scaled = (values - mean) / (deviation or 1.0)
+    elif intensity.rule != "unchanged":
+        low, high = _bounds(values, intensity.rule)
+        scaled = (np.clip(values, low, high) - low) / ((high - low) or 1.0) * 2 - 1
+    return scaled
 
 
-def unscale_intensity(image: NDArray[np.float32], intensity: IntensityRule) -> NDArray[np.generic]:
-    """What `scale_intensity` would have been given: uint8 by the rule "eight-bit", float32 by the others.
+def unscale_channel(channel: NDArray[np.float32], intensity: IntensityRule) -> NDArray[np.generic]:
+    """What `scale_channel` would have been given: uint8 by the rule "eight-bit", float32 by the others.
 
-    By the rules that scale each image by itself there is no way back, and none is needed: the image stays as it is.
+    By the rules that scale each image by itself there is no way back, and none is needed: the channel stays as it is.
     """
     if intensity.rule == "eight-bit":
-        bytes_: NDArray[np.uint8] = np.clip(np.rint((image + 1) * 127.5), 0, 255).astype(np.uint8)
+        bytes_: NDArray[np.uint8] = np.clip(np.rint((channel + 1) * 127.5), 0, 255).astype(np.uint8)
         return bytes_
-    stored: NDArray[np.float32] = image.astype(np.float32)
+    stored: NDArray[np.float32] = channel.astype(np.float32)
     if intensity.rule == "window":
         stored = stored * np.float32(intensity.std) + np.float32(intensity.mean)
     return stored
 
 
-def _scale_by_itself(channel: NDArray[np.float32], rule: str) -> NDArray[np.float32]:
-    scaled: NDArray[np.float32]
-    if rule == "z-score":
-        mean, deviation = float(channel.mean(dtype=np.float64)), float(channel.std(dtype=np.float64))
-        scaled = (channel - mean) / (deviation or 1.0)
-        return scaled
-    low, high = (float(value) for value in np.percentile(channel, (0.5, 99.5)))
-    if low == high:
+def unscale_intensity(image: NDArray[np.float32], intensity: Sequence[IntensityRule]) -> NDArray[np.generic]:
+    """Network input `(channel, *spatial)` back to values as they are stored, each channel by its own rule."""
+    return np.stack([unscale_channel(channel, rule) for channel, rule in zip(image, intensity, strict=True)])
+
+
+def _bounds(values: NDArray[np.float32], rule: Rule) -> tuple[float, float]:
+    """The values of a channel that become -1 and 1 by the rules "percentile" and "min-max"."""
+    if rule == "percentile":
+        low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+        if low < high:
+            return low, high
         # Nearly all pixels are equal: what there is to see lies outside of the percentiles.
-        low, high = float(channel.min()), float(channel.max())
-    scaled = (np.clip(channel, low, high) - low) / ((high - low) or 1.0) * 2 - 1
-    return scaled
+    return float(values.min()), float(values.max())
 
 
 def _straightened(case: Case) -> tuple[Case, Tilt | None]:

@@ -6,25 +6,30 @@ sample of intensities for each mask value, so that sets larger than the memory c
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import Scan
+from genseg.data.channels import (
+    SHOWN,
+    ChannelMeasures,
+    ChannelStatistics,
+    called,
+    distributions,
+    modality_of,
+    named_modality,
+    names_of,
+    rule_of,
+)
 from genseg.data.labels import LabelMap, MaskValue, count_labels, repair_mask
 from genseg.data.load import RawCase
 from genseg.data.preprocess import axis_order
 from genseg.lengths import SpacingUnit, length_unit, steps_in
-
-Modality = Literal["rgb", "gray", "ct", "mr"]
-
-AIR_HU = -500.0
-"""A volume with values below this is taken for CT: air is at -1000 HU, and MR has no negative values of that size."""
 
 _SAMPLES = 4000
 _MOST_SAMPLED_VALUES = 32
@@ -34,6 +39,7 @@ _MOST_SAMPLED_VALUES = 32
 class Measures:
     """What is kept of one case.
 
+    by_channel: where each channel comes from, and its bounds.
     counts: voxels of each stored mask value; None for a case without mask.
     image_sample: `(channel, n)` intensities at a fixed stride over the whole image.
     mask_samples: mask value -> `(channel, n)` intensities at a fixed stride over its voxels, without the value 0.
@@ -42,25 +48,16 @@ class Measures:
 
     spatial: tuple[int, ...]
     spacing: tuple[float, ...]
-    channels: int
-    dtype: str
-    modality: str
-    lowest: float
+    by_channel: tuple[ChannelMeasures, ...]
     counts: Mapping[MaskValue, int] | None
     image_sample: NDArray[np.float32]
     mask_samples: Mapping[MaskValue, NDArray[np.float32]]
     spacing_unit: SpacingUnit = "mm"
 
-
-@dataclass(frozen=True)
-class Distribution:
-    """Distribution of the values of one channel; `low` and `high` are the 0.5th and 99.5th percentile."""
-
-    low: float
-    median: float
-    high: float
-    mean: float
-    std: float
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return len(self.by_channel)
 
 
 @dataclass(frozen=True)
@@ -77,11 +74,10 @@ class Statistics:
     """A data set in figures. Tuples over axes: row, column for pictures; for volumes the axes nearest to RAS+.
 
     rank: 2 for pictures, 3 for volumes.
-    modality: "rgb", "gray", "ct" or "mr": as the data set or its files declare it, else as the values suggest.
+    modality: what the channels show, such as "rgb", "ct" or "pet, ct"; "" where nothing tells.
     spacing_*: in `spacing_unit`: mm, or "px" where not all files state the size of their voxels.
     foreground_fraction: share of the labelled voxels that belong to any class.
-    intensities: one a channel, over all voxels of all images (sampled at a fixed stride).
-    foreground_intensities: the same over the voxels of all classes; empty where no voxel is labelled.
+    by_channel: name, values and intensity rule of each channel.
     """
 
     cases: int
@@ -89,7 +85,7 @@ class Statistics:
     empty_masks: int
     rank: int
     channels: int
-    modality: Modality
+    modality: str
     dtypes: tuple[str, ...]
     size_min: tuple[int, ...]
     size_median: tuple[int, ...]
@@ -99,22 +95,22 @@ class Statistics:
     spacing_max: tuple[float, ...]
     classes: tuple[ClassStatistics, ...]
     foreground_fraction: float
-    intensities: tuple[Distribution, ...]
-    foreground_intensities: tuple[Distribution, ...]
+    by_channel: tuple[ChannelStatistics, ...]
     spacing_unit: SpacingUnit = "mm"
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain lists, numbers and strings."""
-        return asdict(self)
+        by_channel = [asdict(channel) | {"rule": channel.rule.model_dump(mode="json")} for channel in self.by_channel]
+        return asdict(self) | {"by_channel": by_channel}
 
     def rows(self) -> list[tuple[str, str]]:
         """Name and text of each figure, for printing."""
         return [
             ("cases", f"{self.cases}, {self.labelled} of them labelled, {self.empty_masks} with an empty mask"),
-            ("kind", f"{self.rank}D, {self.modality}, {self.channels} channel(s), {', '.join(self.dtypes)}"),
+            ("kind", f"{self.rank}D, {self._shown()}, {self.channels} channel(s), {', '.join(self.dtypes)}"),
             ("size", _range(self.size_min, self.size_median, self.size_max)),
             self._spacing_row(),
-            *((f"intensity {n}", _spread(channel)) for n, channel in enumerate(self.intensities)),
+            *((called(n, channel.name), channel.text()) for n, channel in enumerate(self.by_channel)),
             *((f"class {c.name}", f"in {c.cases} cases, {c.voxel_share:.2%} of the voxels") for c in self.classes),
         ]
 
@@ -127,6 +123,9 @@ class Statistics:
         ratio = "" if len(set(sum(spacings, ()))) == 1 else f", in the ratio {_range(*spacings)}"
         return "spacing", f"unknown{ratio}: lengths are in {elements}"
 
+    def _shown(self) -> str:
+        return ", ".join(dict.fromkeys(SHOWN[channel.modality] for channel in self.by_channel))
+
 
 def measure(raw: RawCase) -> Measures:
     """Measure one case; see `Measures`."""
@@ -136,10 +135,10 @@ def measure(raw: RawCase) -> Measures:
     return Measures(
         spatial=tuple(raw.image.spatial[axis] for axis in order),
         spacing=tuple(raw.image.spacing[axis] for axis in order),
-        channels=flat.shape[0],
-        dtype=str(flat.dtype),
-        modality=raw.image.modality,
-        lowest=float(flat.min()),
+        by_channel=tuple(
+            ChannelMeasures(origin, float(values.min()), float(values.max()))
+            for origin, values in zip(raw.origins, flat, strict=True)
+        ),
         counts=counts,
         image_sample=flat[:, :: _stride(flat.shape[1])].astype(np.float32),
         mask_samples={} if raw.mask is None or counts is None else _sample_values(flat, raw.mask, counts),
@@ -158,17 +157,17 @@ def summarise(
     sizes = np.array([case.spatial for case in measures])
     spacings = np.array([case.spacing for case in measures])
     counts = [class_counts(case.counts, labels) for case in measures if case.counts is not None]
-    foreground = [sample for case in measures for sample in _foreground_samples(case, labels, channels)]
     voxels = np.array(counts).reshape(len(counts), len(labels.names))
     total = max(int(voxels.sum()), 1)
+    by_channel = _summarise_channels(measures, labels, declared_modality, names_of(channel_names, channels))
     return Statistics(
         cases=len(measures),
         labelled=len(counts),
         empty_masks=int((voxels[:, 1:].sum(axis=1) == 0).sum()),
         rank=sizes.shape[1],
         channels=channels,
-        modality=guess_modality(measures, declared_modality, channel_names, channels),
-        dtypes=tuple(sorted({case.dtype for case in measures})),
+        modality=", ".join(dict.fromkeys(channel.modality for channel in by_channel if channel.modality)),
+        dtypes=tuple(sorted({dtype for channel in by_channel for dtype in channel.dtypes})),
         size_min=_whole(sizes.min(axis=0)),
         size_median=_whole(np.median(sizes, axis=0)),
         size_max=_whole(sizes.max(axis=0)),
@@ -180,8 +179,7 @@ def summarise(
             for name, column in zip(labels.names[1:], voxels.T[1:], strict=True)
         ),
         foreground_fraction=float(voxels[:, 1:].sum() / total),
-        intensities=_distributions([_repeated(case.image_sample, channels) for case in measures]),
-        foreground_intensities=_distributions(foreground),
+        by_channel=by_channel,
         spacing_unit="px" if any(case.spacing_unit == "px" for case in measures) else "mm",
     )
 
@@ -195,21 +193,23 @@ def class_counts(counts: Mapping[MaskValue, int], labels: LabelMap) -> list[int]
     return [int(total) for total in totals]
 
 
-def guess_modality(
-    measures: Sequence[Measures], declared: str, channel_names: Iterable[str], channels: int
-) -> Modality:
-    """What kind of images these are: declared by the data set, declared by most files, else told by the values."""
-    words = {word for text in (declared, *channel_names) for word in re.split(r"[^A-Z0-9]+", text.upper())}
-    if "CT" in words:
-        return "ct"
-    if words & {"MR", "MRI"}:
-        return "mr"
-    told = Counter(case.modality for case in measures).most_common(1)[0][0]
-    if told in ("ct", "mr"):
-        return "ct" if told == "ct" else "mr"
-    if len(measures[0].spatial) == 2:
-        return "rgb" if channels == 3 else "gray"
-    return "ct" if sum(case.lowest < AIR_HU for case in measures) > len(measures) / 2 else "mr"
+def _summarise_channels(
+    measures: Sequence[Measures], labels: LabelMap, declared_modality: str, names: Sequence[str]
+) -> tuple[ChannelStatistics, ...]:
+    """Each channel by itself. names: one a channel."""
+    channels, rank = len(names), len(measures[0].spatial)
+    text = "" if any(map(named_modality, names)) else declared_modality
+    by_channel = [case.by_channel * channels if case.channels == 1 else case.by_channel for case in measures]
+    values = distributions([_repeated(case.image_sample, channels) for case in measures])
+    foreground = distributions([one for case in measures for one in _foreground_samples(case, labels, channels)])
+    found = []
+    for number, (name, cases) in enumerate(zip(names, zip(*by_channel, strict=True), strict=True)):
+        modality = modality_of(name, text, cases, rank)
+        inside = foreground[number] if foreground else None
+        rule = rule_of(name, modality, cases, inside, rank)
+        dtypes = tuple(sorted({case.origin.dtype for case in cases}))
+        found.append(ChannelStatistics(name, modality, dtypes, values[number], inside, rule))
+    return tuple(found)
 
 
 def _working_order(scan: Scan) -> list[int]:
@@ -264,16 +264,6 @@ def _repeated(sample: NDArray[np.float32], channels: int) -> NDArray[np.float32]
     return np.repeat(sample, channels, axis=0) if sample.shape[0] == 1 else sample
 
 
-def _distributions(samples: Sequence[NDArray[np.float32]]) -> tuple[Distribution, ...]:
-    """One distribution a channel over `(channel, n)` samples."""
-    if sum(sample.shape[1] for sample in samples) == 0:
-        return ()
-    values = np.concatenate(samples, axis=1).astype(np.float64)
-    low, median, high = np.percentile(values, (0.5, 50, 99.5), axis=1)
-    columns = zip(low, median, high, values.mean(axis=1), values.std(axis=1), strict=True)
-    return tuple(Distribution(*map(float, column)) for column in columns)
-
-
 def _stride(count: int) -> int:
     return max(1, count // _SAMPLES)
 
@@ -291,7 +281,3 @@ def _range(least: Sequence[float], median: Sequence[float], most: Sequence[float
         return " x ".join(f"{value:g}" for value in least)
     parts = (" x ".join(f"{value:.4g}" for value in values) for values in (least, most, median))
     return "{} to {}, median {}".format(*parts)
-
-
-def _spread(channel: Distribution) -> str:
-    return f"{channel.low:.4g} to {channel.high:.4g} (0.5 to 99.5 %), median {channel.median:.4g}"

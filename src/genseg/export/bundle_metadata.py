@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from genseg.config import IntensityRule, Plan
+from genseg.config import BOUNDED, IntensityRule, Plan
 from genseg.training.run_folder import RunFolder
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -27,7 +27,7 @@ def describe_bundle(folder: RunFolder, plan: Plan) -> dict[str, Any]:
     The network's input is what `genseg.data.preprocess.prepare` gives. Its output are logits; the mask is their argmax.
     """
     data = folder.read_json("data.json")
-    modality = str(data["statistics"]["modality"])
+    modality = str(data["statistics"]["modality"]) or "unknown modality"
     kind = "pictures" if plan.rank == 2 else "volumes"
     found = ", ".join(map(_text, plan.class_names[1:]))
     title, licence = _text(data["title"] or "a data set without a name"), _text(data["licence"] or "none stated")
@@ -71,21 +71,26 @@ def _network_data_format(plan: Plan, modality: str) -> dict[str, Any]:
     return {"inputs": {"image": image}, "outputs": {"pred": {**logits, "channel_def": _numbered(classes)}}}
 
 
-def _value_range(intensity: IntensityRule) -> list[float]:
-    """Empty where values have no bounds."""
-    if intensity.rule == "z-score":
+def _value_range(intensity: Sequence[IntensityRule]) -> list[float]:
+    """Of all channels together; empty where the values of one have no bounds."""
+    ranges = [_channel_range(rule) for rule in intensity]
+    if not all(ranges):
         return []
+    return [min(low for low, _ in ranges), max(high for _, high in ranges)]
+
+
+def _channel_range(intensity: IntensityRule) -> list[float]:
+    """Empty where values have no bounds."""
     if intensity.rule == "window":
         return [(bound - intensity.mean) / intensity.std for bound in (intensity.low, intensity.high)]
-    return [-1.0, 1.0]
+    return [-1.0, 1.0] if intensity.rule in BOUNDED else []
 
 
 def _channels(plan: Plan) -> list[str]:
-    if plan.channels == 1:
-        return ["image"]
-    if plan.channels == 3 and plan.rank == 2:
+    if plan.is_colour:
         return ["red", "green", "blue"]
-    return [f"channel {number}" for number in range(plan.channels)]
+    usual = ["image"] if plan.channels == 1 else [f"channel {number}" for number in range(plan.channels)]
+    return [_text(rule.channel) or name for rule, name in zip(plan.intensity, usual, strict=True)]
 
 
 def _numbered(names: Sequence[str]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from genseg.config import Plan
+from genseg.data.channels import called
 from genseg.evaluate import Estimate
 from genseg.files import atomic_write_bytes, printable
 from genseg.predict.loading import read_trust
@@ -48,12 +49,12 @@ def describe(run: RunFolder) -> dict[str, Any]:
     return {
         "classes": list(plan.class_names[1:]),
         "rank": plan.rank,
-        "modality": data["modality"] or data["statistics"]["modality"],
+        "modality": data["modality"] or data["statistics"]["modality"] or "unknown modality",
         "segmenter": plan.segmenter,
         "size": list(plan.patch_size),
         "spacing": None if plan.spacing is None else [float(f"{step:.4g}") for step in plan.spacing],
         "spacing_unit": plan.spacing_unit,
-        "intensity": plan.intensity.rule,
+        "intensity": _intensities(plan),
         "arm": plan.arm,
         "updates": plan.updates,
         "images_per_update": plan.batch_size,
@@ -77,6 +78,14 @@ def describe(run: RunFolder) -> dict[str, Any]:
         "environment": environment,
         "genseg": model["genseg"],
     }
+
+
+def _intensities(plan: Plan) -> list[str]:
+    """The rule of each channel, or the one that all of them have."""
+    rules = [rule.rule for rule in plan.intensity]
+    if len(set(rules)) == 1:
+        return rules[:1]
+    return [f"{rule.rule} for {called(number, rule.channel)}" for number, rule in enumerate(plan.intensity)]
 
 
 def _pretrained(plan: Plan) -> dict[str, str] | None:

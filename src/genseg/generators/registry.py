@@ -6,7 +6,7 @@ and styles `(batch, field, STYLE_SIZE, *cells)` and returns images `(batch, chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,11 +60,11 @@ def generator_spec(name: str) -> GeneratorSpec:
     return GENERATORS[name]
 
 
-def build_generator(name: str, rank: int, classes: int, channels: int, bounded: bool) -> MaskToImage:
+def build_generator(name: str, rank: int, classes: int, channels: int, bounded: bool | Sequence[bool]) -> MaskToImage:
     """Build the generator called `name` for `classes` classes with background and images of `channels` channels.
 
-    bounded: True for images in [-1, 1], False for z-scored ones. Random weights come from torch's global generator:
-    seed it first. Raises SettingsError as `generator_spec`.
+    bounded: for each channel, or for all, True for values in [-1, 1], False for z-scored ones. Random weights come from
+    torch's global generator: seed it first. Raises SettingsError as `generator_spec`.
     """
     from genseg.generators.unet import MaskToImage
 

@@ -68,17 +68,27 @@ class MaskToImage(nn.Module):
     """U-Net from a soft mask and a style to an image.
 
     widths: channels of the encoder's levels, finest (half the size) first; each level halves the size. The decoder
-    mirrors them and ends at full size with half of `widths[0]`. bounded: True puts the image into [-1, 1] by tanh, for
-    eight-bit pictures; False leaves it free, for z-scored ones. Mask and style also go straight into the last
-    convolution, which keeps the edges of objects where the mask has them.
+    mirrors them and ends at full size with half of `widths[0]`. bounded: for each channel, or for all, whether tanh
+    puts it into [-1, 1], as suits eight-bit pictures; it is free otherwise, as suits z-scored ones. Mask and style also
+    go straight into the last convolution, which keeps the edges of objects where the mask has them.
     """
 
     def __init__(
-        self, rank: int, classes: int, channels: int, widths: Sequence[int], *, style_size: int, bounded: bool
+        self,
+        rank: int,
+        classes: int,
+        channels: int,
+        widths: Sequence[int],
+        *,
+        style_size: int,
+        bounded: bool | Sequence[bool],
     ) -> None:
         super().__init__()
         self.rank, self.classes, self.channels = rank, classes, channels
-        self.widths, self.style_size, self.bounded = list(widths), style_size, bounded
+        self.widths, self.style_size = list(widths), style_size
+        self.bounded = [bounded] * channels if isinstance(bounded, bool) else list(bounded)
+        if len(self.bounded) != channels:
+            raise ValueError(f"{channels} channels and {len(self.bounded)} statements about their bounds")
         self.encoder = nn.ModuleList(
             Halve(rank, above, width, first=level == 0)
             for level, (above, width) in enumerate(pairwise([classes, *widths]))
@@ -106,7 +116,13 @@ class MaskToImage(nn.Module):
         with torch.autocast(mask.device.type, enabled=False):
             # Eight bits of mantissa would put steps into the image.
             image = self.head(at_least_float32(torch.cat([deep, laid_out], 1)))
-        return crop(image.tanh() if self.bounded else image, mask.shape[2:])
+        return crop(self._bound(image), mask.shape[2:])
+
+    def _bound(self, image: Tensor) -> Tensor:
+        if all(self.bounded) or not any(self.bounded):
+            return image.tanh() if any(self.bounded) else image
+        pairs = zip(image.split(1, 1), self.bounded, strict=True)
+        return torch.cat([channel.tanh() if bounded else channel for channel, bounded in pairs], 1)
 
     def cells(self) -> list[MixedConvolution]:
         """All searchable cells, encoder first, in the order in which data meet them."""

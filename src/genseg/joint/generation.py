@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genseg.config import GenerationPlan, Plan
+from genseg.config import BOUNDED, GenerationPlan, Plan
 from genseg.device import Machine
 from genseg.generators.discriminator import PatchDiscriminator
 from genseg.generators.registry import STYLE_SIZE, build_generator
@@ -88,7 +88,7 @@ class Generation:
 def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: int, machine: Machine) -> Generation:
     """Generation as it is before the first update; random weights depend on `seed` alone. cases: training cases."""
     torch.manual_seed(seed_for(seed, "generation", 0))
-    bounded = plan.intensity.rule in ("eight-bit", "percentile")
+    bounded = [rule.rule in BOUNDED for rule in plan.intensity]
     generator = build_generator(generation.generator, plan.rank, plan.classes, plan.channels, bounded)
     translator = Translator(generator, StyleEncoder(plan.rank, plan.channels, STYLE_SIZE))
     discriminator = PatchDiscriminator(plan.rank, plan.classes, plan.channels)

@@ -81,6 +81,6 @@ def synthesise(
     with machine.autocast():
         plain: Tensor = generator(mask, style)
     plain, mask = flip(plain, mask, plan.flip_axes, draws)
-    image = plain if plan.augmentation == "none" else augment_intensity(plain, draws)
+    image = plain if plan.augmentation == "none" else augment_intensity(plain, draws, is_colour=plan.is_colour)
     weight = knobs.pair_weights(parents)
     return Pairs(image, plain, mask, weight, knobs.share(), recipes)

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from genseg.config import Plan
 from genseg.data.case import Case
+from genseg.data.channels import EIGHT_BIT, called
 from genseg.errors import DataError, Fault, FaultCode
-
-EIGHT_BIT = 255
 
 LUMA = (0.299, 0.587, 0.114)
 """Of red, green and blue. Source: ITU-R BT.601."""
@@ -31,7 +30,7 @@ def fit_case(case: Case, plan: Plan) -> Case:
     if plan.rank == 3 and case.spacing_unit != plan.spacing_unit:
         raise DataError([_other_unit(case, plan)])
     channels, image = case.image.shape[0], case.image
-    if channels == 1 and plan.channels == 3 and plan.rank == 2:
+    if channels == 1 and plan.is_colour:
         image = np.repeat(image, 3, axis=0)
     elif channels == 3 and plan.channels == 1 and plan.rank == 2:
         image = in_grey(image)
@@ -39,10 +38,11 @@ def fit_case(case: Case, plan: Plan) -> Case:
         found, expected = f"{channels} channels", f"{plan.channels}, as in training"
         cure = "Give images with the same channels, in the same order, as in training."
         raise DataError([Fault(FaultCode.CHANNEL_MISMATCH, case.name, found, expected, cure)])
-    if plan.intensity.rule == "eight-bit" and not (image.min() >= 0 and image.max() <= EIGHT_BIT):
-        found, expected = f"values {image.min()} to {image.max()}", f"0 to {EIGHT_BIT}, as in training"
+    beyond = _beyond_eight_bits(image, plan)
+    if beyond:
         cure = "Give 8-bit pictures, exported as those of the training were."
-        raise DataError([Fault(FaultCode.UNSUPPORTED_PIXELS, case.name, found, expected, cure)])
+        expected = f"0 to {EIGHT_BIT}, as in training"
+        raise DataError([Fault(FaultCode.UNSUPPORTED_PIXELS, case.name, "; ".join(beyond), expected, cure)])
     return replace(case, image=image)
 
 
@@ -54,6 +54,26 @@ def _other_unit(case: Case, plan: Plan) -> Fault:
         found, expected = "a volume that states its voxel size", "none: the training images had none"
         cure = "Train on volumes that state their voxel size."
     return Fault(FaultCode.BAD_SPACING, case.name, found, expected, cure)
+
+
+def _beyond_eight_bits(image: NDArray[np.generic], plan: Plan) -> list[str]:
+    """The channels whose values no 8-bit picture has, where those of the training had such values."""
+    return [
+        f"{f'{called(number, rule.channel)}: ' * (plan.channels > 1)}values {channel.min()} to {channel.max()}"
+        for number, (channel, rule) in enumerate(zip(image, plan.intensity, strict=True))
+        if rule.rule == "eight-bit" and not (channel.min() >= 0 and channel.max() <= EIGHT_BIT)
+    ]
+
+
+def flat_channels(image: NDArray[np.float32], plan: Plan) -> list[str]:
+    """What to say of channels of a network input `(channel, *spatial)` in which nothing can be seen.
+
+    Nothing of a colour picture, or of an image of one channel: such a picture is what it is.
+    """
+    if plan.is_colour or plan.channels == 1:
+        return []
+    flat = [called(n, rule.channel) for n, rule in enumerate(plan.intensity) if np.ptp(image[n]) == 0]
+    return [f"{', '.join(flat)} has the same value everywhere once scaled, so nothing is seen in it"] if flat else []
 
 
 def in_grey(image: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -11,7 +11,7 @@ from genseg.config import Plan
 from genseg.data.case import Case
 from genseg.data.preprocess import prepare
 from genseg.errors import DataError, Fault, FaultCode
-from genseg.predict.fitting import fit_case, is_in_colour
+from genseg.predict.fitting import fit_case, flat_channels, is_in_colour
 from genseg.predict.postprocess import mend
 from genseg.predict.trust import Trust, expected_dice, figures
 from genseg.segmenters.inference import segment
@@ -55,6 +55,8 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
     dice = expected_dice(found)
     mask = mend(found.mask, trust.mendings, case.spacing) if trust.mendings else found.mask
     notes = _notes(mask, dice, strangeness, trust) + ((IN_PIECES,) if found.is_in_pieces else ())
+    inside = (slice(None), *map(slice, prepared.geometry.worked))
+    notes += tuple(flat_channels(prepared.image[inside], plan))
     if plan.channels == 1 and is_in_colour(case.image):
         notes += (IN_GREY,)
     return Prediction(mask, found.confidence, dice, strangeness, notes)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.config import Plan
+from genseg.data.channels import named_modality
 from genseg.data.pairs import write_description, write_pair
 from genseg.data.pictures import marked_slice, overlay, tile, with_heading
 from genseg.files import atomic_write_csv, printable
@@ -36,6 +37,22 @@ class SyntheticPair:
     nearest: int
     distance: float
     is_copy: bool
+
+
+def channel_names(plan: Plan) -> list[str]:
+    """Names by which a second training finds the rule of each channel again; none where it does without.
+
+    Window is the rule for CT alone; by the others a second training scales each image by itself anyway.
+    """
+    names = [rule.channel or f"channel {number}" for number, rule in enumerate(plan.intensity)]
+    is_ct = [rule.rule == "window" for rule in plan.intensity]
+    is_named = any(rule.channel for rule in plan.intensity)
+    if not any(is_ct) and not is_named and (plan.rank == 2 or plan.channels == 1):
+        return []
+    return [
+        f"{name} (CT)" if window and named_modality(name) != "ct" else name
+        for name, window in zip(names, is_ct, strict=True)
+    ]
 
 
 class SyntheticSet:
@@ -86,10 +103,8 @@ class SyntheticSet:
     def finish(self) -> None:
         """Write description, record and picture. Raises OSError where the disk is full."""
         plan = self._plan
-        # Window is the rule for CT alone; by the others a second training scales each image by itself anyway.
-        modality = {"modality": "CT"} if plan.intensity.rule == "window" else {}
         task = "synthetic pairs by genseg, not patients"
-        write_description(self._folder, plan.class_names, self._paths, plan.channels, task=task, **modality)
+        write_description(self._folder, plan.class_names, self._paths, channel_names(plan), task=task)
         atomic_write_csv(self._folder / "pairs.csv", COLUMNS, self._rows)
         heading = f"Synthetic pairs, the first {len(self._pictures) // 2} of {len(self._rows)}"
         sheet = with_heading(tile(self._pictures, self._titles, 8), heading, plan.class_names[1:])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from genseg.config import Arm, GenerationPlan, IntensityRule, Plan, Settings
+from genseg.config import Arm, GenerationPlan, Plan, Settings
 from genseg.data.labels import LabelMap
 from genseg.data.statistics import Statistics
 from genseg.device import Machine
@@ -74,7 +74,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         rank=2 if rank == 2 else 3,
         channels=statistics.channels,
         class_names=labels.names,
-        intensity=_intensity(statistics),
+        intensity=tuple(channel.rule for channel in statistics.by_channel),
         spacing=None if rank == 2 else _spacing(statistics),
         spacing_unit="mm" if rank == 2 else statistics.spacing_unit,
         patch_size=patch_size,
@@ -105,6 +105,7 @@ def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
         for key in ("rank", "channels", "class_names")
         if getattr(plan, key) != getattr(derived, key)
     ]
+    wrong += _other_channels(plan, derived)
     wrong += [
         f"{key}: {getattr(settings, name)} is asked for ({name}), the plan says {getattr(plan, key)}"
         for name, key in DECIDED_BY.items()
@@ -117,6 +118,14 @@ def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
     if wrong:
         raise SettingsError("the plan cannot be carried out; " + "; ".join(wrong))
     segmenter_spec(plan.segmenter, plan.rank)
+
+
+def _other_channels(plan: Plan, derived: Plan) -> list[str]:
+    """What is wrong where a plan names its channels otherwise than the data do: its rules would be for others."""
+    named, found = ([rule.channel for rule in one.intensity] for one in (plan, derived))
+    if named == found or not any(named) or len(named) != len(found):
+        return []
+    return [f"intensity: the plan has rules for the channels {named}, the data have {found}, in this order"]
 
 
 def _without_room(plan: Plan) -> list[str]:
@@ -160,16 +169,6 @@ def _batch_size(patch_size: Sequence[int], kind: str) -> int:
     if len(patch_size) == 2:
         return BATCH_PICTURES
     return min(8, max(2, BATCH_VOXELS[kind] // math.prod(patch_size)))
-
-
-def _intensity(statistics: Statistics) -> IntensityRule:
-    if statistics.rank == 2 and set(statistics.dtypes) == {"uint8"}:
-        return IntensityRule(rule="eight-bit")
-    if statistics.modality == "ct" and statistics.foreground_intensities:
-        window = statistics.foreground_intensities[0]
-        if window.low < window.high:
-            return IntensityRule(rule="window", low=window.low, high=window.high, mean=window.mean, std=window.std)
-    return IntensityRule(rule="percentile" if statistics.rank == 2 else "z-score")
 
 
 def _default_arm(settings: Settings, rank: int, kind: str, patients: int, batch_size: int) -> Arm:

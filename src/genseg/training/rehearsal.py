@@ -136,7 +136,8 @@ class _Updates:
         style = knobs.styles.sample(mask, parents, range(self.cases), draws)
         with self.machine.autocast():
             plain = generation.translator.generator(mask, style)
-        image = plain if self.plan.augmentation == "none" else augment_intensity(plain, draws)
+        is_plain = self.plan.augmentation == "none"
+        image = plain if is_plain else augment_intensity(plain, draws, is_colour=self.plan.is_colour)
         return Pairs(image, plain, mask, knobs.pair_weights(parents), knobs.share())
 
     def _stage_two(self, learner: Learner, pairs: Pairs, *, record: bool) -> Unrolled | None:

@@ -36,7 +36,7 @@ from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native,
 from genseg.data.readers.source import Source, promise_faults
 from genseg.errors import DataError, Fault, FaultCode
 
-_MODALITIES = {"CT": "ct", "MR": "mr"}
+_MODALITIES = {"CT": "ct", "MR": "mr", "PT": "pet"}
 _KINDS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"})
 _OTHER_KINDS = frozenset({"ARGB", "CMYK", "HSV", "XYB"})  # DICOM PS3.3, C.7.6.3.1.2; other words may be anything
 _OTHER_JPEGS = frozenset({JPEGLSLossless, JPEGLSNearLossless, JPEG2000, JPEG2000Lossless})

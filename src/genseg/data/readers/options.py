@@ -12,7 +12,7 @@ class ReadOptions:
     """What a person decided about files whose meaning is not certain.
 
     pages: a TIFF of many pages either stops or is read as a volume, its pages along the last axis.
-    nan_to: NaN and infinite pixels either stop or become the smallest finite value of the file.
+    nan_to: NaN and infinite pixels either stop or become the smallest finite value of their channel.
     tilt: a DICOM stack that leans, as with a tilted gantry, either stops or is straightened for the network; its masks
         lie on the slices as they are.
     channels_last_axis: the last axis of a 4D volume holds channels (else such a volume stops).

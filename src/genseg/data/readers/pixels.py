@@ -49,10 +49,10 @@ def inverted_warning(name: str, tag: str) -> Fault:
 
 
 def finite(pixels: Pixels, name: str, options: ReadOptions) -> tuple[Pixels, tuple[Fault, ...]]:
-    """The pixels without NaN and infinity, and a warning where some were replaced.
+    """The pixels `(channel, *spatial)` without NaN and infinity, and a warning where some were replaced.
 
     Raises:
-        DataError: NOT_FINITE with the voxel count, unless `options.nan_to` is "min" and some value is finite.
+        DataError: NOT_FINITE with the voxel count, unless `options.nan_to` is "min" and every channel has finite values.
     """
     if pixels.dtype.kind != "f":
         return pixels, ()
@@ -60,20 +60,22 @@ def finite(pixels: Pixels, name: str, options: ReadOptions) -> tuple[Pixels, tup
     count = int(pixels.size - np.count_nonzero(is_finite))
     if count == 0:
         return pixels, ()
-    replace = options.nan_to == "min" and count < pixels.size
+    axes = tuple(range(1, pixels.ndim))
+    replace = options.nan_to == "min" and bool(is_finite.any(axis=axes).all())
     fault = Fault(
         FaultCode.NOT_FINITE,
         name,
         f"{count} of {pixels.size} voxels are NaN or infinite",
         "finite numbers",
-        "They became the smallest finite value."
+        "They became the smallest finite value of their channel."
         if replace
         else "Mend the file, or use the smallest value: --nan-to min.",
         stops=not replace,
     )
     if not replace:
         raise DataError([fault])
-    return np.where(is_finite, pixels, pixels[is_finite].min()), (fault,)
+    smallest = pixels.min(axis=axes, keepdims=True, where=is_finite, initial=np.inf)
+    return np.where(is_finite, pixels, smallest), (fault,)
 
 
 def label_values(pixels: Pixels, name: str) -> Pixels:
