@@ -39,6 +39,11 @@ class Model:
     that it came from. options, channel_files: how the training images were read, and whether each channel had a file of
     its own. training: the arm it followed, and why its generator was switched off where it was. trust: what its
     held-out cases taught. tile_batch: tiles of a large volume that are computed at once.
+
+    Several threads may use one model, or models made from one another, at once: `predict`, `examine` and the other
+    methods that take one image keep nothing between calls and give each thread what it would get alone. Of
+    `predict_folder`, `watch`, `segment_video` and `evaluate`, each call needs an output folder of its own. The number
+    of threads that PyTorch computes with (`genseg.load(threads=...)`) is one for the whole process.
     """
 
     plan: Plan

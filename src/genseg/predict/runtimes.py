@@ -18,7 +18,10 @@ DESCRIPTION = "genseg"
 
 
 class OnnxNetwork:
-    """An ONNX file in ONNX Runtime, on the processor. threads: None takes all cores."""
+    """An ONNX file in ONNX Runtime, on the processor. threads: None takes all cores.
+
+    Several threads may call it at once, as ONNX Runtime lets them run one session.
+    """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         try:
@@ -41,6 +44,9 @@ class OpenVinoNetwork:
     """An OpenVINO model (or an ONNX file) on the processor.
 
     threads: None takes all cores. precision: of what is not int8; None takes what the file was exported for.
+
+    Several threads may call it at once. Inputs and outputs of an inference lie in its request, which the compiled model
+    would keep for the next call, of whatever thread: so each call has a request of its own.
     """
 
     def __init__(self, path: Path, threads: int | None = None, precision: str | None = None) -> None:
@@ -61,7 +67,7 @@ class OpenVinoNetwork:
 
     def __call__(self, image: Array) -> Response:
         """As `genseg.segmenters.network.Network`."""
-        said = self._compiled(np.ascontiguousarray(image))
+        said = self._compiled.create_infer_request().infer(np.ascontiguousarray(image))
         logits, *features = (said[place] for place in range(len(said)))
         return Response(logits, tuple(features))
 
