@@ -32,6 +32,8 @@ LAYERS = (
         "templates",
         "figures",
         "memory",
+        "records",
+        "seals",
     },
     {"data"},
     {"masks"},

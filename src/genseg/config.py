@@ -19,7 +19,7 @@ from genseg.choices import AdversarialKind, MaskRepair, Method, NanTo, Pages, Ti
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 
-FORMAT = 5
+FORMAT = 6
 """Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""
 
 MOST_CLASSES = 255

@@ -91,5 +91,11 @@ def test_an_exported_model_serves_several_threads(
     name: str, picture_run: Path, rgb_phantoms: Path, tmp_path: Path
 ) -> None:
     to, precision = EXPORTS[name]
-    made = genseg.export_model(picture_run, rgb_phantoms, to, tmp_path / {"onnx": "m.onnx", "openvino": "m.xml", "bundle": "b"}[to], precision=precision)
+    made = genseg.export_model(
+        picture_run,
+        rgb_phantoms,
+        to,
+        tmp_path / {"onnx": "m.onnx", "openvino": "m.xml", "bundle": "b"}[to],
+        precision=precision,
+    )
     _agree(open_bundle(made.path) if to == "bundle" else genseg.load(made.path))

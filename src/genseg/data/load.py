@@ -27,6 +27,9 @@ from genseg.memory import free_memory
 LEAST_SIDE = 8
 """Fewest pixels that the two longest sides of an image must have: less holds no anatomy, only a broken export."""
 
+LARGEST_VALUE = 1e18
+"""Pixel values stay below it: the square of a larger one is more than float32 can hold. No device measures so much."""
+
 _SATURATED_SHARE = 0.5
 
 
@@ -86,6 +89,9 @@ def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> R
     for path, scan in zip(files.images[1:], scans[1:], strict=True):
         if scan is not None and scans[0] is not None:
             faults += _differences(files.images[0], scans[0], path, scan)
+    for path, scan in zip(files.images, scans, strict=True):
+        if scan is not None:
+            faults += too_large_values(scan.pixels, printable(path))
     if scans[0] is not None:
         faults += _too_small(files.images[0], scans[0])
         if mask is not None and files.mask is not None:
@@ -263,6 +269,16 @@ def _warnings(path: Path, scan: Scan) -> tuple[Fault, ...]:
 
 def _warning(code: FaultCode, path: Path, found: str, expected: str, cure: str) -> Fault:
     return Fault(code, printable(path), found, expected, cure, stops=False)
+
+
+def too_large_values(pixels: NDArray[np.generic], file: str) -> list[Fault]:
+    """The fault of an image whose values overflow when they are computed with; file: how it is called."""
+    if pixels.dtype.kind != "f" or np.abs(pixels).max() < LARGEST_VALUE:
+        return []
+    marked = int(np.count_nonzero(np.abs(pixels) >= LARGEST_VALUE))
+    found = f"values as large as {np.abs(pixels).max():.2g}, on {marked} of {pixels.size} pixels"
+    cure = "They are likely marks for missing values: replace them by the background's value."
+    return [Fault(FaultCode.OVERFLOW, file, found, f"values below {LARGEST_VALUE:g}", cure)]
 
 
 def _too_small(path: Path, scan: Scan) -> list[Fault]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from genseg.config import Plan
 from genseg.data.case import Case
+from genseg.data.load import too_large_values
 from genseg.errors import DataError, Fault, FaultCode
 
 EIGHT_BIT = 255
@@ -59,7 +60,7 @@ def case_of_array(pixels: NDArray[np.generic], spacing: Sequence[float] | None, 
 
     spacing: mm along each spatial axis; the plan's where None.
     Raises DataError, with all faults, for another number of axes, an array without pixels or with values that are no
-    finite real numbers, and a spacing that is not one positive number an axis.
+    finite real numbers or too large, and a spacing that is not one positive number an axis.
     """
     if pixels.ndim == plan.rank:
         pixels = pixels[None]
@@ -84,7 +85,7 @@ def _pixel_faults(pixels: NDArray[np.generic], rank: int) -> list[Fault]:
     if not np.isfinite(pixels).all():
         cure = "Replace them, for instance by the smallest finite value."
         return [_fault(FaultCode.NOT_FINITE, "NaN or infinite values", "finite numbers", cure)]
-    return []
+    return too_large_values(pixels, "array")
 
 
 def _fault(code: FaultCode, found: str, expected: str, cure: str) -> Fault:
