@@ -33,6 +33,8 @@ LAYERS = (
         "figures",
         "lengths",
         "memory",
+        "records",
+        "seals",
     },
     {"data"},
     {"masks"},

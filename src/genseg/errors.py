@@ -78,6 +78,11 @@ class FaultCode(StrEnum):
         "declare the channels, or save one volume a file",
     )
     NOT_FINITE = "not-finite", "pixels that are NaN or infinite", "mend the file, or --nan-to min"
+    OVERFLOW = (
+        "overflow",
+        "values so large that no network can compute with them",
+        "replace marks for missing values, such as 3.4e38, by the background's value",
+    )
     CONSTANT_IMAGE = "constant-image", "every pixel has the same value", "look at the original"
     SATURATED_IMAGE = "saturated-image", "most pixels have the highest value", "look at the original"
     SINGLE_SLICE = "single-slice", "a volume of a single slice", "for 2D models export it as a picture"

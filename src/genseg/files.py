@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix[-_SUFFIX_CHARACTERS:]}")
+    temporary = _beside(path)
     try:
         yield temporary
         with temporary.open("rb+") as stream:
@@ -91,6 +91,53 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def copy_together(targets: Mapping[Path, Path]) -> None:
+    """Copy files to their targets, all or none: when it fails, the old files are there as they were.
+
+    targets: from each file to its target. All copies lie complete beside their targets before the first takes its
+    place. Only a process that is killed while they are renamed, which takes no time, can leave some of both.
+
+    Raises:
+        OSError: a folder cannot be written, or the disk is full.
+    """
+    old, new = ({target: _beside(target) for target in targets.values()} for _ in range(2))
+    try:
+        for source, target in targets.items():
+            shutil.copyfile(source, new[target])
+            with new[target].open("rb+") as stream:
+                os.fsync(stream.fileno())
+        with _put_back_on_failure(old):
+            for target in targets.values():
+                if target.exists():
+                    target.replace(old[target])
+                new[target].replace(target)
+    finally:
+        for path in (*old.values(), *new.values()):
+            path.unlink(missing_ok=True)
+    for folder in {target.parent for target in targets.values()}:
+        _flush_folder(folder)
+
+
+@contextmanager
+def _put_back_on_failure(old: Mapping[Path, Path]) -> Iterator[None]:
+    """old: from each target to where its old content was moved, if it had one and was reached."""
+    before = {target for target in old if target.exists()}
+    try:
+        yield
+    except BaseException:
+        for target, kept in old.items():
+            if kept.exists():
+                kept.replace(target)
+            elif target not in before:
+                target.unlink(missing_ok=True)
+        raise
+
+
+def _beside(path: Path) -> Path:
+    """A temporary, hidden name in the same folder, which keeps the suffix."""
+    return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix[-_SUFFIX_CHARACTERS:]}")
 
 
 def file_sha256(path: Path) -> str:

@@ -311,6 +311,8 @@ def evaluate(
         summary = model.evaluate(data, out=folder, split=split, progress=progress)
     console = Console()
     console.print(tables.scores_table(summary))
+    for warning in summary.warnings:
+        console.print(f"Read with care: {warning}", markup=False, highlight=False)
     console.print(f"The report is in {folder}.")
 
 

@@ -27,6 +27,9 @@ from genseg.memory import free_memory
 LEAST_SIDE = 8
 """Fewest pixels that the two longest sides of an image must have: less holds no anatomy, only a broken export."""
 
+LARGEST_VALUE = 1e18
+"""Pixel values stay below it: the square of a larger one is more than float32 can hold. No device measures so much."""
+
 _SATURATED_SHARE = 0.5
 
 
@@ -99,6 +102,7 @@ def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> R
     channels = [(path, scan) for path, scan in zip(files.images, scans, strict=True) if scan is not None]
     if channels:
         first, *others = channels
+        faults += [fault for path, scan in channels for fault in too_large_values(scan.pixels, printable(path))]
         faults += _too_small(*first)
         if mask is not None and files.mask is not None:
             others.append((files.mask, mask))
@@ -295,6 +299,16 @@ def _constant(path: Path, pixels: NDArray[np.generic]) -> list[Fault]:
 
 def _warning(code: FaultCode, path: Path, found: str, expected: str, cure: str) -> Fault:
     return Fault(code, printable(path), found, expected, cure, stops=False)
+
+
+def too_large_values(pixels: NDArray[np.generic], file: str) -> list[Fault]:
+    """The fault of an image whose values overflow when they are computed with; file: how it is called."""
+    if pixels.dtype.kind != "f" or np.abs(pixels).max() < LARGEST_VALUE:
+        return []
+    marked = int(np.count_nonzero(np.abs(pixels) >= LARGEST_VALUE))
+    found = f"values as large as {np.abs(pixels).max():.2g}, on {marked} of {pixels.size} pixels"
+    cure = "They are likely marks for missing values: replace them by the background's value."
+    return [Fault(FaultCode.OVERFLOW, file, found, f"values below {LARGEST_VALUE:g}", cure)]
 
 
 def _too_small(path: Path, scan: Scan) -> list[Fault]:

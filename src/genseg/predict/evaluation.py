@@ -15,19 +15,23 @@ from genseg.data.split import Split
 from genseg.errors import DataError, Fault
 from genseg.evaluate.metrics import CaseScores, default_tolerance, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
+from genseg.files import printable
 from genseg.predict.outputs import output_folder, side_by_side, write_evaluation
-from genseg.predict.scored import scored_cases
+from genseg.predict.scored import Scored, scored_cases
 from genseg.progress import Progress
 
 if TYPE_CHECKING:
     from genseg.predict.model import Model
 
-NOTHING_KNOWN = Split((), (), (), "an exported model does not tell what it was trained on")
+NO_NAMES = Split((), (), (), "an exported model does not tell the names of the cases that it was trained on")
+
+_NAMED = 5
 
 
 def evaluate_model(model: Model, data: Path, out: Path | None, split: Part, progress: Progress) -> EvaluationSummary:
     """Score `model` on the cases of a data set; see `Model.evaluate`."""
-    cases = scored_cases(data, split, _own_split(model.run), model.labels, model.options, progress)
+    scored = scored_cases(data, split, _own_split(model.run), model.seen, model.labels, model.options, progress)
+    cases = scored.cases
     folder = None if out is None else output_folder(out)
     summary = summarise(
         _scores(model, cases, progress),
@@ -39,6 +43,8 @@ def evaluate_model(model: Model, data: Path, out: Path | None, split: Part, prog
             "segmenter": model.plan.segmenter,
             "training": model.training,
         },
+        warnings_about(scored, split),
+        {name: scored.uses.get(name, "no") if scored.is_known else "unknown" for name in cases.names},
     )
     if folder is not None:
         by_name = {files.name: place for place, files in enumerate(cases.entries)}
@@ -46,10 +52,34 @@ def evaluate_model(model: Model, data: Path, out: Path | None, split: Part, prog
     return summary
 
 
+def warnings_about(scored: Scored, part: Part) -> list[str]:
+    """What a reader of the scores must know about what the model's training has seen, a sentence each."""
+    if not scored.is_known:
+        return ["It is not known whether the model was trained on these images: it does not say which it has seen."]
+    found = []
+    if scored.left_out:
+        found.append(f"Not scored, for the model's training has seen these images: {_some(scored.left_out)}.")
+    total = len(scored.cases)
+    trained = sorted(name for name, use in scored.uses.items() if use == "trained on")
+    if trained:
+        told = f"The model was trained on {len(trained)} of these {total} images"
+        found.append(f"{told}; scores on them show memory, not skill: {_some(trained)}.")
+    held_out = sorted(name for name, use in scored.uses.items() if use == "held out")
+    if held_out and part != "validation":
+        told = f"{len(held_out)} of these {total} images were held out in the model's training"
+        found.append(f"{told}, where its calibration was fitted to them: {_some(held_out)}.")
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return printable(", ".join(names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
 def _own_split(run: Path) -> Split:
     """What the model was trained on."""
     if not run.is_dir():
-        return NOTHING_KNOWN
+        return NO_NAMES
     from genseg.training.run_folder import RunFolder
 
     return RunFolder.open(run).split()
