@@ -19,7 +19,6 @@ from genseg.predict.trust import UNTESTED
 from genseg.segmenters.torch_network import TorchNetwork
 from genseg.segmenters.unet import UNet
 
-
 SHA256 = "0" * 64
 
 
