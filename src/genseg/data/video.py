@@ -111,7 +111,8 @@ def frame_writer(path: Path, size: tuple[int, int], like: VideoFile) -> Iterator
     even numbers: where one is odd, the last row or column is stored twice. like: gives frame rate and pixel shape.
     There is no sound, and nothing else of the source's file is copied.
 
-    Raises RunError where the file cannot be written, OSError where the disk is full. When the body fails, what was written is left for it to remove.
+    Raises RunError where the file cannot be written, OSError where the disk is full. When the body fails, what was
+    written is left for it to remove.
     """
     rows, columns = (length + length % 2 for length in size)
     pixels = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{columns}x{rows}", "-framerate", str(like.rate))

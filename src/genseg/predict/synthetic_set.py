@@ -81,10 +81,8 @@ class SyntheticSet:
                 overlay(pair.image[..., shown], mask, spacing=self._plan.spacing)
                 for mask in (pair.mask[..., shown], None)
             ]
-            self._titles += [
-                name,
-                printable(f"COPY of {nearest}" if pair.is_copy else f"{pair.distance:.2f} from {nearest}"),
-            ]
+            origin = f"COPY of {nearest}" if pair.is_copy else f"{pair.distance:.2f} from {nearest}"
+            self._titles += [name, printable(origin)]
 
     def finish(self) -> None:
         """Write description, record and picture. Raises OSError where the disk is full."""
