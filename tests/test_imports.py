@@ -23,6 +23,7 @@ LAYERS = (
     {
         "choices",
         "files",
+        "locking",
         "config",
         "progress",
         "randomness",

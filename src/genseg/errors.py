@@ -238,6 +238,21 @@ class FaultCode(StrEnum):
         "a link or path that leads out of the data set",
         "copy the file into it, or list it by absolute path",
     )
+    UNUSABLE_NAME = (
+        "unusable-name",
+        "a name that results cannot have, mostly because it is too long",
+        "rename the image",
+    )
+    UNEXPECTED = (
+        "unexpected-error",
+        "an error that genseg did not foresee; the other images are not affected",
+        "report the place that is named; leave the image out, or export it again",
+    )
+    MASK_SET_ASIDE = (
+        "mask-set-aside",
+        "an earlier mask that was made from another image or with another model",
+        "look for it in the folder replaced",
+    )
     TOO_FEW_CASES = (
         "too-few-cases",
         "fewer cases or patients than the task needs",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import CaseFiles
+from genseg.data.guard import one_image
 from genseg.data.load import LoadOptions, RawCase, read_raw_case
 from genseg.data.readers import read_mask
 from genseg.data.statistics import Measures, measure
@@ -94,7 +95,8 @@ def _in_threads(
 
 def _read(files: CaseFiles, options: LoadOptions) -> tuple[Reading | None, tuple[Fault, ...]]:
     try:
-        raw = read_raw_case(files, options)
+        with one_image(files.images[0]):
+            raw = read_raw_case(files, options)
+            return Reading(files, raw, measure(raw), raw.image.sha256), raw.warnings
     except DataError as error:
         return None, error.faults
-    return Reading(files, raw, measure(raw), raw.image.sha256), raw.warnings

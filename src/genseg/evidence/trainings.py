@@ -12,6 +12,7 @@ from genseg.config import Plan, Settings
 from genseg.data.case import Case
 from genseg.errors import RunError
 from genseg.export.card import CARD, write_card
+from genseg.files import stay_inside
 from genseg.predict.loading import TRUST, load_model
 from genseg.predict.model import Model
 from genseg.predict.scored import own_cases
@@ -95,6 +96,7 @@ def carry_out(data: Path, cases: Iterable[Case], trainings: Sequence[Training], 
 def _check_begun(found: Mapping[str, str], trainings: Sequence[Training]) -> None:
     """Raise RunError where a folder holds what is not wanted: its figures would be taken for those of this training."""
     for training in trainings:
+        stay_inside(training.folder.parent, training.folder)
         if (training.folder / "plan.yaml").is_file():
             begun = RunFolder(training.folder)
             if begun.settings() != training.settings or begun.plan() != training.plan:

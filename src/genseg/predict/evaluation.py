@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 
 from genseg.choices import Part
 from genseg.data.case import Case
+from genseg.data.guard import one_image
+from genseg.data.load import CaseStore
 from genseg.data.split import Split
 from genseg.errors import DataError, Fault
 from genseg.evaluate.metrics import CaseScores, default_tolerance, score_case
@@ -85,21 +86,28 @@ def _own_split(run: Path) -> Split:
     return RunFolder.open(run).split()
 
 
-def _scores(model: Model, cases: Sequence[Case], progress: Progress) -> list[CaseScores]:
+def _scores(model: Model, cases: CaseStore, progress: Progress) -> list[CaseScores]:
     scores: list[CaseScores] = []
     faults: list[Fault] = []
-    classes, tolerance = model.plan.classes, default_tolerance(model.plan.rank, model.plan.length_unit)
-    for number, case in enumerate(cases, 1):
+    for place, name in enumerate(cases.names):
         try:
-            if case.mask is not None:
-                mask = model.examine_case(case).mask
-                scores.append(score_case(case.name, case.mask, mask, classes, case.spacing, tolerance))
+            with one_image(name):
+                scores += _score(model, cases[place])
         except DataError as error:
             faults += error.faults
-        progress("Predicting", number, len(cases))
+        progress("Predicting", place + 1, len(cases))
     if faults:
         raise DataError(faults)
     return scores
+
+
+def _score(model: Model, case: Case) -> list[CaseScores]:
+    """Scores of a case; none where it is not labelled."""
+    if case.mask is None:
+        return []
+    mask = model.examine_case(case).mask
+    tolerance = default_tolerance(model.plan.rank, model.plan.length_unit)
+    return [score_case(case.name, case.mask, mask, model.plan.classes, case.spacing, tolerance)]
 
 
 def _picture(model: Model, case: Case) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from genseg.config import Plan
 from genseg.data.preprocess import unscale_intensity
 from genseg.device import Machine, choose_machine
 from genseg.errors import RunError, SettingsError
-from genseg.files import atomic_folder
+from genseg.files import FULL_DISK, atomic_folder
 from genseg.generators.copies import describe_images
 from genseg.joint.source import PairSource
 from genseg.predict.loading import read_weights
@@ -66,6 +66,8 @@ def generate_pairs(
                 raise RunError(f"{run}: all {marked} images are nearly copies of training images; {cure}")
             written.finish()
     except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
         raise RunError(f"{out}: cannot be written ({error.strerror}); choose another folder by -o") from error
     return Generated(out, kept, marked)
 

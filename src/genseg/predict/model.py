@@ -20,8 +20,9 @@ from genseg.data.load import LoadOptions, read_raw_case, to_case
 from genseg.errors import DataError, Fault, FaultCode, RunError, SettingsError
 from genseg.files import printable
 from genseg.predict.fitting import case_of_array
-from genseg.predict.folder import Extra, PredictedCase, predict_entries
+from genseg.predict.folder import PredictedCase, predict_entries
 from genseg.predict.prediction import Prediction, predict_case
+from genseg.predict.record import Extra
 from genseg.predict.trust import Trust, check_together
 from genseg.progress import Progress, silent
 from genseg.segmenters.network import Network
@@ -96,12 +97,17 @@ class Model:
         extras: what else to write. "overlays": `overlays/NAME.png`, the image with the mask drawn over it.
         "confidence": `confidence/NAME`, the probability in percent of each pixel's class. "contours": `contours.csv`,
         the outline of every object. "dicom-seg": a DICOM segmentation beside the mask of each DICOM image.
-        `predictions.csv` (for each case what there is to say about it) and `measurements.csv` (area or volume, and
-        number of objects) are always written.
+        `predictions.csv` (for each case what there is to say about it), `measurements.csv` (area or volume, and number
+        of objects) and `manifest.jsonl` (hashes of image, model and mask) are always written; see
+        `genseg.predict.results`.
 
-        Returns what was written. Raises RunError where `out` cannot be used or holds the images, DataError where two
-        images have one name, both before anything is written; and DataError naming every image that could not be
-        segmented, after all others were written.
+        Masks that lie in `out` already, of the same image and by the same model, are kept; those of another image or by
+        another model are moved into `out/replaced`; those that a person has edited since are left alone, without rows.
+
+        Returns the cases, in the order of their names. Raises RunError where `out` cannot be used, holds the images or
+        files of someone else's that would be replaced, or another process is at work in it; DataError where two images
+        have one name, all before anything is written; and DataError naming every image that could not be segmented,
+        after all others were written.
         """
         entries = index_images(Path(images), channel_files=self.channel_files)
         return predict_entries(self, entries, Path(images), Path(out), extras, progress)
@@ -118,12 +124,12 @@ class Model:
     ) -> int:
         """Segment the images that are in a folder and those that come into it, as `predict_folder`, until told to stop.
 
-        Each is segmented once, when it is complete, and again when it changes; those whose masks are there already are
-        passed over. is_stopped: asked several times a second. tell: told of each mask. report: told of each image that
-        cannot be segmented, which stops no other, and of a folder that cannot be reached, which is waited for.
+        Each is segmented once, when it is complete, and again when its content changes: the earlier mask is moved into
+        `out/replaced`, also where the new image cannot be read. is_stopped: asked several times a second. tell: told of
+        each mask that is made. report: told of each image that cannot be segmented, which stops no other, and of a
+        folder that cannot be reached, which is waited for.
 
-        The tables have the time of the beginning in their names. Returns the number of masks. Raises RunError where
-        `out` cannot be used or is the folder itself.
+        Returns the number of masks made. Raises RunError as `predict_folder`.
         """
         from genseg.predict.live import predict_as_they_come
 

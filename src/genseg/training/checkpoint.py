@@ -23,7 +23,7 @@ from torch import Tensor
 
 from genseg.config import FORMAT
 from genseg.errors import RunError
-from genseg.files import TEMPORARY, atomic_path, atomic_write_bytes, file_sha256
+from genseg.files import TEMPORARY, atomic_path, atomic_write_bytes, file_sha256, inner_folder
 from genseg.records import Record, Sha256, fitted, read_json
 from genseg.training.state import TrainingState
 
@@ -68,7 +68,7 @@ def save_checkpoint(folder: Path, state: TrainingState) -> None:
 
     A checkpoint of a later update was found damaged when training resumed from an earlier one: it goes too.
     """
-    folder.mkdir(exist_ok=True)
+    inner_folder(folder.parent, folder.name)
     name = f"update-{state.update:07d}.safetensors"
     sha256 = write_tensors(folder / name, _flatten(state))
     entry = Entry(file=name, update=state.update, counters=state.counters(), sha256=sha256)

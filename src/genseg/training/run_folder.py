@@ -23,17 +23,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
-
-from filelock import FileLock, Timeout
 
 from genseg.config import FORMAT, Plan, Settings
 from genseg.data.case import Case
@@ -42,9 +39,20 @@ from genseg.data.identity import SeenImages, pixels_hash, seen_images
 from genseg.data.split import Split
 from genseg.device import Machine
 from genseg.errors import RunError
-from genseg.files import TEMPORARY, atomic_write_bytes, printable
+from genseg.files import (
+    FULL_DISK,
+    TEMPORARY,
+    atomic_write_bytes,
+    inner_folder,
+    make_folders,
+    printable,
+    remove_empty,
+    stay_inside,
+    sweep,
+)
 from genseg.joint.generation import Generation
 from genseg.joint.source import PairSource
+from genseg.locking import folder_lock
 from genseg.records import fitted, read_json
 from genseg.training.checkpoint import write_tensors
 from genseg.training.data import TrainingData
@@ -115,9 +123,8 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a small JSON file, atomically; in ASCII, for file names may hold bytes that are no text."""
-        target = self.path / name
-        target.parent.mkdir(exist_ok=True)
-        atomic_write_bytes(target, json.dumps(content, indent=1).encode())
+        folder = inner_folder(self.path, Path(name).parent)
+        atomic_write_bytes(folder / Path(name).name, json.dumps(content, indent=1).encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a small JSON file. Raises RunError where it is missing or broken."""
@@ -133,20 +140,17 @@ class RunFolder:
 
         Raises RunError where one is at work in it.
         """
-        lock, owner = self.path / "training.lock", self.path / "training.owner"
-        try:
-            with FileLock(lock, timeout=0):
-                owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
-                try:
-                    yield
-                finally:
-                    for path in (owner, lock):
-                        with suppress(OSError):  # Windows keeps open files
-                            path.unlink()
-        except Timeout:
-            other = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
-            cure = "wait for it to end, or choose another -o"
-            raise RunError(f"{self.path}: {other} is training in this folder; {cure}") from None
+        with folder_lock(self.path, "training"):
+            self.check_links()
+            for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
+                sweep(folder)
+            yield
+
+    def check_links(self) -> None:
+        """Raise RunError where a folder in this one lies elsewhere by a link: nothing is written there."""
+        for path in self.path.iterdir():
+            if path.is_symlink() and path.is_dir():
+                stay_inside(self.path, path)
 
     def freeze(self, settings: Settings, gathered: TrainingData) -> None:
         """Write down what is to be trained, before the first update; see `FROZEN`."""
@@ -186,7 +190,7 @@ class RunFolder:
         source: what synthetic pairs are made from, where the run has a generator that is of use.
         """
         examination = gathered.examination
-        self.model.mkdir(exist_ok=True)
+        inner_folder(self.path, self.model.name)
         sha256 = write_tensors(self.weights, state.learner.average.module.state_dict())
         generator = self._deliver_generator(state.generation, source)
         self._write_delivery(
@@ -329,15 +333,13 @@ def new_run_folder(path: Path) -> Iterator[RunFolder]:
     already, or nothing can be written there.
     """
     made = _make_empty(path)
-    (path / BEGINNING).touch()
+    atomic_write_bytes(path / BEGINNING, b"")
     try:
         yield RunFolder(path)
     except BaseException:
         for name in (*FROZEN, BEGINNING):
             (path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # someone else has put something there
-            for folder in made:
-                folder.rmdir()
+        remove_empty(made)
         raise
     (path / BEGINNING).unlink(missing_ok=True)
 
@@ -345,12 +347,14 @@ def new_run_folder(path: Path) -> Iterator[RunFolder]:
 def _make_empty(path: Path) -> list[Path]:
     """Make the folder, see that it can be written to, and return the folders that had to be made, deepest first."""
     try:
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
+        made = make_folders(path)
+        sweep(path)
         occupied = _is_occupied(path)
         with TemporaryFile(dir=path):
             pass
     except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
         raise RunError(f"{path}: cannot be made a run folder ({error.strerror}); choose another -o") from error
     if occupied:
         raise RunError(f"{path}: not empty. Choose another -o, or go on with an interrupted run by --resume")
