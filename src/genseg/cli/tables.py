@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from genseg.config import Plan
-from genseg.errors import Fault
+from genseg.errors import Fault, merge_faults
 from genseg.files import printable
 from genseg.segmenters.registry import SEGMENTERS
 
@@ -61,9 +61,10 @@ def statistics_table(statistics: Statistics) -> Table:
 
 
 def faults_table(faults: Sequence[Fault], title: str) -> Table:
-    """Each fault with its file, what was found, what was expected, and the cure."""
-    rows = [(fault.file, f"{fault.found} [{fault.code}]", fault.expected, fault.cure) for fault in faults]
-    return _table(title, ("file", "found", "expected", "cure"), rows)
+    """Each cause with its files, what was found, what was expected, and the cure. title: `{}` in it counts them."""
+    merged = merge_faults(faults)
+    rows = [(fault.file, f"{fault.found} [{fault.code}]", fault.expected, fault.cure) for fault in merged]
+    return _table(title.format(len(merged)), ("file", "found", "expected", "cure"), rows)
 
 
 def plan_table(plan: Plan) -> Table:
