@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from genseg.choices import AdversarialKind, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
+from genseg.choices import AdversarialKind, Instances, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 
@@ -129,6 +129,9 @@ class Settings(_Checked):
     )
     mask_repair: MaskRepair = Field(
         "stop", description="masks with stray values: stop, or take the nearest known value"
+    )
+    instances: Instances = Field(
+        "stop", description="masks whose values number objects: stop, or merge all values but 0 into one class"
     )
     pages: Pages = Field("stop", description="multi-page TIFF: stop, or read pages as a volume")
     nan_to: NanTo = Field("stop", description="NaN or Inf in images: stop, or the smallest finite value")

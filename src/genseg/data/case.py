@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class Scan:
     modality: "rgb", "gray", "ct", "mr" or "" (unknown).
     sha256: hash of the file's bytes (of a series: of its files' hashes in slice order).
     warnings: faults that do not stop (wrong suffix, rotation tag applied, inverted by MONOCHROME1 ...).
+    segments: of a mask: stored value -> name, where the file itself names its values (3D Slicer's `.seg.nrrd`).
+    palette: of a mask: stored value -> colour in which the file shows it, where the file has a palette.
     """
 
     pixels: NDArray[np.generic]
@@ -48,6 +51,8 @@ class Scan:
     modality: str
     sha256: str
     warnings: tuple[Fault, ...] = ()
+    segments: Mapping[int, str] = field(default_factory=dict)
+    palette: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def spatial(self) -> tuple[int, ...]:
