@@ -18,10 +18,8 @@ Outline = Literal["none", "hollow", "rim"]
 """Of a region: no outline; one around background; one around other values of the mask."""
 
 _LEAST_LINE = 16
-_THICKEST = 6.0
-_THIN = 2.5
-_SHARE_OF_WIDTH = 0.06
-_SHARE_OF_WIDTH_THIN = 0.2
+_SHARES_OF_WIDTH = ((2.5, 0.2), (4.0, 0.08), (7.0, 0.06))
+"""Thickness in pixels up to which a line may have that share of the width of what it encloses."""
 _GAP = 2
 _LEAST_CORE = 0.3
 _MOST_INSIDE = 0.05
@@ -64,10 +62,10 @@ def _in_plane(region: NDArray[np.bool_], background: NDArray[np.bool_]) -> Outli
     line = _cut_out(region)
     edge = np.count_nonzero(line & ~ndimage.binary_erosion(line))
     thickness = 2 * area / edge
-    if thickness > _THICKEST:
+    if thickness > _SHARES_OF_WIDTH[-1][0]:
         return "none"
     filled = _filled(line)
-    core = ndimage.binary_erosion(filled, iterations=math.ceil(thickness))
+    core = ndimage.binary_erosion(filled, np.ones((3, 3)), iterations=math.ceil(thickness))
     if not _is_drawn(line, filled, core, thickness):
         return "none"
     # Beyond the image's border, which the cut-out may reach over, nothing else can lie.
@@ -84,7 +82,7 @@ def _is_drawn(
         return False
     _, count = ndimage.label(core)
     width = 2 * math.sqrt(np.count_nonzero(filled) / count / math.pi)
-    if thickness / width > (_SHARE_OF_WIDTH_THIN if thickness <= _THIN else _SHARE_OF_WIDTH):
+    if thickness > width * next(share for limit, share in _SHARES_OF_WIDTH if thickness <= limit):
         return False
     beside = ndimage.binary_dilation(core, np.ones((3, 3)), iterations=math.ceil(thickness) + _GAP)
     covered = np.count_nonzero(line)

@@ -68,7 +68,7 @@ def measure_regions(mask: Scan, image: Scan, counts: Mapping[MaskValue, int]) ->
     suspicious = max(map(brightest, values)) > _SUSPICIOUS
     solid, plain = solid_voxels(mask) if suspicious else ({}, {})
     codes = codes_of(mask.pixels)
-    pieces = _pieces(codes, image, [_code(value) for value in values]) if len(values) > 2 else {}
+    pieces = _pieces(codes, image, [_code(value) for value in values]) if len(values) > 1 else {}
     outlines = _outlines(codes, sorted(values, key=counts.__getitem__)[-_MOST_OUTLINED:])
     return {
         value: Region(

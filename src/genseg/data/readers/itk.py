@@ -57,7 +57,7 @@ def read(source: Source, options: ReadOptions) -> Scan:
     pixels = native(_channels_first(simpleitk.GetArrayFromImage(image), image))
     if image.GetDimension() == 2:
         columns, rows = image.GetSpacing()
-        return Scan(pixels, (float(rows), float(columns)), None, picture_modality(len(pixels)), stored.sha256)
+        return Scan(pixels, (float(rows), float(columns)), None, picture_modality(len(pixels)), stored.sha256, (), segments)
     affine = _affine(image)
     spacing = spacing_of(affine)
     warnings = extent_warnings(pixels.shape[1:], spacing, source.name)
