@@ -189,6 +189,36 @@ class FaultCode(StrEnum):
         "a mask value that stands for no class",
         "correct the mask, or declare the class",
     )
+    IGNORE_LABEL = (
+        "ignore-label",
+        "pixels that masks mark to be ignored, which cannot be left out of training",
+        "give them a class, or leave these cases out",
+    )
+    INSTANCE_IDS = (
+        "instance-ids",
+        "mask values that number objects instead of classes",
+        "--instances merge, or name the classes",
+    )
+    TOO_MANY_CLASSES = (
+        "too-many-classes",
+        "more classes than masks can hold",
+        "merge classes, or train on some of them",
+    )
+    SEGMENT_NAMES = (
+        "segment-names",
+        "a segmentation whose segments cannot be matched by name",
+        "give each segment the same name in every file, without overlap",
+    )
+    PALETTE_MISMATCH = (
+        "palette-mismatch",
+        "palette masks that show the same index in other colours from file to file",
+        "convert the masks to RGB, or save all with one palette",
+    )
+    OUTLINE_MASK = (
+        "outline-mask",
+        "masks that hold the outline of a structure instead of its area",
+        "fill the outlines",
+    )
     EMPTY_MASK = "empty-mask", "masks without foreground", "remove them if they were never labelled"
     NO_FOREGROUND = "no-foreground", "no mask has any foreground", "look at the masks: their export may have failed"
     CLASS_MISSING = (

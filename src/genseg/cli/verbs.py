@@ -40,7 +40,7 @@ COMPARING = (
     "the pairs help. It can be stopped: the model stays, and --resume goes on. --no-compare leaves it out."
 )
 
-READING = ("mask_repair", "pages", "nan_to", "tilt", "unlabelled")
+READING = ("mask_repair", "instances", "pages", "nan_to", "tilt", "unlabelled")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder of `genseg train`, or a file of `genseg export`")]
 

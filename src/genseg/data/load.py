@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.choices import MaskRepair, Unlabelled
+from genseg.choices import Instances, MaskRepair, Unlabelled
 from genseg.data.case import Case, CaseFiles, Origin, Scan
 from genseg.data.index import Index
 from genseg.data.labels import LabelMap, repair_mask
@@ -41,11 +41,13 @@ class LoadOptions:
     mask_repair: "stop" at masks with stray values (a lossy format's edge values), or "nearest" to read each stray value
         as the nearest known one. The files stay as they are.
     unlabelled: "stop" at images without a mask, or "leave-out".
+    instances: "stop" at masks whose values number objects, or "merge" all values but 0 into one class.
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
     mask_repair: MaskRepair = "stop"
     unlabelled: Unlabelled = "stop"
+    instances: Instances = "stop"
 
     def suited_to(self, index: Index) -> LoadOptions:
         """These, with channels on the last axis of volumes where the data set declares that."""
@@ -122,13 +124,13 @@ def to_case(
 
     labels: None leaves the case without a mask.
     channels: None keeps the image's own; a grey image is repeated where the set has more, any other difference raises
-        DataError(CHANNEL_MISMATCH).
+        DataError(CHANNEL_MISMATCH). A mask with values that are no classes raises as `LabelMap.apply`, or `repair_mask`.
     """
     image, mask = raw.image, None
     if raw.mask is not None and labels is not None:
-        repair = mask_repair == "nearest"
+        repair = mask_repair == "nearest" and not labels.is_named(raw.mask)
         file = printable(raw.files.mask or raw.files.name)
-        mask = repair_mask(raw.mask, labels) if repair else labels.apply(raw.mask, file)
+        mask = repair_mask(raw.mask, labels, file) if repair else labels.apply(raw.mask, file)
     return Case(
         name=raw.files.name,
         image=_with_channels(raw, channels),

@@ -167,7 +167,7 @@ def _labels_for(readings: Sequence[Reading], labels: LabelMap, options: LoadOpti
     """The model's label map or, for two classes, one for other values: 0/255 where the training masks had 0/1."""
     counts = {printable(reading.files.mask or ""): reading.measures.counts or {} for reading in readings}
     is_known = all(value in labels.values for values in counts.values() for value in values)
-    if is_known or labels.colours or len(labels.names) != 2:
+    if is_known or labels.colours or labels.rule != "values" or len(labels.names) != 2:
         return labels
     try:
         return fit_label_map(counts, labels.names, None, options.mask_repair)
