@@ -95,7 +95,10 @@ def load_checkpoint(folder: Path, state: TrainingState) -> list[str]:
         except RunError as error:
             problems.append(str(error))
             continue
-        state.restore_counters(entry["counters"])
+        try:
+            state.restore_counters(entry["counters"])
+        except KeyError as error:
+            raise RunError(f"{folder}: written by another version of genseg (no {error}); start a new run") from error
         _restore(state, tensors)
         return problems
     raise RunError(f"{folder}: no usable checkpoint to resume from; start a new run. " + "; ".join(problems))
