@@ -230,7 +230,7 @@ def test_a_knob_that_nothing_depends_on_stops_the_program() -> None:
     ones = torch.ones(2, dtype=torch.float64)
     with (
         patch.object(type(problem.generation.knobs), "pair_weights", lambda *_: ones),
-        pytest.raises(CutLinkError, match="zero gradient for pair_logits|no gradient for pair_logits"),
+        pytest.raises(CutLinkError, match="no gradient for pair_logits"),
     ):
         problem.loop.advance(problem.learner, problem.generation)
 
