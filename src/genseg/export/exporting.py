@@ -53,8 +53,8 @@ def export_run(
     if precision not in PRECISIONS[to]:
         found = f"precision: {precision!r} found for {to}"
         raise SettingsError(f"{found}; expected one of {', '.join(PRECISIONS[to])}")
-    target = _free_target(run / "export" / FILES[to] if out is None else out, to)
     folder = RunFolder.open(run)
+    target = _free_target(run / "export" / FILES[to] if out is None else out, to)
     original = load_run(run, "cpu")
     cases = own_cases(data, folder.split(), original.labels, original.options, progress)
     folder.check_cases(cases)
