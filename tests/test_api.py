@@ -92,6 +92,15 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
             genseg.load(path)
 
 
+@pytest.mark.fault(88)
+def test_a_run_that_does_not_exist_is_named_before_any_target(tmp_path: Path) -> None:
+    for absent in (tmp_path / "absent", tmp_path / "absent.onnx"):
+        with pytest.raises(RunError, match=r"absent.*no such file or folder"):
+            genseg.export_model(absent, tmp_path, "onnx", tmp_path / "target.txt")
+        with pytest.raises(RunError, match=r"absent.*no such file or folder"):
+            genseg.generate(absent, tmp_path)
+
+
 def test_an_unfinished_run_is_refused_with_the_cure(run: Path) -> None:
     (run / "model" / "model.json").unlink()
     with pytest.raises(RunError, match=f"not finished; go on with `genseg train DATA -o {run} --resume`"):

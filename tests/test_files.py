@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,17 @@ def test_a_table_that_fails_halfway_leaves_the_old_one(tmp_path: Path) -> None:
         atomic_write_csv(tmp_path / "a.csv", ("name",), ((1 / number,) for number in (1, 0)))
     assert _read_csv(tmp_path / "a.csv") == [["name"], ["old"]]
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.fault(88)
+def test_a_source_that_is_missing_is_named_and_not_the_target(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "target.bin") as unfinished:
+        shutil.copyfile(tmp_path / "gone.bin", unfinished)
+    assert str(caught.value.filename) == str(tmp_path / "gone.bin")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_target_that_was_never_written_is_named_by_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "target.bin"):
+        pass
+    assert caught.value.filename == str(tmp_path / "target.bin")

@@ -99,10 +99,10 @@ def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -
     every fold, with the same updates and images per update, so that each labelled case is held out once; the run itself
     is one of these trainings. What an interrupted comparison has trained is not trained again.
 
-    Returns the comparison: `verdict` in words, `difference` with its interval over patients, `cases`, and `delivered`,
-    the arm of the model that the run folder holds now. All of it is in `run/comparison/`, with a picture. Raises
-    SettingsError where the run has no generated pairs, RunError where it has not finished or the data have changed,
-    and as `fit`.
+    Returns the comparison: `verdict` in words, `difference` with its interval over patients (over images, if patients
+    are not known), `cases`, and `delivered`, the arm of the model that the run folder holds now. All of it is in
+    `run/comparison/`, with a picture. Raises SettingsError where the run has no generated pairs, RunError where it has
+    not finished or the data have changed, and as `fit`.
     """
     from genseg.evidence.comparison import compare_with_baseline
     from genseg.training.run_folder import RunFolder

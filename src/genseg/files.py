@@ -54,7 +54,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = str(path)  # a disk that is full while something is written does not say where
+        # A disk that is full does not say where, and nobody knows the temporary name; a missing source names itself.
+        if error.filename is None or str(error.filename) == str(temporary):
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -649,12 +649,23 @@ def test_a_lost_drive_is_a_fault_with_its_number(tmp_path: Path, monkeypatch: py
 def test_what_is_no_data_set_is_told_what_was_looked_for(tmp_path: Path) -> None:
     touch(tmp_path, "odd/things/a.png", "file.png")
     (tmp_path / "empty").mkdir()
-    cases = {"gone": "no such folder", "file.png": "a file", "empty": "an empty folder", "odd": "none of the known"}
+    cases = {"file.png": "a file", "empty": "an empty folder", "odd": "none of the known"}
     for name, found in cases.items():
         (fault,) = faults_of(tmp_path / name)
         assert fault.code is FaultCode.LAYOUT_UNKNOWN
         assert found in fault.found
         assert all(word in fault.expected for word in ("masks/", "nnU-Net", "Decathlon", "CSV", "x_mask.png"))
+
+
+@pytest.mark.fault(88)
+@pytest.mark.parametrize("name", ["gone", "gone.csv", "gone/deeper"])
+def test_a_path_that_does_not_exist_is_named_and_its_cure_is_no_lay_out(tmp_path: Path, name: str) -> None:
+    (fault,) = faults_of(tmp_path / name)
+    assert (fault.file, fault.found, fault.cure) == (
+        str(tmp_path / name),
+        "no such file or folder",
+        "Check the path.",
+    )
 
 
 def test_a_data_set_without_any_mask_stops(tmp_path: Path) -> None:

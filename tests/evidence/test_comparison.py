@@ -122,6 +122,7 @@ def test_figures_picture_and_verdict_are_kept_and_checkpoints_are_not(compared: 
     kept = json.loads((folder / "comparison.json").read_text())
     assert kept["delivered"] == "separate"
     assert kept["verdict"].startswith("Generated pairs help here: +20")
+    assert "held-out cases (by image; patients not known)" in kept["verdict"]
     assert (folder / "comparison.png").stat().st_size > 5000
     assert not list(folder.glob("*/checkpoints"))
     assert (compared / "model" / "segmenter.safetensors").read_bytes() == (
@@ -197,6 +198,7 @@ def test_the_card_is_of_the_delivered_model_and_tells_the_verdict(replaced: Path
         assert (card["arm"], card["weights"]["sha256"]) == (arm, model["sha256"])
         assert card["comparison"] == verdict
         assert verdict in (run / "model" / "card.md").read_text()
+        assert "patients not known" in card["data"]["split"]
 
 
 @pytest.mark.parametrize("name", ["compared", "replaced"])

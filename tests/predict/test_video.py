@@ -191,6 +191,12 @@ def test_a_result_that_can_be_no_video_is_refused(source: Path, tmp_path: Path) 
             run(source, tmp_path / name)
 
 
+@pytest.mark.fault(88)
+def test_of_a_missing_video_and_an_impossible_result_the_video_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.mp4"):
+        run(tmp_path / "gone.mp4", tmp_path / "out.gif")
+
+
 @pytest.mark.parametrize("kind", ["same", "link", "hard link", "roundabout"])
 def test_the_source_is_never_written_over(source: Path, tmp_path: Path, kind: str) -> None:
     content, out = source.read_bytes(), tmp_path / "other.mp4"

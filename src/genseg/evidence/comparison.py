@@ -1,20 +1,22 @@
 """Does generation help here? Cross-validation inside the user's own labels, with generated pairs and without.
 
 Both arms make the same updates on as many images each, and every labelled case is held out once in each of them.
-Differences are paired by case and averaged within a patient, since scans of one patient are no independent witnesses.
+Differences are paired by case and averaged within a patient, since scans of one patient are no independent witnesses;
+where patients are not known, the verdict says so.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genseg.config import Arm, Plan
+from genseg.data.case import by_patient
 from genseg.errors import RunError, SettingsError
 from genseg.evaluate import PairedDifference, paired_bootstrap
 from genseg.evidence.pictures import draw_comparison
@@ -43,12 +45,14 @@ class ComparedCase:
 class Comparison:
     """What generated pairs brought on the user's own held-out cases.
 
-    arm: the one with generated pairs. difference: of it minus the baseline, over patients, in Dice.
+    arm: the one with generated pairs. difference: of it minus the baseline, in Dice, over patients (over images, where
+    patients are not known). by: what folds kept together, in words.
     """
 
     arm: Arm
     cases: tuple[ComparedCase, ...]
     difference: PairedDifference
+    by: str = ""
 
     @property
     def delivered(self) -> Arm:
@@ -64,6 +68,7 @@ class Comparison:
         ]
         with_pairs, alone = (f"Dice {mean:.1f} %" for mean in means)
         figures = f"{with_pairs} with generated pairs, {alone} without, over {len(self.cases)} held-out cases"
+        figures += f" ({self.by})" if self.by else ""
         if found.low is None or found.high is None or found.difference is None:
             return f"{figures}: too few to tell whether they help. The model is that of the arm {self.delivered}."
         points = f"{100 * found.difference:+.1f} points (95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f})"
@@ -95,7 +100,8 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     dice = {arm: _dice(run, arm) for arm in (plan.arm, BASELINE)}
     names = sorted(dice[BASELINE])
     groups = dict(zip(names, groups_of(examination, names), strict=True))
-    compared = judge(plan.arm, dice[plan.arm], dice[BASELINE], groups)
+    by = by_patient(examination.cases.entries)
+    compared = replace(judge(plan.arm, dice[plan.arm], dice[BASELINE], groups), by=by)
     _deliver(data, run, compared, progress)
     draw_comparison(compared.cases, compared.verdict, run.path / "comparison" / "comparison.png")
     run.write_json("comparison/comparison.json", compared.to_json())

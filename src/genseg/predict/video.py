@@ -63,8 +63,8 @@ def segment_video(
     One frame at a time is held in memory. Raises RunError where `out` cannot be written or is `source`, DataError where
     `source` is no whole video, MissingExtraError without imageio-ffmpeg; and what `segment` raises.
     """
-    _stop_unless_possible(out, source)
     video = open_video(source)
+    _stop_unless_possible(out, source)
     output_folder(out.parent)
     clock = _Clock(segment)
     began = perf_counter()

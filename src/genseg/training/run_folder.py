@@ -83,7 +83,8 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """An existing run folder. Raises RunError where `path` is none."""
         if not (path / "plan.yaml").is_file():
-            raise RunError(f"{path}: not a run folder (there is no plan.yaml in it)")
+            reason = "there is no plan.yaml in it" if path.exists() else "no such file or folder"
+            raise RunError(f"{path}: not a run folder ({reason})")
         return cls(path)
 
     @property

@@ -3,11 +3,11 @@
 Nothing has to be renamed. Recognised, in this order:
 
 - `dataset.json` with fixed `splits` beside `images/` and `masks/`            (`folders`)
-- nnU-Net v2 raw: `imagesTr/`, `labelsTr/`, `dataset.json`                     (`nnunet`)
+- nnU-Net raw: `imagesTr/` with channel files, `labelsTr/`, `dataset.json`     (`nnunet`)
 - Medical Segmentation Decathlon: `dataset.json` with a `training` list        (`decathlon`)
 - `train/`, `val/`, `test/`, each with `images/` and `masks/`                  (`folders`)
 - `images/` and `masks/` (or `labels/`, `annotations/`, `segmentations/`, `gt/`) (`folders`)
-- a CSV list with the columns image, mask, patient, split                      (`csv_list`)
+- a CSV list with columns for image, mask, patient, split                      (`csv_list`)
 - images and masks side by side, told apart by names such as `x_mask`          (`folders`)
 
 A lay-out that is recognised and broken raises one `DataError` with every fault; files are never skipped in silence.

@@ -78,8 +78,12 @@ def _read(path: Path, description: Description, findings: Findings) -> Contents:
     """Find the lay-out and read it; the first that fits is taken."""
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return read_csv_list(path, findings)
+    if not path.exists():
+        expected = "a folder of scans and masks, or a CSV list"
+        findings.stop(FaultCode.LAYOUT_UNKNOWN, path, "no such file or folder", expected, "Check the path.")
+        return _NOTHING
     if not path.is_dir():
-        return _unknown(path, "a file" if path.exists() else "no such folder", findings)
+        return _unknown(path, "a file that is no CSV list", findings)
     if "splits" in description.content:
         return read_fixed_splits(path, description, findings)
     if "training" in description.content and not is_nnunet(path):

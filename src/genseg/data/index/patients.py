@@ -93,8 +93,8 @@ def find_patients(entries: Sequence[CaseFiles], root: Path, findings: Findings) 
     found, source = dicom_patients(entries)
     if found is not None:
         return _with_patients(entries, found, source)
-    for guess, guessed_from in ((_by_folder, "folders"), (_by_name, "file names")):
-        patients = guess(entries, root)
+    guesses: dict[PatientSource, list[str]] = {"folders": _by_folder(entries, root), "file names": _by_name(entries)}
+    for guessed_from, patients in guesses.items():
         if _shares(patients) and not _warn_doubtful(patients, root, guessed_from, findings):
             return _with_patients(entries, patients, guessed_from)
     return list(entries)
@@ -146,7 +146,7 @@ def _identities(image: Path, root: Path) -> list[str]:
     return [part for part in folders if split_name(part) is None and _may_name_a_patient(part)]
 
 
-def _by_name(entries: Sequence[CaseFiles], _: Path) -> list[str]:
+def _by_name(entries: Sequence[CaseFiles]) -> list[str]:
     """The patient that each case's name names, else the case itself."""
     names = [case.name for case in entries]
     persons = [person_in(name) for name in names]
