@@ -299,7 +299,9 @@ class Plan(_Checked):
     ) -> tuple[IntensityRule, ...]:
         channels = info.data.get("channels", len(intensity))
         if len(intensity) != channels:
-            raise ValueError(f"{len(intensity)} rule(s) for {channels} channel(s); give one per channel, or one for all")
+            raise ValueError(
+                f"{len(intensity)} rule(s) for {channels} channel(s); give one per channel, or one for all"
+            )
         return intensity
 
     @field_validator("spacing")

@@ -152,7 +152,9 @@ def test_rules_for_channels_in_another_order_are_refused() -> None:
     figures = _figures((9, 9, 9), channels=2, by_channel=_by_channel("window", "z-score", names=("CT", "PET")))
     derived = _plan(figures)
     turned = derived.model_copy(update={"intensity": derived.intensity[::-1]})
-    with pytest.raises(SettingsError, match=r"intensity: the plan has rules for the channels \['PET', 'CT'\], the data"):
+    with pytest.raises(
+        SettingsError, match=r"intensity: the plan has rules for the channels \['PET', 'CT'\], the data"
+    ):
         check_plan(turned, derived, Settings())
     unnamed = derived.model_copy(update={"intensity": 2 * (ONE_RULE,)})
     check_plan(unnamed, derived, Settings())

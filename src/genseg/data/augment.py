@@ -235,9 +235,7 @@ def _elastic_offsets(knots: Tensor, spatial: Sequence[int]) -> Tensor:
 # Changes of intensity
 
 
-def _intensity_operations(
-    ranges: Ranges, axes: tuple[int, ...], generator: Generator
-) -> list[tuple[Range, Operation]]:
+def _intensity_operations(ranges: Ranges, axes: tuple[int, ...], generator: Generator) -> list[tuple[Range, Operation]]:
     """Every change with its probability and range, in nnU-Net's order. axes: those that statistics are taken over."""
 
     def noise(image: Tensor, variances: Tensor) -> Tensor:

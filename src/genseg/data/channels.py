@@ -91,7 +91,7 @@ def called(number: int, name: str) -> str:
 
 
 def names_of(declared: Sequence[str], channels: int) -> tuple[str, ...]:
-    """The name of each channel: those declared, one for all where there is one alone, none where their number is off."""
+    """The name of each channel: those declared, a single one for all; none where there are more or fewer."""
     if len(declared) == channels:
         return tuple(declared)
     return tuple(declared) * channels if len(declared) == 1 else ("",) * channels

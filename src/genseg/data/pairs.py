@@ -44,7 +44,11 @@ def write_pair(
 
 
 def write_description(
-    folder: Path, class_names: Sequence[str], pairs: Sequence[tuple[Path, Path]], channel_names: Sequence[str], **more: str
+    folder: Path,
+    class_names: Sequence[str],
+    pairs: Sequence[tuple[Path, Path]],
+    channel_names: Sequence[str],
+    **more: str,
 ) -> None:
     """Write `dataset.json`: class names, background first, and `more` as it is.
 

@@ -60,9 +60,7 @@ def generator_spec(name: str) -> GeneratorSpec:
     return GENERATORS[name]
 
 
-def build_generator(
-    name: str, rank: int, classes: int, channels: int, bounded: bool | Sequence[bool]
-) -> MaskToImage:
+def build_generator(name: str, rank: int, classes: int, channels: int, bounded: bool | Sequence[bool]) -> MaskToImage:
     """Build the generator called `name` for `classes` classes with background and images of `channels` channels.
 
     bounded: for each channel, or for all, True for values in [-1, 1], False for z-scored ones. Random weights come from
