@@ -75,6 +75,7 @@ def fit_recipe(data: Path, out: Path, settings: Settings) -> Model:
         channel_files,
         "nnunet-recipe",
         UNTESTED,
+        "",
     )
     model.evaluate(data, out / "validation", split="validation")
     return model

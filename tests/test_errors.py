@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from genseg import errors
-from genseg.errors import DataError, Fault, FaultCode, GensegError
+from genseg.errors import DataError, Fault, FaultCode, GensegError, merge_faults
 
 CODES = """
 bad-affine bad-spacing channel-mismatch class-missing constant-image duplicate-image duplicate-name
@@ -55,8 +55,44 @@ def test_every_error_of_the_tree_is_drawn() -> None:
     assert sorted(drawn) == sorted(made)
 
 
+def fault(file: str, found: str = "0 bytes") -> Fault:
+    return Fault(FaultCode.EMPTY_FILE, file, found, "an image", "Copy it again.")
+
+
 def test_a_message_holds_every_part_of_every_fault() -> None:
-    faults = [Fault(FaultCode.EMPTY_FILE, f"{n}.png", "0 bytes", "an image", "Copy it again.") for n in "ab"]
-    assert str(DataError(faults)).splitlines() == [
-        f"{n}.png: 0 bytes; expected an image. Copy it again. [empty-file]" for n in "ab"
+    assert str(DataError([fault("a.png"), fault("b.png", "1 byte")])).splitlines() == [
+        "a.png: 0 bytes; expected an image. Copy it again. [empty-file]",
+        "b.png: 1 byte; expected an image. Copy it again. [empty-file]",
     ]
+
+
+@pytest.mark.fault(102)
+def test_one_cause_is_one_line_and_a_program_still_gets_every_file() -> None:
+    error = DataError([fault(f"/data/images/{n:02d}.png") for n in range(85)])
+    assert len(error.faults) == 85
+    assert str(error) == (
+        "85 files in /data/images (00.png, 01.png, 02.png, 03.png, 04.png and 80 more): 0 bytes; "
+        "expected an image. Copy it again. [empty-file]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        (["/d/a/1.png", "/d/b/1.png"], "2 files in /d (a/1.png, b/1.png)"),
+        (["/d/1.png", "/d/1.png"], "/d/1.png"),
+        (["case_1", "case_2"], "2 files (case_1, case_2)"),
+        (["/a/1.png", "/b/1.png"], "2 files (/a/1.png, /b/1.png)"),
+        (["/a/1.png", "1.png"], "2 files (/a/1.png, 1.png)"),
+        (["images/a.png", "images/b.png"], "2 files in images (a.png, b.png)"),
+    ],
+)
+def test_files_of_one_cause_are_counted_and_named(files: list[str], shown: str) -> None:
+    (merged,) = merge_faults(map(fault, files))
+    assert merged == fault(shown)
+
+
+def test_faults_that_differ_in_more_than_the_file_are_not_merged() -> None:
+    warning = Fault(FaultCode.EMPTY_FILE, "c.png", "0 bytes", "an image", "Copy it again.", stops=False)
+    faults = [fault("a.png"), warning, fault("b.png", "1 byte")]
+    assert merge_faults(faults) == faults

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from genseg.files import atomic_folder, atomic_path, atomic_write_bytes, atomic_write_csv, printable
+from genseg.files import (
+    atomic_folder,
+    atomic_path,
+    atomic_write_bytes,
+    atomic_write_csv,
+    combined_sha256,
+    file_sha256,
+    printable,
+)
 
 
 def test_bytes_are_written_and_replace_what_was_there(tmp_path: Path) -> None:
@@ -61,6 +69,14 @@ def test_any_legal_name_works(tmp_path: Path, name: str) -> None:
 def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         atomic_write_bytes(tmp_path / "absent" / "a.bin", b"")
+
+
+def test_the_hash_of_one_file_is_that_of_other_tools_and_of_several_depends_on_their_order(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    one = file_sha256(tmp_path / "a")
+    assert one == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
+    assert combined_sha256([one]) == one
+    assert combined_sha256([one, "0"]) != combined_sha256(["0", one])
 
 
 @pytest.mark.parametrize(

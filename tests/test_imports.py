@@ -31,6 +31,7 @@ LAYERS = (
         "mirroring",
         "templates",
         "figures",
+        "lengths",
         "memory",
     },
     {"data"},

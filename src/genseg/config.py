@@ -28,6 +28,7 @@ from pydantic import (
 from genseg.choices import AdversarialKind, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
+from genseg.lengths import SpacingUnit, Unit, length_unit
 
 FORMAT = 6
 """Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""
@@ -262,7 +263,10 @@ class Plan(_Checked):
         "eight-bit, percentile, min-max, z-score, unchanged; or window, with low, high, mean and std"
     )
     spacing: tuple[Positive, Positive, Positive] | None = Field(
-        None, validate_default=True, description="volumes: voxel size in mm to work at"
+        None, validate_default=True, description="volumes: voxel size to work at, in mm unless it is unknown"
+    )
+    spacing_unit: SpacingUnit = Field(
+        "mm", description="volumes: unit of the voxel size; px where the training images do not state it"
     )
     patch_size: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         description="size that a network input has; pictures are fitted into it whole"
@@ -370,6 +374,11 @@ class Plan(_Checked):
     def has_room(self) -> bool:
         """Whether an update has a real image, and a synthetic one where there is a generator."""
         return self.synthetic < self.batch_size and (self.generation is None or self.synthetic > 0)
+
+    @property
+    def length_unit(self) -> Unit:
+        """The unit in which distances are reported: pixels for pictures, which seldom know their spacing."""
+        return "px" if self.spacing is None else length_unit(self.spacing, self.spacing_unit)
 
     @property
     def classes(self) -> int:

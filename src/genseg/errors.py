@@ -19,10 +19,15 @@ expected and the cure, under a stable `FaultCode`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
+
+NAMED = 5
+"""Most files that are named where one fault touches many."""
 
 
 class FaultCode(StrEnum):
@@ -200,8 +205,18 @@ class FaultCode(StrEnum):
     )
     SPLIT_LEAK = (
         "split-leak",
-        "a patient both in the test cases and outside",
-        "move all scans of a patient to one split",
+        "a patient in more than one part of the split",
+        "move all scans of a patient to one part",
+    )
+    PATIENTS_UNKNOWN = (
+        "patients-unknown",
+        "nothing tells for sure which images are of one patient",
+        "name the patients in a CSV list (column patient)",
+    )
+    NOT_READ = (
+        "not-read",
+        "a folder, list or column that is passed over",
+        "look whether it is wanted; name files in a CSV list",
     )
     LAYOUT_UNKNOWN = (
         "layout-unknown",
@@ -243,16 +258,54 @@ class Fault:
         return f"{self.file}: {self.found}; expected {self.expected}. {self.cure} [{self.code}]"
 
 
+def merge_faults(faults: Iterable[Fault]) -> list[Fault]:
+    """One fault for each cause, for people to read: those that differ in their file alone become one.
+
+    Its `file` counts the files and names the first `NAMED`. Causes come in the order in which they were first met.
+    """
+    causes: dict[Fault, list[str]] = {}
+    for fault in faults:
+        causes.setdefault(replace(fault, file=""), []).append(fault.file)
+    return [replace(cause, file=_counted(list(dict.fromkeys(files)))) for cause, files in causes.items()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first `NAMED` names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
+def _counted(files: Sequence[str]) -> str:
+    """One file as it is; several with their number, the folder that all lie in, and the first few below it."""
+    if len(files) == 1:
+        return files[0]
+    folder = _common_folder(files)
+    names = [file.removeprefix(f"{folder}{os.sep}") if folder else file for file in files]
+    return f"{len(files)} files{f' in {folder}' if folder else ''} ({listed(names)})"
+
+
+def _common_folder(files: Sequence[str]) -> str:
+    """The deepest folder that holds all files; "" where there is none, as for the names of cases."""
+    try:
+        folder = os.path.commonpath([Path(file).parent for file in files])
+    except ValueError:  # one file is absolute and another is not
+        return ""
+    return "" if folder in (".", os.sep) else folder
+
+
 class GensegError(Exception):
     """Base of every error that genseg raises on purpose."""
 
 
 class DataError(GensegError):
-    """Files or a data set that cannot be used. `faults` holds every fault found, never only the first."""
+    """Files or a data set that cannot be used.
+
+    `faults` holds every fault found, never only the first; the message has one line for each cause (`merge_faults`).
+    """
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults: tuple[Fault, ...] = tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+        super().__init__("\n".join(str(fault) for fault in merge_faults(self.faults)))
 
 
 class SettingsError(GensegError):

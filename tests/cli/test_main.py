@@ -41,12 +41,23 @@ def test_a_refusal_is_one_message_and_exit_code_2(run: Run, monkeypatch: pytest.
 
 
 def test_every_fault_of_the_data_is_listed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    faults = [Fault(FaultCode.EMPTY_FILE, f"{n}.png", "0 bytes", "an image", "Copy it again.") for n in range(30)]
+    faults = [Fault(FaultCode.EMPTY_FILE, f"{n}.png", f"{n} bytes", "an image", "Copy it again.") for n in range(30)]
     _raise(monkeypatch, DataError(faults))
     code, _, err = run("segmenters")
     assert code == 2
     assert "30 fault(s)" in err
     assert all(f" {n}.png " in err for n in range(30))
+
+
+@pytest.mark.fault(102)
+def test_a_fault_of_many_files_is_one_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [Fault(FaultCode.EMPTY_FILE, f"{n}.png", "0 bytes", "an image", "Copy it again.") for n in range(30)]
+    _raise(monkeypatch, DataError(faults))
+    _, _, err = run("segmenters")
+    assert "1 fault(s)" in err
+    assert err.count("Copy it again.") == 1
+    assert all(part in err for part in ("30 files", "0.png", "4.png", "25 more"))
+    assert "5.png" not in err
 
 
 @pytest.mark.fault(29)

@@ -11,10 +11,11 @@ import pytest
 
 from genseg.data.case import CaseFiles, Origin
 from genseg.data.channels import ChannelMeasures
-from genseg.data.consistency import common_channels, listed, mixed_dimensions
+from genseg.data.consistency import common_channels, listed, mixed_dimensions, spacing_faults
 from genseg.data.reading import Reading
 from genseg.data.statistics import Measures
 from genseg.errors import FaultCode
+from genseg.lengths import SpacingUnit
 
 ROOT = Path("set")
 
@@ -23,15 +24,16 @@ def _channels(count: int) -> tuple[ChannelMeasures, ...]:
     return tuple(ChannelMeasures(Origin(Path("a"), number, "", "uint8", ""), 0, 255) for number in range(count))
 
 
-def _readings(channels: Sequence[int], ranks: Sequence[int]) -> list[Reading]:
+def _readings(channels: Sequence[int], ranks: Sequence[int], units: Sequence[SpacingUnit] = ()) -> list[Reading]:
+    units = units or ("mm",) * len(ranks)
     return [
         Reading(
             CaseFiles(f"{place}", (Path(f"{place}.png"),), None, f"{place}"),
             None,
-            Measures((9,) * rank, (1.0,) * rank, _channels(count), None, np.zeros((count, 0)), {}),
+            Measures((9,) * rank, (1.0,) * rank, _channels(count), None, np.zeros((count, 0)), {}, unit),
             f"{place}",
         )
-        for place, (count, rank) in enumerate(zip(channels, ranks, strict=True))
+        for place, (count, rank, unit) in enumerate(zip(channels, ranks, units, strict=True))
     ]
 
 
@@ -88,3 +90,23 @@ def test_each_case_of_the_rarer_dimension_stops(ranks: list[int], odd: list[str]
 def test_lists_are_short_and_on_one_line() -> None:
     assert listed(["a", "b\n"]) == "a, b\\n"
     assert listed([str(number) for number in range(12)]) == "0, 1, 2, 3, 4 and 7 more"
+
+
+@pytest.mark.fault(63)
+@pytest.mark.parametrize(
+    ("rank", "units", "said"),
+    [
+        (3, ["mm", "mm"], []),
+        (3, ["px", "px"], [("2 of 2 images do not state their voxel size (0, 1)", False)]),
+        (3, ["mm", "px", "mm"], [("1 of 3 images do not state their voxel size (1)", True)]),
+        (2, ["px", "px"], []),
+        (2, ["mm", "mm"], []),
+        (2, ["mm", "px", "mm"], [("1 of 3 images do not state their pixel size (1)", False)]),
+    ],
+)
+def test_unknown_voxel_sizes_are_told_in_one_row(
+    rank: int, units: list[SpacingUnit], said: list[tuple[str, bool]]
+) -> None:
+    faults = spacing_faults(ROOT, _readings([1] * len(units), [rank] * len(units), units))
+    assert [(fault.found, fault.stops) for fault in faults] == said
+    assert all(fault.code is FaultCode.BAD_SPACING for fault in faults)

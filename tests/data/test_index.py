@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from genseg.data.index import Index, index_dataset, index_images
-from genseg.errors import DataError, Fault, FaultCode
+from genseg.data.index import Index, find_images, index_dataset, index_images
+from genseg.data.index.record import Findings
+from genseg.errors import DataError, Fault, FaultCode, merge_faults
 
 DICOM = b"\0" * 128 + b"DICM"
 
@@ -104,6 +105,8 @@ def test_equal_names_win_over_stripped_ones(tmp_path: Path) -> None:
 
 def test_a_mask_that_fits_two_images_is_not_guessed(tmp_path: Path) -> None:
     touch(tmp_path, "images/img_1.png", "images/1_image.png", "masks/1_mask.png")
+    assert codes(faults_of(tmp_path)) == [FaultCode.LAYOUT_UNKNOWN]
+    touch(tmp_path, "images/2.png", "masks/2.png")
     assert sorted(codes(faults_of(tmp_path))) == [
         FaultCode.IMAGE_WITHOUT_MASK,
         FaultCode.IMAGE_WITHOUT_MASK,
@@ -160,9 +163,9 @@ def test_unlabelled_images_are_listed_when_allowed(tmp_path: Path) -> None:
 def test_names_that_collide_stop_with_both_paths(tmp_path: Path, names: tuple[str, ...]) -> None:
     (fault,) = faults_of(touch(tmp_path, *names))
     assert fault.code is FaultCode.DUPLICATE_NAME
-    shown = fault.file + fault.found
-    colliding = [name for name in names if str(tmp_path / name) in shown]
-    assert len(colliding) == 2
+    first, second = fault.file.split(" and ")
+    colliding = {Path(os.path.normpath(path)) for path in (first, Path(first).parent / second)}
+    assert len(colliding & {tmp_path / name for name in names}) == 2
 
 
 @pytest.mark.fault(18)
@@ -189,7 +192,7 @@ def test_box_labels_as_text_beside_masks_are_no_second_choice(tmp_path: Path) ->
     assert pairs(index_dataset(tmp_path)) == {"images/a.png": "masks/a.png"}
     touch(tmp_path, "labels/a.png")
     (fault,) = faults_of(tmp_path)
-    assert "labels and masks" in fault.found
+    assert "labels/ (for 1 of 1 images) and masks/ (for 1 of 1 images)" in fault.found
 
 
 def test_classes_of_a_description_without_splits(tmp_path: Path) -> None:
@@ -253,7 +256,7 @@ def test_fixed_splits_keep_the_order_of_their_lists(tmp_path: Path) -> None:
     assert index.declared_order
     assert index.class_names == ("background", "lesion")
     assert [(w.code, w.stops) for w in index.warnings] == [(FaultCode.LAYOUT_BROKEN, False)]
-    assert "'c'" in index.warnings[0].found
+    assert index.warnings[0].found == "1 cases that no split lists: c"
 
 
 def test_names_of_splits_without_files_are_all_reported(tmp_path: Path) -> None:
@@ -341,7 +344,6 @@ def test_nnunet_faults_come_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"file_ending": None},
         {"file_ending": ".nii"},
         {"channel_names": {}},
         {"labels": {"background": 0, "whole": [1, 2]}},
@@ -363,6 +365,55 @@ def test_nnunet_without_description_stops(tmp_path: Path) -> None:
     nnunet(tmp_path)
     (tmp_path / "dataset.json").unlink()
     assert FaultCode.LAYOUT_BROKEN in codes(faults_of(tmp_path))
+
+
+def nnunet_with_list(root: Path, version: int, listed: str = "ab") -> Path:
+    """Two channels a case, and a `dataset.json` of the first or second version with a list of cases."""
+    nnunet(root, test="")
+    training = [{"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"} for name in listed]
+    names = {"0": "T1", "1": "T2"}
+    first = {"modality": names, "labels": {"0": "background", "1": "lesion"}, "test": []}
+    second = {"channel_names": names, "labels": {"background": 0, "lesion": 1}, "file_ending": ".nii.gz"}
+    return describe(root, training=training, numTraining=2, **(first if version == 1 else second))
+
+
+@pytest.mark.fault(79)
+@pytest.mark.parametrize("version", [1, 2])
+def test_nnunet_is_read_from_its_folders_whatever_list_is_left_over(tmp_path: Path, version: int) -> None:
+    index = index_dataset(nnunet_with_list(tmp_path, version))
+    assert index.layout == "nnU-Net"
+    assert index.entries[0].images == (tmp_path / "imagesTr/a_0000.nii.gz", tmp_path / "imagesTr/a_0001.nii.gz")
+    assert (index.channel_names, index.class_names) == (("T1", "T2"), ("background", "lesion"))
+    assert index.warnings == ()
+
+
+@pytest.mark.fault(79)
+def test_a_list_that_is_not_that_of_the_folders_is_named(tmp_path: Path) -> None:
+    index = index_dataset(nnunet_with_list(tmp_path, 1, "bcd"))
+    assert [entry.name for entry in index.entries] == ["a", "b"]
+    (warning,) = index.warnings
+    assert warning.found == "training: 2 cases in the list alone (c, d), 1 cases in the folders alone (a)"
+
+
+@pytest.mark.fault(79)
+def test_a_decathlon_whose_names_end_in_four_digits_stays_one(tmp_path: Path) -> None:
+    touch(tmp_path, "imagesTr/la_0003.nii.gz", "labelsTr/la_0003.nii.gz")
+    training = [{"image": "./imagesTr/la_0003.nii.gz", "label": "./labelsTr/la_0003.nii.gz"}]
+    describe(tmp_path, modality={"0": "MRI"}, labels={"0": "background", "1": "x"}, training=training)
+    assert index_dataset(tmp_path).layout == "Medical Segmentation Decathlon"
+
+
+@pytest.mark.fault(66)
+def test_nnunet_channels_begin_at_0000(tmp_path: Path) -> None:
+    nnunet(tmp_path, channels=3, cases="ab", test="")
+    describe(tmp_path, channel_names={"0": "T1", "1": "T2"}, labels={"background": 0, "x": 1}, file_ending=".nii.gz")
+    for case in "ab":
+        (tmp_path / f"imagesTr/{case}_0000.nii.gz").unlink()
+    missing = [fault for fault in faults_of(tmp_path) if "missing" in fault.found]
+    assert [Path(fault.file).name for fault in missing] == ["a_0000.nii.gz", "b_0000.nii.gz"]
+    assert missing[0].expected == "2 channels, 0000 to 0001"
+    (merged,) = merge_faults(missing)
+    assert merged.file.startswith("2 files")
 
 
 def test_labels_without_background_get_one(tmp_path: Path) -> None:
@@ -414,7 +465,7 @@ def test_decathlon_faults_come_together(tmp_path: Path) -> None:
         "imagesTr/a.nii.gz",
     ]
     decathlon(tmp_path / "data", {"0": "CT"}, training=training)
-    assert sorted(codes(faults_of(tmp_path / "data"))) == [FaultCode.LAYOUT_BROKEN] * 4 + [FaultCode.OUTSIDE_FOLDER] * 2
+    assert sorted(codes(faults_of(tmp_path / "data"))) == [FaultCode.LAYOUT_BROKEN] * 3 + [FaultCode.OUTSIDE_FOLDER] * 2
 
 
 def test_decathlon_images_without_label_are_unlabelled(tmp_path: Path) -> None:
@@ -422,69 +473,87 @@ def test_decathlon_images_without_label_are_unlabelled(tmp_path: Path) -> None:
     assert FaultCode.IMAGE_WITHOUT_MASK in codes(faults_of(tmp_path))
 
 
-# CSV
+# Several folders of masks
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_csv_list(tmp_path: Path, separator: str, start: str) -> None:
-    touch(tmp_path, "scans/1.png", "scans/2.png", "m/1.png", "m/2.png")
-    rows = [
-        ["Image", "MASK", "Patient", "note", "split"],
-        ["scans/2.png", "m/2.png", "p7", "x", "Test"],
-        ["scans\\1.png", "m/1.png", "", "", "training"],
-        [],
-    ]
-    text = start + "".join(separator.join(row) + "\r\n" for row in rows)
-    (tmp_path / "list.csv").write_bytes(text.encode())
-    for path in (tmp_path, tmp_path / "list.csv"):
-        index = index_dataset(path)
-        assert index.root == tmp_path
-        assert index.declared_order
-        assert index.table() == [
-            ("2", "scans/2.png", "m/2.png", "p7", "test"),
-            ("1", "scans/1.png", "m/1.png", "1", "train"),
-        ]
+def both(root: Path, *folders: str, count: int = 3, ending: str = "png") -> Path:
+    return touch(root, *(f"{folder}/{n}.{ending}" for folder in folders for n in range(count)))
 
 
-def test_csv_names_cases_by_folder_where_needed(tmp_path: Path) -> None:
-    touch(tmp_path, "p1/scan.nii", "p1/mask.nii", "p2/scan.nii", "p2/mask.nii", "p3/other.nii", "p3/mask.nii")
-    rows = "".join(f"{p}/{image}.nii,{p}/mask.nii\n" for p, image in (("p1", "scan"), ("p2", "scan"), ("p3", "other")))
-    (tmp_path / "list.csv").write_text("image,mask\n" + rows)
-    assert [entry.name for entry in index_dataset(tmp_path).entries] == ["p1_scan", "p2_scan", "other"]
-
-
-def test_csv_may_name_files_elsewhere_by_absolute_path_alone(tmp_path: Path) -> None:
-    far = touch(tmp_path / "far", "a.png", "a_mask.png")
-    near = tmp_path / "near"
-    near.mkdir()
-    (near / "list.csv").write_text(f"image,mask\n{far / 'a.png'},{far / 'a_mask.png'}\n")
-    assert index_dataset(near).entries[0].images == (far / "a.png",)
-    (near / "list.csv").write_text("image,mask\n../far/a.png,../far/a_mask.png\n")
-    assert codes(faults_of(near)) == [FaultCode.OUTSIDE_FOLDER] * 2
-
-
+@pytest.mark.fault(62)
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    "folders",
     [
-        ("picture,mask\na.png,a_mask.png\n", "the header 'picture' 'mask'"),
-        ("image,mask,label\na.png,a_mask.png,x\n", "the header"),
-        ("", "the header nothing"),
-        ("image,mask\na.png\n", "line 2 has 1 cells"),
-        ("image,mask\ngone.png,a_mask.png\n", "line 2 lists 'gone.png'"),
-        ("image,mask\n,a_mask.png\n", "line 2 has no image"),
-        ("image,mask,split\na.png,a_mask.png,dev\n", "the split 'dev'"),
-        ("image,mask,split\na.png,a_mask.png,train\nb.png,b_mask.png,\n", "line 3 has no split"),
-        ("image,mask\na.png,a_mask.png\na.png,a_mask.png\n", "two cases of one name"),
-        ("image,mask\na.png,\nb.png,b_mask.png\n", "an image without mask"),
-        ('image,mask\n"a.png,a_mask.png\n' + "x" * 200_000, "cannot be read"),
-        ("image,mask\n\u00e9.png,a_mask.png\n", "cannot be read"),
+        ("mask", "manual1"),
+        ("1st_manual", "mask"),
+        ("1st_manual", "2nd_manual"),
+        ("masks", "expert2"),
+        ("labels", "annotator_1"),
+        ("mask", "mask_manual"),
+        ("Ground Truth", "segmentation"),
     ],
 )
-def test_broken_csv_lists_stop(tmp_path: Path, text: str, expected: str) -> None:
-    touch(tmp_path, "a.png", "a_mask.png", "b.png", "b_mask.png")
-    (tmp_path / "list.csv").write_bytes(text.encode("latin-1"))
-    assert expected in "\n".join(map(str, faults_of(tmp_path / "list.csv")))
+@pytest.mark.parametrize("part", ["", "training/"])
+def test_two_folders_that_could_hold_the_masks_stop(tmp_path: Path, folders: tuple[str, str], part: str) -> None:
+    both(tmp_path, f"{part}images", *(part + folder for folder in folders))
+    (fault,) = faults_of(tmp_path)
+    assert fault.code is FaultCode.LAYOUT_BROKEN
+    assert all(f"{folder}/ (for 3 of 3 images)" in fault.found for folder in folders)
+    assert ("mask/ may be the field of view" in fault.found) == ("mask" in folders)
+    assert "CSV list" in fault.cure
+
+
+@pytest.mark.fault(62)
+def test_masks_in_a_format_that_is_not_read_are_still_a_choice(tmp_path: Path) -> None:
+    both(tmp_path, "images")
+    both(tmp_path, "1st_manual", "mask", ending="gif")
+    (fault,) = faults_of(tmp_path)
+    assert "1st_manual/ (for 3 of 3 images) and mask/ (for 3 of 3 images)" in fault.found
+    shutil.rmtree(tmp_path / "mask")
+    assert [fault.found for fault in faults_of(tmp_path)] == ["a mask in a format that is not read (.gif)"] * 3
+
+
+@pytest.mark.fault(62)
+def test_folders_that_are_not_read_are_named(tmp_path: Path) -> None:
+    both(tmp_path, "images", "labels", "labels_multiorgan", "overlays/all", "raw")
+    touch(tmp_path, "notes/a.txt")
+    index = index_dataset(tmp_path)
+    assert set(pairs(index).values()) == {f"labels/{n}.png" for n in range(3)}
+    (warning,) = index.warnings
+    assert (warning.code, warning.stops) == (FaultCode.NOT_READ, False)
+    assert "labels_multiorgan/ (3), overlays/ (3), raw/ (3)" in warning.found
+
+
+@pytest.mark.fault(102)
+def test_where_nothing_pairs_one_fault_shows_what_was_seen(tmp_path: Path) -> None:
+    both(tmp_path, "Task1_Input", count=10)
+    touch(tmp_path, *(f"Task1_Truth/{n}x_segmentation.png" for n in range(10)), "list.json")
+    (fault,) = faults_of(tmp_path)
+    assert fault.code is FaultCode.LAYOUT_UNKNOWN
+    assert fault.found == (
+        "no image that a mask belongs to; seen: Task1_Input/ (10 scans: 0.png, 1.png ...), "
+        "Task1_Truth/ (10 scans: 0x_segmentation.png, 1x_segmentation.png ...); 1 .json files"
+    )
+
+
+@pytest.mark.fault(66)
+@pytest.mark.parametrize(
+    ("images", "mask"),
+    [
+        (("images/{}_0000.nii.gz", "images/{}_0001.nii.gz"), "labels/{}.nii.gz"),
+        (("images/{}_0001.nii.gz",), "labels/{}.nii.gz"),
+        (("{0}/{0}_flair.nii.gz", "{0}/{0}_t1ce.nii.gz"), "{0}/{0}_seg.nii.gz"),
+    ],
+)
+def test_channel_files_outside_nnunet_s_lay_out_are_recognised(
+    tmp_path: Path, images: tuple[str, ...], mask: str
+) -> None:
+    for case in ("Case_001", "Case_002"):
+        touch(tmp_path, *(image.format(case) for image in images), mask.format(case))
+    (fault,) = faults_of(tmp_path)
+    assert fault.code is FaultCode.LAYOUT_UNKNOWN
+    assert "looks like channel files" in fault.found
+    assert "outside nnU-Net's layout" in fault.found
 
 
 # Side by side
@@ -591,8 +660,12 @@ def test_what_is_no_data_set_is_told_what_was_looked_for(tmp_path: Path) -> None
 def test_a_data_set_without_any_mask_stops(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.png")
     (tmp_path / "masks").mkdir()
-    assert codes(faults_of(tmp_path)) == [FaultCode.IMAGE_WITHOUT_MASK]
-    assert codes(faults_of(tmp_path, unlabelled="leave-out")) == [FaultCode.TOO_FEW_CASES]
+    for options in ({}, {"unlabelled": "leave-out"}):
+        (fault,) = faults_of(tmp_path, **options)
+        assert (fault.code, fault.found) == (
+            FaultCode.TOO_FEW_CASES,
+            "no image that a mask belongs to; seen: images/ (1 scans: a.png)",
+        )
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '"x"', "\udcff", "[" * 100_000])
@@ -643,6 +716,20 @@ def test_channel_files_are_joined_on_request_alone(tmp_path: Path) -> None:
     touch(tmp_path, "z.nii.gz")
     with pytest.raises(DataError, match="no channel number"):
         index_images(tmp_path, channel_files=True)
+
+
+@pytest.mark.fault(66)
+@pytest.mark.parametrize(("present", "missing"), [((1, 2), "y_0000.nii.gz"), ((0, 2), "y_0001.nii.gz")])
+def test_channels_to_predict_on_are_numbered_from_0000_without_a_gap(
+    tmp_path: Path, present: tuple[int, ...], missing: str
+) -> None:
+    touch(tmp_path, "x_0000.nii.gz", "x_0001.nii.gz", *(f"y_{channel:04d}.nii.gz" for channel in present))
+    with pytest.raises(DataError) as caught:
+        index_images(tmp_path, channel_files=True)
+    (fault,) = caught.value.faults
+    assert (fault.code, Path(fault.file).name) == (FaultCode.CHANNEL_MISMATCH, missing)
+    findings = Findings()
+    assert [case.name for case in find_images(tmp_path, findings, channel_files=True)] == ["x"]
 
 
 @pytest.mark.parametrize(("series", "expected"), [("1 1 1", 1), ("1 1 2", 1), ("1 2 3", 3)])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from genseg.data.readers import ReadOptions, is_scan_file, read_image, read_mask
+from genseg.data.writers import write_mask
 from genseg.errors import DataError, Fault, FaultCode, MissingExtraError
 
 simpleitk: Any = pytest.importorskip("SimpleITK")
@@ -175,3 +176,42 @@ def test_absent_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     with pytest.raises(MissingExtraError, match=r"genseg\[itk\]"):
         read_image(path)
+
+
+@pytest.mark.fault(63)
+@pytest.mark.parametrize(
+    ("suffix", "place", "field"),
+    [
+        (".nrrd", b"\nencoding:", b'space units: "um" "um" "um"'),
+        (".nhdr", b"\nencoding:", b'space units: "microns" "microns" "microns"'),
+        (".mha", b"\nElementDataFile", b"DistanceUnits = um"),
+    ],
+)
+def test_the_unit_of_the_spacing_is_read_and_written(tmp_path: Path, suffix: str, place: bytes, field: bytes) -> None:
+    path = save(tmp_path / f"a{suffix}")
+    in_mm = read_image(path)
+    path.write_bytes(path.read_bytes().replace(place, b"\n" + field + place, 1))
+    scan = read_image(path)
+    assert (scan.spacing, scan.spacing_unit) == (pytest.approx((2e-3, 3e-3, 4e-3)), "mm")
+    assert scan.warnings == ()
+    assert in_mm.affine is not None
+    assert scan.affine is not None
+    np.testing.assert_allclose(scan.affine[:3], in_mm.affine[:3] / 1000, rtol=1e-6)
+    (tmp_path / "out").mkdir()
+    written = read_mask(write_mask((VOLUME % 3).astype(np.uint8), path, tmp_path / "out"))
+    np.testing.assert_array_equal(written.affine, scan.affine)
+    np.testing.assert_array_equal(written.pixels[0], VOLUME % 3)
+
+
+@pytest.mark.fault(63)
+def test_a_spacing_that_is_not_stated_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "a.nrrd").write_bytes(
+        b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 9 8 10\nencoding: raw\n\n" + bytes(720)
+    )
+    (tmp_path / "b.mha").write_bytes(
+        b"ObjectType = Image\nNDims = 3\nDimSize = 9 8 10\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+        + bytes(720)
+    )
+    for path in tmp_path.iterdir():
+        scan = read_image(path)
+        assert (scan.spacing, scan.spacing_unit, scan.warnings) == ((1.0, 1.0, 1.0), "px", ())

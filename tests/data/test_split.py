@@ -13,7 +13,7 @@ import pytest
 
 from genseg.data.case import CaseFiles
 from genseg.data.index import Index
-from genseg.data.split import Split, labelled_subset, make_folds, with_fewer
+from genseg.data.split import Split, declared_split, labelled_subset, make_folds, with_fewer
 from genseg.errors import DataError, FaultCode, RunError, SettingsError
 
 
@@ -148,7 +148,30 @@ def test_a_patient_in_test_and_in_training_stops() -> None:
     cases = [case("a", "p1", "train"), case("b", "p2", "train"), case("c", "p1", "test"), case("d", "p3", "val")]
     with pytest.raises(DataError, match="p1") as caught:
         make_folds(cases, by_patient(cases), None, 0, None)
-    assert [(fault.code, fault.file) for fault in caught.value.faults] == [(FaultCode.SPLIT_LEAK, "a.png")]
+    (fault,) = caught.value.faults
+    assert (fault.code, fault.found) == (FaultCode.SPLIT_LEAK, "1 patients in test and another part (p1: test, train)")
+
+
+@pytest.mark.fault(58)
+def test_a_guessed_patient_in_test_trains_not_and_stops_nothing() -> None:
+    split_cases = [("a", "p1", "train"), ("b", "p2", "train"), ("c", "p1", "test"), ("d", "p3", "val")]
+    cases = [replace(case(*one), patient_source="file names") for one in split_cases]
+    for split in make_folds(cases, by_patient(cases), None, 0, None):
+        assert split.left_out == ("a",)
+        assert split.method.startswith("leave-one-out by patient (from file names); part ")
+    declared = declared_split(cases)
+    assert declared is not None
+    assert declared.method == "as the data set declares it; 1 patient in more than one part (from file names)"
+
+
+@pytest.mark.fault(58)
+def test_where_patients_are_not_known_no_split_claims_to_keep_them_together() -> None:
+    assert make_folds(names(12), by_patient(names(12)), None, 0, None)[0].method == (
+        "5-fold by image; patients not known; part 1 of 5"
+    )
+    declared = declared_split([case("a", split="train"), case("b", split="val")])
+    assert declared is not None
+    assert declared.method == "as the data set declares it; patients not known"
 
 
 @pytest.mark.fault(41)

@@ -10,6 +10,7 @@ from scipy.spatial.distance import cdist
 
 from genseg.errors import DataError, FaultCode
 from genseg.evaluate.metrics import CaseScores, SurfaceTolerance, default_tolerance, score_case
+from genseg.lengths import Unit
 
 
 def blobs(shape: tuple[int, ...], classes: int, seed: int) -> NDArray[np.uint8]:
@@ -103,6 +104,17 @@ def test_pictures_are_measured_in_pixels_and_volumes_in_mm() -> None:
         truth[1], prediction[4] = 1, 1
         scores = score_case("case", truth, prediction, 2, (0.5,) * dimensions)
         assert scores.hd95 == (pytest.approx(expected),)
+
+
+@pytest.mark.fault(63)
+@pytest.mark.parametrize(("unit", "tolerance", "hd95"), [("mm", 1, 0.0015), ("um", 1, 1.5), ("px", 2, 3.0)])
+def test_volumes_are_measured_in_the_unit_of_their_voxels(unit: Unit, tolerance: float, hd95: float) -> None:
+    assert default_tolerance(2, unit) == SurfaceTolerance(2, "px")
+    assert default_tolerance(3, unit) == SurfaceTolerance(tolerance, unit)
+    truth, prediction = np.zeros((8, 8, 8), np.uint8), np.zeros((8, 8, 8), np.uint8)
+    truth[1], prediction[4] = 1, 1
+    scores = score_case("case", truth, prediction, 2, (0.0005,) * 3, default_tolerance(3, unit))
+    assert scores.hd95 == (pytest.approx(hd95),)
 
 
 def test_inputs_stay_as_they_were() -> None:

@@ -201,7 +201,7 @@ def test_strange_names_work_and_are_shown_on_one_line(run: Run, data: Path, tmp_
     (data / "images" / "line\nbreak.png").write_bytes(b"")
     (data / "images" / "-rf.png").write_bytes(b"")
     shutil.rmtree(tmp_path / "out")
-    assert_refused(run, data, tmp_path / "out", "line\\nbreak.png", "-rf.png", "2 fault(s)")
+    assert_refused(run, data, tmp_path / "out", "line\\nbreak.png", "-rf.png", "2 files")
     assert not list(tmp_path.rglob("owned"))
 
 

@@ -41,7 +41,15 @@ def make_model(tmp_path: Path, plan_of: Callable[..., Plan]) -> Callable[..., Mo
         labels = LabelMap(plan.class_names, {index: index for index in range(plan.classes)})
         network = TorchNetwork(segmenter, torch.device("cpu"))
         return Model(
-            plan, labels, tmp_path / "run", network, options or LoadOptions(), channel_files, "plain", UNTESTED
+            plan,
+            labels,
+            tmp_path / "run",
+            network,
+            options or LoadOptions(),
+            channel_files,
+            "plain",
+            UNTESTED,
+            "0" * 64,
         )
 
     return make

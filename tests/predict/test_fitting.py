@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from genseg.errors import DataError, FaultCode
+from genseg.lengths import SpacingUnit
 from genseg.predict.fitting import case_of_array, fit_case
 from genseg.predict.model import Model
 
@@ -150,3 +152,23 @@ def test_volumes_have_the_spacing_given_or_the_plan_s(make_model: MakeModel) -> 
     case = case_of_array(pixels, np.array([2, 3, 4]), plan)
     assert case.spacing == (2.0, 3.0, 4.0)
     assert np.array_equal(case.affine, np.diag([2, 3, 4, 1]))
+
+
+@pytest.mark.fault(63)
+@pytest.mark.parametrize(("of_plan", "of_case"), [("mm", "px"), ("px", "mm")])
+def test_a_volume_of_unknown_voxel_size_suits_no_model_of_known_ones(
+    make_model: MakeModel, of_plan: SpacingUnit, of_case: SpacingUnit
+) -> None:
+    plan = make_model(rank=3, channels=1, spacing_unit=of_plan).plan
+    case = case_of_array(np.zeros((8, 8, 8)), None, plan)
+    assert fit_case(case, plan).spacing_unit == of_plan
+    with pytest.raises(DataError) as refused:
+        fit_case(replace(case, spacing_unit=of_case), plan)
+    assert _codes(refused) == [FaultCode.BAD_SPACING]
+
+
+@pytest.mark.fault(64)
+def test_only_arrays_with_a_spacing_have_a_known_one(make_model: MakeModel) -> None:
+    picture = make_model().plan
+    assert case_of_array(np.zeros((8, 8)), None, picture).spacing_unit == "px"
+    assert case_of_array(np.zeros((8, 8)), (1, 1), picture).spacing_unit == "mm"

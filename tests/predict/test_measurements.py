@@ -13,17 +13,25 @@ from csv_rows import read_rows
 from numpy.typing import NDArray
 
 from genseg.data.case import Case
-from genseg.predict.measurements import Measurement, length_unit, measure, write_measurements
+from genseg.lengths import SpacingUnit
+from genseg.predict.measurements import Measurement, measure, write_measurements
 
 CLASSES = ("background", "organ", "vessel")
+UNITS: tuple[SpacingUnit, SpacingUnit] = ("mm", "px")
 ANISOTROPIC = (0.5, 0.75, 2.5)
 
 
-def case_of(mask: NDArray[Any], spacing: tuple[float, ...] = (), affine: Any = None, name: str = "case") -> Case:
+def case_of(
+    mask: NDArray[Any],
+    spacing: tuple[float, ...] = (),
+    affine: Any = None,
+    name: str = "case",
+    unit: SpacingUnit = "mm",
+) -> Case:
     spacing = spacing or (1.0,) * mask.ndim
     if affine is None and mask.ndim == 3:
         affine = np.diag([*spacing, 1.0])
-    return Case(name, np.zeros((1, *mask.shape), np.uint8), None, spacing, affine, "", "", "")
+    return Case(name, np.zeros((1, *mask.shape), np.uint8), None, spacing, affine, "", "", "", spacing_unit=unit)
 
 
 def box(shape: tuple[int, ...], *sides: slice) -> NDArray[np.uint8]:
@@ -45,7 +53,7 @@ def longest_by_trial(mask: NDArray[Any], steps: Any) -> float:
 
 def test_a_picture_of_unknown_spacing_is_measured_in_pixels() -> None:
     mask = box((8, 9), slice(2, 5), slice(3, 4))
-    assert organ(case_of(mask), mask) == Measurement(
+    assert organ(case_of(mask, unit="px"), mask) == Measurement(
         "case", "organ", "px", 3, 1, 3.0, None, 3.0, (3.0, 3.0), (2, 3), (4, 3)
     )
 
@@ -68,11 +76,30 @@ def test_a_volume_is_measured_in_millilitres_and_millimetres() -> None:
     assert (found.centroid, found.first, found.last) == ((3.5, 3.0, 4.5), (2, 3, 0), (5, 3, 9))
 
 
-def test_volumes_are_in_millimetres_and_pictures_where_they_say_so() -> None:
-    picture, volume = np.zeros((4, 4)), np.zeros((4, 4, 4))
-    assert length_unit(case_of(picture)) == "px"
-    assert length_unit(case_of(picture, (1.0, 0.5))) == "mm"
-    assert length_unit(case_of(volume)) == "mm"
+@pytest.mark.fault(63)
+def test_a_volume_of_unknown_spacing_has_no_volume_and_lengths_in_voxels() -> None:
+    mask = box((8, 9, 10), slice(2, 6), slice(3, 4), slice(0, 10))
+    found = organ(case_of(mask, (1.0, 1.0, 5.0), unit="px"), mask)
+    assert (found.unit, found.voxels, found.volume_ml) == ("px", 40, None)
+    assert found.longest_extent == pytest.approx(math.hypot(3, 10))
+
+
+@pytest.mark.fault(63)
+def test_cells_are_measured_in_micrometres() -> None:
+    mask = box((8, 9, 10), slice(2, 6), slice(3, 4), slice(0, 10))
+    found = organ(case_of(mask, (0.0002, 0.0002, 0.002)), mask)
+    assert found.unit == "um"
+    assert found.longest_extent == pytest.approx(math.hypot(3 * 0.2, 10 * 2.0))
+    assert found.volume_ml == pytest.approx(40 * 0.2 * 0.2 * 2.0 * 1e-12)
+    picture = box((8, 9), slice(2, 5), slice(3, 4))
+    found = organ(case_of(picture, (0.0002, 0.0003)), picture)
+    assert (found.unit, found.area) == ("um", pytest.approx(3 * 0.2 * 0.3))
+
+
+@pytest.mark.fault(64)
+def test_a_picture_of_one_millimetre_a_pixel_is_told_from_one_of_unknown_spacing() -> None:
+    mask = box((8, 9), slice(2, 5), slice(3, 4))
+    assert [organ(case_of(mask, unit=unit), mask).unit for unit in UNITS] == list(UNITS)
 
 
 @pytest.mark.parametrize("rank", [2, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +183,11 @@ def test_images_of_one_name_are_refused_before_anything_is_written(
     assert fault.code is FaultCode.DUPLICATE_NAME
     assert {"a.png", other} <= {Path(word).name for word in f"{fault.file} {fault.found}".split()}
     assert not (tmp_path / "out").exists()
+
+
+def test_models_are_told_apart_by_the_hash_of_their_weights(rgb_run: Path) -> None:
+    weights = (rgb_run / "model" / "segmenter.safetensors").read_bytes()
+    assert genseg.load(rgb_run).sha256 == hashlib.sha256(weights).hexdigest()
 
 
 def test_a_folder_without_image_is_refused(make_model: MakeModel, tmp_path: Path) -> None:

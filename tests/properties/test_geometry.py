@@ -183,7 +183,7 @@ def test_predicted_masks_lie_where_the_image_has_it(
     for number, file in enumerate(files):
         file.save(tmp_path / "images" / f"{number:02}.nii.gz")
     plan = plan_of(3, spacing=spacing, patch_size=(8, 8, 8), intensity=UNCHANGED, flip_axes=(0, 1, 2))
-    model = Model(plan, LABELS, tmp_path, Bright(), DEFAULT_OPTIONS, False, "", UNTESTED)
+    model = Model(plan, LABELS, tmp_path, Bright(), DEFAULT_OPTIONS, False, "", UNTESTED, "")
     for case, file in zip(model.predict_folder(tmp_path / "images", tmp_path / "out"), files, strict=True):
         assert _header(case.mask) == _header(tmp_path / "images" / case.mask.name)
         mask = Body(np.asarray(nibabel.load(case.mask).dataobj), nibabel.load(case.mask).affine)

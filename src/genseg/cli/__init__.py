@@ -47,7 +47,7 @@ def _show(error: GensegError | OSError) -> None:
 
     console = Console(stderr=True)
     if isinstance(error, DataError):
-        console.print(faults_table(error.faults, f"Cannot be used: {len(error.faults)} fault(s)"))
+        console.print(faults_table(error.faults, "Cannot be used: {} fault(s)"))
     else:
         cure = FULL_DISK_CURE if isinstance(error, OSError) and error.errno in FULL_DISK else ""
         console.print(Text.assemble(("Error: ", "bold red"), str(error), cure))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from genseg.config import Plan
 from genseg.data.channels import called
-from genseg.errors import Fault
+from genseg.errors import Fault, merge_faults
 from genseg.files import printable
 from genseg.segmenters.registry import SEGMENTERS
 
@@ -44,7 +44,9 @@ def pairs_table(index: Index, every: bool = False) -> Table:
     """Which image was paired with which mask; the first `SHOWN_PAIRS` unless `every`."""
     rows = index.table()
     shown = rows if every else rows[:SHOWN_PAIRS]
-    notes = [f"{len(rows) - len(shown)} more; --all-pairs shows every one"] if len(shown) < len(rows) else []
+    notes = [index.patients]
+    if len(shown) < len(rows):
+        notes.append(f"{len(rows) - len(shown)} more; --all-pairs shows every one")
     if index.ignored:
         notes.append(f"{index.ignored} hidden or foreign file(s) passed over")
     caption = "\n".join(notes)
@@ -62,9 +64,10 @@ def statistics_table(statistics: Statistics) -> Table:
 
 
 def faults_table(faults: Sequence[Fault], title: str) -> Table:
-    """Each fault with its file, what was found, what was expected, and the cure."""
-    rows = [(fault.file, f"{fault.found} [{fault.code}]", fault.expected, fault.cure) for fault in faults]
-    return _table(title, ("file", "found", "expected", "cure"), rows)
+    """Each cause with its files, what was found, what was expected, and the cure. title: `{}` in it counts them."""
+    merged = merge_faults(faults)
+    rows = [(fault.file, f"{fault.found} [{fault.code}]", fault.expected, fault.cure) for fault in merged]
+    return _table(title.format(len(merged)), ("file", "found", "expected", "cure"), rows)
 
 
 def plan_table(plan: Plan) -> Table:

@@ -79,7 +79,7 @@ def check(
     console.print(tables.labels_table(examination.labels))
     console.print(tables.statistics_table(examination.statistics))
     if examination.faults:
-        console.print(tables.faults_table(examination.faults, f"{len(examination.faults)} warning(s)"))
+        console.print(tables.faults_table(examination.faults, "{} warning(s)"))
     if out is not None:
         _write_check(examination, out)
     unlabelled = len(examination.index.without_mask)
@@ -394,6 +394,7 @@ def _write_check(examination: Examination, out: Path) -> None:
     contact_sheet(examination, folder / "contact-sheet.png")
     findings = {
         "pairs": examination.index.table(),
+        "patients": examination.index.patients,
         "labels": examination.labels.to_json(),
         "statistics": examination.statistics.to_json(),
         "to_label": [printable(path) for path in examination.index.without_mask],

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.errors import Fault
+from genseg.lengths import SpacingUnit
 
 IGNORE = 255
 """Mask value of pixels that count in no loss: outside of the image after padding or rotation."""
+
+PatientSource = Literal["", "the CSV list", "DICOM headers", "DICOM studies", "folders", "file names"]
+"""What says which cases are of one patient; "" where nothing does."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,8 @@ class CaseFiles:
     """Where one case lies on disk.
 
     `images` holds one path, or one per channel (nnU-Net's `_0000`, `_0001`), or a single folder for a DICOM
-    series. `split` is "train", "val" or "test" where the data set fixes it, else None.
+    series. `split` is "train", "val" or "test" where the data set fixes it, else None. `patient` is the case's own
+    name where nothing is known of the patient; then `patient_source` is "".
     """
 
     name: str
@@ -27,6 +34,18 @@ class CaseFiles:
     mask: Path | None
     patient: str
     split: str | None = None
+    patient_source: PatientSource = ""
+
+
+def patients_known_from(cases: Iterable[CaseFiles]) -> PatientSource:
+    """What says which of the cases are of one patient; "" where nothing does."""
+    return next((case.patient_source for case in cases if case.patient_source), "")
+
+
+def by_patient(cases: Iterable[CaseFiles]) -> str:
+    """By what a split keeps cases together, in words."""
+    source = patients_known_from(cases)
+    return f"by patient (from {source})" if source else "by image; patients not known"
 
 
 @dataclass(frozen=True)
@@ -35,11 +54,13 @@ class Scan:
 
     pixels: `(channel, *spatial)`, dtype as stored (after DICOM or NIfTI slope and intercept). Pictures are
         `(channel, row, column)`; volumes keep the file's own voxel axes `(channel, i, j, k)`.
-    spacing: mm along each spatial axis; 1.0 where the file says nothing.
-    affine: `(4, 4)` voxel index to RAS+ mm, for volumes; None for pictures.
+    spacing: size of a voxel along each spatial axis, in `spacing_unit`.
+    affine: `(4, 4)` voxel index to RAS+ mm, for volumes; None for pictures. Where the spacing is in pixels, it is too.
     modality: "rgb", "gray", "ct", "mr", "pet" or "" (unknown).
     sha256: hash of the file's bytes (of a series: of its files' hashes in slice order).
     warnings: faults that do not stop (wrong suffix, rotation tag applied, inverted by MONOCHROME1 ...).
+    spacing_unit: "mm", or "px" where the file does not state the size of a voxel: it counts as 1 then, but for the
+        ratio of its edges where the file states that.
     """
 
     pixels: NDArray[np.generic]
@@ -48,6 +69,7 @@ class Scan:
     modality: str
     sha256: str
     warnings: tuple[Fault, ...] = ()
+    spacing_unit: SpacingUnit = "mm"
 
     @property
     def spatial(self) -> tuple[int, ...]:
@@ -76,7 +98,7 @@ class Case:
 
     image: `(channel, *spatial)`, values as stored; the plan's intensity rule scales them.
     mask: `(*spatial)` uint8 class indices 0..classes-1, or None.
-    spacing, affine, modality, sha256: as in `Scan`.
+    spacing, affine, modality, sha256, spacing_unit: as in `Scan`.
     """
 
     name: str
@@ -88,6 +110,7 @@ class Case:
     modality: str
     sha256: str
     warnings: tuple[Fault, ...] = field(default=())
+    spacing_unit: SpacingUnit = "mm"
 
     @property
     def spatial(self) -> tuple[int, ...]:

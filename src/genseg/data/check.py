@@ -23,6 +23,7 @@ from genseg.data.consistency import (
     mixed_dimensions,
     nearly_same_images,
     same_images,
+    spacing_faults,
 )
 from genseg.data.duplicates import group_cases, near_duplicates
 from genseg.data.index import Index
@@ -85,6 +86,7 @@ def examine(
     labels, label_faults = _fit_labels(index, readings, options)
     pairs = near_duplicates(Images(readings, options))
     faults = [*index.warnings, *faults, *mixed_dimensions(readings), *mixed_channels, *label_faults]
+    faults += spacing_faults(index.root, readings)
     faults += [*same_images(readings, options), *nearly_same_images(index.root, readings, pairs)]
     if labels is not None and complete:
         faults += class_faults(index.root, readings, labels)

@@ -57,6 +57,27 @@ def common_channels(
     return usual, [channel_mismatch(reading.files, reading.measures.channels, usual) for reading in odd]
 
 
+def spacing_faults(root: Path, readings: Sequence[Reading]) -> list[Fault]:
+    """What is to be said of images that do not state the size of their voxels, one fault for all.
+
+    Volumes of which some state it cannot be brought to one voxel size: a stop. Of 2D images no size is needed, and most
+    have none: a warning where some have.
+    """
+    unknown = [reading.files.name for reading in readings if reading.measures.spacing_unit == "px"]
+    volumes = any(len(reading.measures.spatial) == 3 for reading in readings)
+    mixed = 0 < len(unknown) < len(readings)
+    if not unknown or not (mixed or volumes):
+        return []
+    element = "voxel" if volumes else "pixel"
+    found = f"{len(unknown)} of {len(readings)} images do not state their {element} size ({listed(unknown)})"
+    expected = f"a {element} size in every image" + (" or in none" if mixed else "")
+    cure = f"Their lengths are reported in {element}s."
+    if volumes:
+        cure = "Write it into copies of these files if it is known (in ImageJ: Image > Properties)."
+        cure += "" if mixed else " Until then lengths are in voxels."
+    return [Fault(FaultCode.BAD_SPACING, printable(root), found, expected, cure, stops=mixed and volumes)]
+
+
 def class_faults(root: Path, readings: Sequence[Reading], labels: LabelMap) -> list[Fault]:
     """Masks without foreground, classes that no mask has, and classes that test cases alone have.
 

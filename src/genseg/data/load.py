@@ -135,6 +135,7 @@ def to_case(
         modality=image.modality,
         sha256=image.sha256,
         warnings=raw.warnings,
+        spacing_unit=image.spacing_unit,
     )
 
 
@@ -308,10 +309,11 @@ def _differences(path: Path, image: Scan, other_path: Path, other: Scan) -> list
     """What keeps `other` (a mask, or a further channel) from lying on `image`, voxel on voxel."""
     if image.spatial != other.spatial:
         return [_size_mismatch(path, image, other_path, other)]
-    if image.affine is None or other.affine is None:
+    if image.affine is None or other.affine is None or "px" in (image.spacing_unit, other.spacing_unit):
         return []
     gap = displacement(image.spatial, image.affine, other.affine)
-    tolerance = max(0.01, 0.01 * min(image.spacing))
+    least = min(image.spacing)
+    tolerance = max(min(0.01, 0.1 * least), 0.01 * least)
     return [] if gap <= tolerance else [_geometry_mismatch(path, image, other_path, other, gap, tolerance)]
 
 
@@ -346,7 +348,7 @@ def _geometry_mismatch(path: Path, image: Scan, other_path: Path, other: Scan, g
         FaultCode.GEOMETRY_MISMATCH,
         printable(other_path),
         f"its affine puts voxels up to {gap:.3g} mm from where {printable(path.name)} has them{turned}",
-        f"the same place within {tolerance:.3g} mm (0.01 mm, or 1 % of the smallest spacing where that is more)",
+        f"the same place within {tolerance:.3g} mm",
         "Resample it onto the image, or export it again from the same series.",
     )
 

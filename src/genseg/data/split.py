@@ -1,8 +1,8 @@
 """Which cases train and which judge.
 
-Everything that belongs together (one patient, or near-duplicate images) stays on one side. The order of cases is drawn
-from a hash of seed and name: the same on every machine and for every order of listing, and a new case does not move
-the others.
+Everything that belongs together (one patient, or near-duplicate images) stays on one side, as far as patients are
+known; a split says how they are known. The order of cases is drawn from a hash of seed and name: the same on every
+machine and for every order of listing, and a new case does not move the others.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from genseg.data.case import CaseFiles
+from genseg.data.case import CaseFiles, by_patient, patients_known_from
 from genseg.data.index import Index
+from genseg.data.index.leaks import shared_patients, split_leaks
 from genseg.errors import DataError, Fault, FaultCode, RunError, SettingsError
 
 DEFAULT_FOLDS = 5
@@ -30,7 +32,7 @@ Classes = Mapping[str, frozenset[int]]
 
 @dataclass(frozen=True)
 class Split:
-    """Names of cases by use, each sorted. `method` says in words how they were chosen.
+    """Names of cases by use, each sorted. `method` says in words how they were chosen, and how patients are known.
 
     left_out: cases that neither train nor judge: near-duplicates of test cases, or more than shall train. folds: how
     many such splits there are, in which each case is held out once; 1 where the data set declares its own.
@@ -83,13 +85,23 @@ def labelled_subset(index: Index, count: int | None) -> list[CaseFiles]:
 def declared_split(cases: Sequence[CaseFiles]) -> Split | None:
     """The split that the data set fixes itself, or None where it names no training or no validation cases.
 
-    Raises DataError with SPLIT_LEAK where a patient is both in test and outside.
+    Raises DataError with SPLIT_LEAK where a patient, known from a list, is both in test and outside.
     """
     parts = {part: tuple(sorted(c.name for c in cases if c.split == part)) for part in (*_POOL, "test")}
     if not (parts["train"] and parts["val"]):
         return None
-    _stop_shared_patients(cases, [case for case in cases if case.split == "test"])
-    return Split(parts["train"], parts["val"], parts["test"], "as the data set declares it")
+    _stop_shared_patients(cases)
+    method = f"as the data set declares it; {_patients_in_parts(cases)}"
+    return Split(parts["train"], parts["val"], parts["test"], method)
+
+
+def _patients_in_parts(cases: Sequence[CaseFiles]) -> str:
+    """Whether the parts of a declared split share patients, in words."""
+    source = patients_known_from(cases)
+    if not source:
+        return "patients not known"
+    shared = len(shared_patients(case for case in cases if case.patient_source))
+    return f"{shared or 'no'} {'patient' if shared == 1 else 'patients'} in more than one part (from {source})"
 
 
 def make_folds(
@@ -110,19 +122,19 @@ def make_folds(
     class_names: for messages only.
 
     Raises SettingsError for fewer than 2 folds; DataError with TOO_FEW_CASES (fewer than two groups, or fewer than
-    folds), CLASS_MISSING (naming the class), SPLIT_LEAK (a patient both in test and outside).
+    folds), CLASS_MISSING (naming the class), SPLIT_LEAK (a patient, known from a list, both in test and outside).
     """
     if folds is not None and folds < 2:
         raise SettingsError(f"folds: {folds} found, a number from 2 up expected")
     test = [case for case in cases if case.split == "test"]
-    _stop_shared_patients(cases, test)
+    _stop_shared_patients(cases)
     pool, left_out = _apart_from_test(cases, test, groups)
     _stop_too_few(pool, folds)
     classes = {case.name: (stratify or {}).get(case.name, frozenset()) for case in cases}
     _stop_missing_classes(pool, test, classes, class_names)
     count = folds or (len(pool) if len(pool) < LEAVE_ONE_OUT_BELOW else DEFAULT_FOLDS)
     parts = _share_out(pool, count, seed, classes, class_names)
-    method = "leave-one-out by patient" if count == len(pool) else f"{count}-fold by patient"
+    method = f"{'leave-one-out' if count == len(pool) else f'{count}-fold'} {by_patient(cases)}"
     return [_split(parts, number, test, left_out, method) for number in range(count)]
 
 
@@ -162,7 +174,7 @@ def _split(parts: list[list[str]], number: int, test: list[CaseFiles], left_out:
         train=tuple(sorted(name for other, part in enumerate(parts) if other != number for name in part)),
         validation=tuple(sorted(parts[number])),
         test=tuple(sorted(case.name for case in test)),
-        method=f"{method}, {number + 1} of {len(parts)}",
+        method=f"{method}; part {number + 1} of {len(parts)}",
         left_out=tuple(sorted(left_out)),
         folds=len(parts),
     )
@@ -240,21 +252,10 @@ def _stop_too_few(pool: Groups, folds: int | None) -> None:
         raise DataError([Fault(FaultCode.TOO_FEW_CASES, "the data set", found, expected, cure)])
 
 
-def _stop_shared_patients(cases: Iterable[CaseFiles], test: Iterable[CaseFiles]) -> None:
-    tested = {case.patient for case in test}
-    faults = [
-        Fault(
-            FaultCode.SPLIT_LEAK,
-            str(case.images[0]),
-            f"patient {case.patient!r} is in test and in {case.split or 'no split'}",
-            "each patient in one split",
-            "Move all scans of this patient to one split.",
-        )
-        for case in sorted(cases, key=lambda case: case.name)
-        if case.split != "test" and case.patient in tested
-    ]
-    if faults:
-        raise DataError(faults)
+def _stop_shared_patients(cases: Iterable[CaseFiles]) -> None:
+    stops = [fault for fault in split_leaks(cases, Path("the data set")) if fault.stops]
+    if stops:
+        raise DataError(stops)
 
 
 def _stop_missing_classes(

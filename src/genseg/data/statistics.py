@@ -29,6 +29,7 @@ from genseg.data.channels import (
 from genseg.data.labels import LabelMap, MaskValue, count_labels, repair_mask
 from genseg.data.load import RawCase
 from genseg.data.preprocess import axis_order
+from genseg.lengths import SpacingUnit, length_unit, steps_in
 
 _SAMPLES = 4000
 _MOST_SAMPLED_VALUES = 32
@@ -42,6 +43,7 @@ class Measures:
     counts: voxels of each stored mask value; None for a case without mask.
     image_sample: `(channel, n)` intensities at a fixed stride over the whole image.
     mask_samples: mask value -> `(channel, n)` intensities at a fixed stride over its voxels, without the value 0.
+    spacing_unit: as in `Scan`.
     """
 
     spatial: tuple[int, ...]
@@ -50,6 +52,7 @@ class Measures:
     counts: Mapping[MaskValue, int] | None
     image_sample: NDArray[np.float32]
     mask_samples: Mapping[MaskValue, NDArray[np.float32]]
+    spacing_unit: SpacingUnit = "mm"
 
     @property
     def channels(self) -> int:
@@ -72,7 +75,7 @@ class Statistics:
 
     rank: 2 for pictures, 3 for volumes.
     modality: what the channels show, such as "rgb", "ct" or "pet, ct"; "" where nothing tells.
-    spacing_*: mm; 1.0 where the files say nothing.
+    spacing_*: in `spacing_unit`: mm, or "px" where not all files state the size of their voxels.
     foreground_fraction: share of the labelled voxels that belong to any class.
     by_channel: name, values and intensity rule of each channel.
     """
@@ -93,6 +96,7 @@ class Statistics:
     classes: tuple[ClassStatistics, ...]
     foreground_fraction: float
     by_channel: tuple[ChannelStatistics, ...]
+    spacing_unit: SpacingUnit = "mm"
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain lists, numbers and strings."""
@@ -105,10 +109,19 @@ class Statistics:
             ("cases", f"{self.cases}, {self.labelled} of them labelled, {self.empty_masks} with an empty mask"),
             ("kind", f"{self.rank}D, {self._shown()}, {self.channels} channel(s), {', '.join(self.dtypes)}"),
             ("size", _range(self.size_min, self.size_median, self.size_max)),
-            ("spacing in mm", _range(self.spacing_min, self.spacing_median, self.spacing_max)),
+            self._spacing_row(),
             *((called(n, channel.name), channel.text()) for n, channel in enumerate(self.by_channel)),
             *((f"class {c.name}", f"in {c.cases} cases, {c.voxel_share:.2%} of the voxels") for c in self.classes),
         ]
+
+    def _spacing_row(self) -> tuple[str, str]:
+        unit = length_unit(self.spacing_median, self.spacing_unit)
+        spacings = (self.spacing_min, self.spacing_median, self.spacing_max)
+        if unit != "px":
+            return f"spacing in {unit}", _range(*(steps_in(unit, spacing) for spacing in spacings))
+        elements = "pixels" if self.rank == 2 else "voxels"
+        ratio = "" if len(set(sum(spacings, ()))) == 1 else f", in the ratio {_range(*spacings)}"
+        return "spacing", f"unknown{ratio}: lengths are in {elements}"
 
     def _shown(self) -> str:
         return ", ".join(dict.fromkeys(SHOWN[channel.modality] for channel in self.by_channel))
@@ -129,6 +142,7 @@ def measure(raw: RawCase) -> Measures:
         counts=counts,
         image_sample=flat[:, :: _stride(flat.shape[1])].astype(np.float32),
         mask_samples={} if raw.mask is None or counts is None else _sample_values(flat, raw.mask, counts),
+        spacing_unit=raw.image.spacing_unit,
     )
 
 
@@ -166,6 +180,7 @@ def summarise(
         ),
         foreground_fraction=float(voxels[:, 1:].sum() / total),
         by_channel=by_channel,
+        spacing_unit="px" if any(case.spacing_unit == "px" for case in measures) else "mm",
     )
 
 

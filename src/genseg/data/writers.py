@@ -33,9 +33,10 @@ def write_mask(
     """Write a mask so that it lies on the image it was made for, and return the path written.
 
     The format follows the image: a picture (PNG, JPEG, BMP, TIFF, one DICOM frame) gives a PNG of class indices, a
-    stack of TIFF pages a TIFF of as many pages, NIfTI gives NIfTI, compressed or not, with a header of equal geometry,
-    NRRD and MetaImage give the same in one file, and a DICOM volume gives compressed NIfTI. The result appears in one
-    step. Free text of the image's header is not copied.
+    stack of TIFF pages a TIFF of as many pages that states the size of its voxels in the same way (ImageJ's, OME's),
+    NIfTI gives NIfTI, compressed or not, with a header of equal geometry, NRRD and MetaImage give the same in one file,
+    and a DICOM volume gives compressed NIfTI. The result appears in one step. Free text of the image's header is not
+    copied.
 
     mask: `(*spatial)` class indices, in the axes that `read_image(like)` gave.
     like: the image: a file, or the folder of a DICOM series.
@@ -58,7 +59,7 @@ def write_mask(
     if mask.ndim == 2:
         return _write_png(mask, target, palette)
     if source and source.format is Format.TIFF:
-        return _write_pages(mask, target)
+        return _write_pages(mask, source, target)
     # Whether it may lean was decided when it was read.
     return _write_new_nifti(mask, read_image(like, ReadOptions(tilt="straighten")), target)
 
@@ -81,12 +82,18 @@ def _write_png(mask: Mask, target: Path, palette: Sequence[Colour] | None) -> Pa
     return path
 
 
-def _write_pages(mask: Mask, target: Path) -> Path:
-    from tifffile import imwrite
+def _write_pages(mask: Mask, source: Source, target: Path) -> Path:
+    """A stack of pages that says of its voxels what the image's file says, in the same way: ImageJ's, OME's or none."""
+    from tifffile import TiffFile, imwrite
 
+    from genseg.data.readers.tiff_spacing import like_source
+
+    pages = np.ascontiguousarray(np.moveaxis(mask, -1, 0))
+    with decoding(source.name, source.format), TiffFile(BytesIO(source.data)) as tiff:
+        arguments = like_source(tiff, pages)
     content = BytesIO()
-    imwrite(content, np.moveaxis(mask, -1, 0), photometric="minisblack", metadata=None)
-    path = _named(target, ".tif")
+    imwrite(content, pages, photometric="minisblack", **arguments)
+    path = _named(target, ".ome.tif" if arguments.get("ome") else ".tif")
     atomic_write_bytes(path, content.getvalue())
     return path
 
@@ -131,6 +138,7 @@ def _write_nifti_bytes(content: bytes, target: Path, compressed: bool) -> Path:
 
 def _write_itk(mask: Mask, source: Source, target: Path) -> Path:
     from genseg.data.readers.itk import load_simpleitk, open_header
+    from genseg.data.readers.itk_files import stored_pixels, with_unit
 
     simpleitk = load_simpleitk()
     with decoding(source.name, source.format):
@@ -141,8 +149,11 @@ def _write_itk(mask: Mask, source: Source, target: Path) -> Path:
     image.SetSpacing(header.GetSpacing())
     image.SetDirection(header.GetDirection())
     path = _named(target, ".nrrd" if source.format is Format.NRRD else ".mha")
+    unit = stored_pixels(source).unit
     with atomic_path(path) as temporary:
         simpleitk.WriteImage(image, str(temporary), useCompression=True)
+        if unit not in (None, "mm"):
+            temporary.write_bytes(with_unit(temporary.read_bytes(), source.format, str(unit), mask.ndim))
     return path
 
 

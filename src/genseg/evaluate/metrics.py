@@ -6,7 +6,7 @@ With T the voxels of a class in the expert's mask (truth), P those in the predic
 - Dice = 2 |T and P| / (|T| + |P|), 0..1.
 - IoU = |T and P| / |T or P|, 0..1.
 - HD95: the 95th percentile of the distances from dP to dT and that from dT to dP, the larger of the two. In mm
-  for volumes, in pixels for pictures.
+  for volumes, or micrometres where voxels are that small; in pixels for pictures and for volumes without a voxel size.
 - Surface Dice: the share of the edge voxels of both, together, that lie within a stated tolerance of the other
   edge, 0..1 (Nikolov et al., arXiv:1809.04430; edges counted by voxels as in Seidlitz et al., arXiv:2111.05408).
 
@@ -28,22 +28,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.errors import DataError, Fault, FaultCode
-
-Unit = Literal["mm", "px"]
-"""What lengths are measured in."""
+from genseg.lengths import Unit, steps_in
 
 
 @dataclass(frozen=True)
 class SurfaceTolerance:
     """How far two surfaces may lie apart and still agree, and the unit in which surface distances are measured.
 
-    With unit "mm" a case's spacing is used; with "px" every pixel counts as 1 along each axis.
+    With units "mm" and "um" a case's spacing is used; with "px" every pixel counts as 1 along each axis.
     """
 
     value: float
@@ -80,9 +78,13 @@ class CaseScores:
         return float(np.mean(self.dice))
 
 
-def default_tolerance(dimensions: int) -> SurfaceTolerance:
-    """1 mm for volumes and 2 pixels for pictures, which seldom know their spacing."""
-    return SurfaceTolerance(1.0, "mm") if dimensions == 3 else SurfaceTolerance(2.0, "px")
+def default_tolerance(dimensions: int, unit: Unit = "mm") -> SurfaceTolerance:
+    """2 pixels for pictures, which seldom know their spacing; for volumes 1 mm, 1 micrometre or, where the size of
+    their voxels is unknown, 2 voxels.
+
+    unit: of the volumes' lengths.
+    """
+    return SurfaceTolerance(2.0, "px") if dimensions == 2 or unit == "px" else SurfaceTolerance(1.0, unit)
 
 
 def score_case(
@@ -98,7 +100,7 @@ def score_case(
     truth, prediction: `(*spatial)` of 2 or 3 axes, integer class indices 0..classes-1 (0 is background).
     classes: how many classes there are, background included.
     spacing: mm along each spatial axis (unused where the tolerance is in pixels).
-    tolerance: of the surface Dice; None takes `default_tolerance`.
+    tolerance: of the surface Dice; None takes `default_tolerance` of volumes in mm, or of pictures.
 
     Raises DataError, with every fault found, where sizes differ, a map is not of integers or holds a value that
     is no class, or the spacing does not fit.
@@ -107,7 +109,7 @@ def score_case(
     if faults:
         raise DataError(faults)
     tolerance = tolerance or default_tolerance(truth.ndim)
-    scale = tuple(map(float, spacing)) if tolerance.unit == "mm" else (1.0,) * truth.ndim
+    scale = steps_in(tolerance.unit, spacing)
     scores = [_score_class(truth == label, prediction == label, scale, tolerance.value) for label in range(1, classes)]
     return CaseScores(
         name=name,

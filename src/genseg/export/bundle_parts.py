@@ -57,7 +57,8 @@ def describe_network(network: nn.Module, description: Path | str, device: torch.
     place = torch.device(device)
     tile_batch = GPU_TILES if place.type == "cuda" else 1
     trust = Trust.from_json(told["trust"])
-    return described_model(told["model"], trust, TorchNetwork(network, place), Path(description), tile_batch)
+    sha256 = told["model"]["sha256"]
+    return described_model(told["model"], trust, TorchNetwork(network, place), Path(description), sha256, tile_batch)
 
 
 def list_images(images: Path | str, model: Model) -> list[CaseFiles]:

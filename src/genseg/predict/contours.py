@@ -26,7 +26,7 @@ class Contour:
     points: `(point, axis)` voxel indices, whole at the middle of a voxel: row and column of a picture, i, j and k of a
         volume (see `AXES`), with k that of the slice. The outline runs halfway between the middles of voxels inside and
         outside, half a voxel beyond the image where the object touches its border. The last point is the first again.
-    positions: `(point, 3)` mm, RAS+, of a volume; None of a picture.
+    positions: `(point, 3)` mm, RAS+, of a volume; None of a picture, and where the size of the voxels is unknown.
     """
 
     case: str
@@ -64,14 +64,15 @@ def write_contours(path: Path, contours: Iterable[Contour], rank: int) -> None:
     """
     positions = () if rank == 2 else ("x_mm", "y_mm", "z_mm")
     columns = ("case", "class", "object", "contour", "hole", *AXES[rank], *positions)
-    atomic_write_csv(path, columns, (row for contour in contours for row in _rows(contour)))
+    atomic_write_csv(path, columns, (row for contour in contours for row in _rows(contour, len(positions))))
 
 
-def _rows(contour: Contour) -> Iterator[tuple[object, ...]]:
+def _rows(contour: Contour, coordinates: int) -> Iterator[tuple[object, ...]]:
+    """A row for each point. coordinates: how many cells its position in space has, empty where that is unknown."""
     hole = "yes" if contour.hole else "no"
-    positions = np.empty((len(contour.points), 0)) if contour.positions is None else contour.positions
-    for point, position in zip(contour.points.tolist(), positions.tolist(), strict=True):
-        place = [float(f"{number:.{_DIGITS}g}") for number in position]
+    positions = [None] * len(contour.points) if contour.positions is None else contour.positions.tolist()
+    for point, position in zip(contour.points.tolist(), positions, strict=True):
+        place = [float(f"{number:.{_DIGITS}g}") for number in position or ()] or [None] * coordinates
         yield contour.case, contour.class_name, contour.object_number, contour.contour_number, hole, *point, *place
 
 
@@ -79,11 +80,12 @@ def _class_contours(case: Case, found: ClassObjects) -> Iterator[Contour]:
     from scipy.ndimage import find_objects
 
     boxes = find_objects(found.numbers) if found.count else ()
+    affine = case.affine if case.spacing_unit == "mm" else None
     for number, box in enumerate(boxes, 1):
         start = np.add(found.origin, [one.start for one in box])
         for count, ring in enumerate(_rings(found.numbers[box] == number), 1):
             points = ring + start
-            positions = None if case.affine is None else points @ case.affine[:3, :3].T + case.affine[:3, 3]
+            positions = None if affine is None else points @ affine[:3, :3].T + affine[:3, 3]
             yield Contour(case.name, found.class_name, number, count, _is_hole(ring), points, positions)
 
 

@@ -13,7 +13,7 @@ from genseg.choices import Part
 from genseg.data.case import Case
 from genseg.data.split import Split
 from genseg.errors import DataError, Fault
-from genseg.evaluate.metrics import CaseScores, score_case
+from genseg.evaluate.metrics import CaseScores, default_tolerance, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
 from genseg.predict.outputs import output_folder, side_by_side, write_evaluation
 from genseg.predict.scored import scored_cases
@@ -58,11 +58,12 @@ def _own_split(run: Path) -> Split:
 def _scores(model: Model, cases: Sequence[Case], progress: Progress) -> list[CaseScores]:
     scores: list[CaseScores] = []
     faults: list[Fault] = []
+    classes, tolerance = model.plan.classes, default_tolerance(model.plan.rank, model.plan.length_unit)
     for number, case in enumerate(cases, 1):
         try:
             if case.mask is not None:
                 mask = model.examine_case(case).mask
-                scores.append(score_case(case.name, case.mask, mask, model.plan.classes, case.spacing))
+                scores.append(score_case(case.name, case.mask, mask, classes, case.spacing, tolerance))
         except DataError as error:
             faults += error.faults
         progress("Predicting", number, len(cases))

@@ -20,12 +20,15 @@ LUMA = (0.299, 0.587, 0.114)
 def fit_case(case: Case, plan: Plan) -> Case:
     """The case itself; a grey picture as RGB, or one in RGB as grey, where the model wants it.
 
-    Raises DataError for other dimensions, channels or, with 8-bit pictures, values than the model was trained on.
+    Raises DataError for other dimensions, channels or, with 8-bit pictures, values than the model was trained on, and
+    for a volume of unknown voxel size where that of the training images was known, or the other way round.
     """
     if len(case.spatial) != plan.rank:
         found, expected = f"an image of {len(case.spatial)} dimensions", f"{plan.rank}, as in training"
         cure = "Give the kind of image that the model was trained on."
         raise DataError([Fault(FaultCode.MIXED_DIMENSIONS, case.name, found, expected, cure)])
+    if plan.rank == 3 and case.spacing_unit != plan.spacing_unit:
+        raise DataError([_other_unit(case, plan)])
     channels, image = case.image.shape[0], case.image
     if channels == 1 and plan.is_colour:
         image = np.repeat(image, 3, axis=0)
@@ -41,6 +44,16 @@ def fit_case(case: Case, plan: Plan) -> Case:
         expected = f"0 to {EIGHT_BIT}, as in training"
         raise DataError([Fault(FaultCode.UNSUPPORTED_PIXELS, case.name, "; ".join(beyond), expected, cure)])
     return replace(case, image=image)
+
+
+def _other_unit(case: Case, plan: Plan) -> Fault:
+    if plan.spacing_unit == "mm":
+        found, expected = "a volume that does not state its voxel size", "a voxel size, as in training"
+        cure = "Write the voxel size into a copy of the file."
+    else:
+        found, expected = "a volume that states its voxel size", "none: the training images had none"
+        cure = "Train on volumes that state their voxel size."
+    return Fault(FaultCode.BAD_SPACING, case.name, found, expected, cure)
 
 
 def _beyond_eight_bits(image: NDArray[np.generic], plan: Plan) -> list[str]:
@@ -77,7 +90,7 @@ def is_in_colour(image: NDArray[np.generic]) -> bool:
 def case_of_array(pixels: NDArray[np.generic], spacing: Sequence[float] | None, plan: Plan) -> Case:
     """The case that an array `(channel, *spatial)` or `(*spatial)` stands for; of a volume in RAS+ voxel order.
 
-    spacing: mm along each spatial axis; the plan's where None.
+    spacing: mm along each spatial axis; the plan's where None, and unknown for pictures.
     Raises DataError, with all faults, for another number of axes, an array without pixels or with values that are no
     finite real numbers, and a spacing that is not one positive number an axis.
     """
@@ -91,7 +104,8 @@ def case_of_array(pixels: NDArray[np.generic], spacing: Sequence[float] | None, 
     if faults:
         raise DataError(faults)
     affine = np.diag([*steps, 1.0]) if plan.rank == 3 else None
-    return Case("array", pixels, None, steps, affine, "", "", "")
+    unit = "px" if spacing is None and plan.rank == 2 else "mm" if spacing is not None else plan.spacing_unit
+    return Case("array", pixels, None, steps, affine, "", "", "", spacing_unit=unit)
 
 
 def _pixel_faults(pixels: NDArray[np.generic], rank: int) -> list[Fault]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from genseg.config import FORMAT, Plan
 from genseg.errors import RunError, SettingsError
+from genseg.files import combined_sha256, file_sha256
 from genseg.predict.model import Model, described_model
 from genseg.predict.runtimes import RUNTIMES, open_exported
 from genseg.predict.trust import UNTESTED, Trust
@@ -49,7 +50,8 @@ def load_exported(path: Path, device: str, threads: int | None = None) -> Model:
     network, described = open_exported(path, device, threads)
     try:
         check_format(path, described["model"])
-        return described_model(described["model"], Trust.from_json(described["trust"]), network, path)
+        trust = Trust.from_json(described["trust"])
+        return described_model(described["model"], trust, network, path, _files_sha256(path))
     except (KeyError, TypeError, SettingsError) as error:
         raise RunError(f"{path}: the description in the file is damaged; export it again ({error})") from error
 
@@ -63,11 +65,12 @@ def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Mod
     described = read_delivery(folder)
     machine = choose_machine(device, "float32")
     try:
-        networks = [torch_network(one, machine) for one in ([folder, *_fellows(folder)] if ensemble else [folder])]
+        members = [folder, *_fellows(folder)] if ensemble else [folder]
+        networks = [torch_network(one, machine) for one in members]
         network: Network = Ensemble(networks) if ensemble else networks[0]
-        return described_model(
-            described, read_trust(folder), network, path, GPU_TILES if machine.device.type == "cuda" else 1
-        )
+        tiles = GPU_TILES if machine.device.type == "cuda" else 1
+        sha256 = combined_sha256([str(read_delivery(one)["sha256"]) for one in members])
+        return described_model(described, read_trust(folder), network, path, sha256, tiles)
     except (KeyError, TypeError, RuntimeError, SettingsError) as error:
         raise RunError(f"{path}: the model is damaged; train it again or restore the folder ({error})") from error
 
@@ -107,6 +110,12 @@ def delivered_segmenter(folder: RunFolder, machine: Machine) -> nn.Module:
         segmenter = build_segmenter(plan.segmenter, plan.rank, plan.channels, plan.classes)
     segmenter.load_state_dict(read_tensors(folder.path / "model" / described["weights"], described["sha256"]))
     return machine.place(segmenter, plan.rank).eval()
+
+
+def _files_sha256(path: Path) -> str:
+    """Hash of an exported file and, where its weights lie beside it, of these."""
+    parts = [part for part in (path, path.with_suffix(".bin")) if part == path or path.suffix == ".xml"]
+    return combined_sha256([file_sha256(part) for part in parts])
 
 
 def _fellows(folder: RunFolder) -> list[RunFolder]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import Case
-from genseg.evaluate.metrics import Unit, default_tolerance
 from genseg.files import atomic_write_csv
+from genseg.lengths import Unit, length_unit, steps_in
 from genseg.predict.objects import AXES, ClassObjects, find_class_objects
 
 _DIGITS = 10  # more than anything measured here is exact to, fewer than show how computers round
@@ -23,9 +23,9 @@ _BLOCK = 256  # points whose distances to all others are held at a time
 class Measurement:
     """One foreground class in one case.
 
-    unit: of lengths; areas are in its square. See `length_unit`.
+    unit: of lengths; areas are in its square. "px" where the file does not state the size of a voxel.
     voxels: size in voxels, of a picture in pixels. objects: connected parts; what touches at a corner is connected.
-    area: of a picture, else None. volume_ml: of a volume, millilitres, else None.
+    area: of a picture, else None. volume_ml: of a volume whose voxel size is known, millilitres, else None.
     longest_extent: largest distance between two points of the class's surface, through the middles of its voxels' outer
         faces: a row of n voxels of 1 mm is n mm long. Over all objects together.
     centroid: mean voxel index along each axis (`AXES`), counted from 0. first, last: the smallest and the largest one.
@@ -44,15 +44,6 @@ class Measurement:
     centroid: tuple[float, ...] | None
     first: tuple[int, ...] | None
     last: tuple[int, ...] | None
-
-
-def length_unit(case: Case) -> Unit:
-    """ "mm" for volumes, as in evaluation, and for pictures whose file states a spacing; "px" for other pictures.
-
-    A picture of exactly 1 mm a pixel cannot be told from one of unknown spacing: its numbers are the same in both.
-    """
-    stated = any(step != 1 for step in case.spacing)
-    return "mm" if stated else default_tolerance(len(case.spatial)).unit
 
 
 def measure(case: Case, mask: NDArray[np.uint8], class_names: Sequence[str]) -> list[Measurement]:
@@ -90,25 +81,32 @@ def _cells(row: Measurement, rank: int) -> list[object]:
 
 
 def _measure_class(case: Case, found: ClassObjects) -> Measurement:
-    steps = np.diag(case.spacing) if case.affine is None else case.affine[:3, :3]
+    unit = length_unit(case.spacing, case.spacing_unit)
+    steps = _steps(case, unit)
     region = found.numbers > 0
     voxels = int(np.count_nonzero(region))
-    size = voxels * abs(float(np.linalg.det(steps)))
     picture = region.ndim == 2
     present = voxels > 0
     return Measurement(
         case=case.name,
         class_name=found.class_name,
-        unit=length_unit(case),
+        unit=unit,
         voxels=voxels,
         objects=found.count,
-        area=size if picture else None,
-        volume_ml=None if picture else size / 1000,
+        area=voxels * abs(float(np.linalg.det(steps))) if picture else None,
+        volume_ml=None if picture or unit == "px" else voxels * abs(float(np.linalg.det(_steps(case, "mm")))) / 1000,
         longest_extent=_longest_extent(region, steps) if present else None,
         centroid=_centroid(region, found.origin) if present else None,
         first=found.origin if present else None,
         last=tuple((np.add(found.origin, region.shape) - 1).tolist()) if present else None,
     )
+
+
+def _steps(case: Case, unit: Unit) -> NDArray[np.float64]:
+    """`(axis, axis)`: column `a` is the step, in `unit`, to the next voxel along axis `a`."""
+    scale = np.divide(steps_in(unit, case.spacing), case.spacing)
+    steps = np.diag(case.spacing) if case.affine is None else case.affine[:3, :3]
+    return np.asarray(steps * scale)
 
 
 def _centroid(region: NDArray[np.bool_], origin: tuple[int, ...]) -> tuple[float, ...]:

@@ -38,7 +38,9 @@ class Model:
     plan: how images are prepared and which network it is. labels: the classes. run: the run folder, or exported file,
     that it came from. options, channel_files: how the training images were read, and whether each channel had a file of
     its own. training: the arm it followed, and why its generator was switched off where it was. trust: what its
-    held-out cases taught. tile_batch: tiles of a large volume that are computed at once.
+    held-out cases taught. sha256: of its weights, for telling models apart: as in `model.json` for a run folder, of
+    the file for an exported one, over those of all members for an ensemble. tile_batch: tiles of a large volume that
+    are computed at once.
     """
 
     plan: Plan
@@ -49,6 +51,7 @@ class Model:
     channel_files: bool
     training: str
     trust: Trust
+    sha256: str
     tile_batch: int = 1
 
     def predict(
@@ -180,8 +183,10 @@ class Model:
         return entries[0]
 
 
-def described_model(described: dict[str, Any], trust: Trust, network: Network, run: Path, tile_batch: int = 1) -> Model:
-    """The model that `model.json`, or the same text in an exported file, describes.
+def described_model(
+    described: dict[str, Any], trust: Trust, network: Network, run: Path, sha256: str, tile_batch: int = 1
+) -> Model:
+    """The model that `model.json`, or the same text in an exported file, describes. sha256: as in `Model`.
 
     Raises KeyError, TypeError or SettingsError where the description is damaged.
     """
@@ -196,6 +201,7 @@ def described_model(described: dict[str, Any], trust: Trust, network: Network, r
         channel_files=described["channel_files"],
         training=_training(plan, described.get("generator")),
         trust=trust,
+        sha256=sha256,
         tile_batch=tile_batch,
     )
 

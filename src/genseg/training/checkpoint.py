@@ -22,7 +22,7 @@ from torch import Tensor
 
 from genseg.config import FORMAT
 from genseg.errors import RunError
-from genseg.files import TEMPORARY, atomic_path, atomic_write_bytes
+from genseg.files import TEMPORARY, atomic_path, atomic_write_bytes, file_sha256
 from genseg.training.state import TrainingState
 
 KEPT = 2
@@ -37,8 +37,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
             save_file(placed, temporary)
         except SafetensorError as error:
             raise _as_system_error(error) from error
-        with temporary.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(temporary)
 
 
 def _as_system_error(error: SafetensorError) -> OSError:

@@ -76,6 +76,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         class_names=labels.names,
         intensity=tuple(channel.rule for channel in statistics.by_channel),
         spacing=None if rank == 2 else _spacing(statistics),
+        spacing_unit="mm" if rank == 2 else statistics.spacing_unit,
         patch_size=patch_size,
         segmenter=name,
         batch_size=batch_size,

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from genseg.choices import Unlabelled
-from genseg.data.index.csv_list import SUFFIXES, read_csv_list
+from genseg.data.index.csv_list import SUFFIXES, read_csv_list, warn_unread_lists
 from genseg.data.index.decathlon import read_decathlon
 from genseg.data.index.description import FILE_NAME, read_description
 from genseg.data.index.folders import read_fixed_splits, read_folders, read_side_by_side, read_split_folders
+from genseg.data.index.leaks import split_leaks
 from genseg.data.index.listing import files_with_suffix, reading, stays_inside
-from genseg.data.index.nnunet import read_nnunet
+from genseg.data.index.nnunet import is_nnunet, read_nnunet
 from genseg.data.index.pairing import stop_image_without_mask, stop_repeated_names
+from genseg.data.index.patients import find_patients
 from genseg.data.index.record import Contents, Description, Findings, Index
-from genseg.errors import DataError, FaultCode
+from genseg.data.index.seen import channel_hint, what_was_seen
+from genseg.errors import DataError, Fault, FaultCode
+from genseg.files import printable
 
 _LAYOUTS = (
     "images/ with masks/ (or labels/, annotations/, segmentations/, gt/), train/ val/ test/ with these in each, "
     "x.png beside x_mask.png, nnU-Net (imagesTr/, labelsTr/, dataset.json), Decathlon (dataset.json with training), "
     "or a CSV list with the columns image and mask"
 )
+_CURE = "Arrange a copy of the files in one of these ways, or name image and mask of each case in a CSV list."
+_LONELY = (FaultCode.IMAGE_WITHOUT_MASK, FaultCode.MASK_WITHOUT_IMAGE)
 _NOTHING = Contents("", [])
 
 
@@ -39,11 +46,14 @@ def index_dataset(path: Path, *, unlabelled: Unlabelled = "stop") -> Index:
     if unlabelled == "stop":
         for image in contents.without_mask:
             stop_image_without_mask(image, findings)
+    root = path.parent if path.is_file() else path
+    entries = find_patients(contents.entries, root, findings)
+    findings.faults += split_leaks([case for case in entries if case.patient_source], root)
     _judge(path, contents, findings)
     return Index(
-        root=path.parent if path.is_file() else path,
+        root=root,
         layout=contents.layout,
-        entries=tuple(contents.entries),
+        entries=tuple(entries),
         class_names=description.class_names,
         label_values=description.label_values,
         modality=description.modality,
@@ -72,17 +82,16 @@ def _read(path: Path, description: Description, findings: Findings) -> Contents:
         return _unknown(path, "a file" if path.exists() else "no such folder", findings)
     if "splits" in description.content:
         return read_fixed_splits(path, description, findings)
-    if "training" in description.content:
+    if "training" in description.content and not is_nnunet(path):
         return read_decathlon(path, description, findings)
     if (path / "imagesTr").is_dir():
         return read_nnunet(path, description, findings)
-    return (
-        read_split_folders(path, findings)
-        or read_folders(path, findings)
-        or _only_csv(path, findings)
-        or read_side_by_side(path, findings)
-        or _unknown(path, "none of the known lay-outs" if any(path.iterdir()) else "an empty folder", findings)
-    )
+    found = read_split_folders(path, findings) or read_folders(path, findings)
+    if found is not None:
+        warn_unread_lists(path, findings)
+        return found
+    seen = f"none of the known lay-outs; seen: {what_was_seen(path)}" if any(path.iterdir()) else "an empty folder"
+    return _only_csv(path, findings) or read_side_by_side(path, findings) or _unknown(path, seen, findings)
 
 
 def _only_csv(folder: Path, findings: Findings) -> Contents | None:
@@ -92,8 +101,7 @@ def _only_csv(folder: Path, findings: Findings) -> Contents | None:
 
 
 def _unknown(path: Path, found: str, findings: Findings) -> Contents:
-    cure = "Arrange the files in one of these ways, or write a CSV list."
-    findings.stop(FaultCode.LAYOUT_UNKNOWN, path, found, _LAYOUTS, cure)
+    findings.stop(FaultCode.LAYOUT_UNKNOWN, path, found, _LAYOUTS, _CURE)
     return _NOTHING
 
 
@@ -101,9 +109,16 @@ def _judge(path: Path, contents: Contents, findings: Findings) -> None:
     """Raise what stops, in an order that does not depend on the order of discovery."""
     stop_repeated_names(contents.entries, findings)
     stops = {fault for fault in findings.faults if fault.stops}
-    if not contents.entries and not stops:
-        cure = "Add masks, or look at the names: a mask belongs to the image of the same name."
-        findings.stop(FaultCode.TOO_FEW_CASES, path, "no image with a mask", "at least one", cure)
-        stops = set(findings.faults)
+    if not contents.entries and all(fault.code in (_LONELY if contents.by_names else ()) for fault in stops):
+        stops = {_nothing_paired(path, contents, stops)}
     if stops:
         raise DataError(sorted(stops, key=lambda fault: (fault.file, fault.code, fault.found)))
+
+
+def _nothing_paired(path: Path, contents: Contents, lonely: Iterable[Fault]) -> Fault:
+    """One fault in place of those of every image and mask, where not one belongs to another: what was seen instead."""
+    masks = [Path(fault.file) for fault in lonely if fault.code is FaultCode.MASK_WITHOUT_IMAGE]
+    code = FaultCode.LAYOUT_UNKNOWN if masks else FaultCode.TOO_FEW_CASES
+    hint = channel_hint(contents.without_mask, masks)
+    seen = what_was_seen(path if path.is_dir() else path.parent)
+    return Fault(code, printable(path), f"no image that a mask belongs to; seen: {seen}{hint}", _LAYOUTS, _CURE)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from genseg.data.case import CaseFiles
 from genseg.data.index.description import stop_broken
-from genseg.data.index.listed import listed_path
+from genseg.data.index.listed import ListedPaths
 from genseg.data.index.pairing import entry
 from genseg.data.index.record import Contents, Description, Findings
 
@@ -20,14 +20,18 @@ def read_decathlon(root: Path, description: Description, findings: Findings) -> 
 
     Several modalities lie along the last axis of 4D volumes.
     """
+    # The Decathlon writes no absolute paths, so that one is kept in the folder too.
+    paths = ListedPaths(description.path, root, findings, absolute=False)
     training = _list(description, "training", findings)
-    cases = [_case(item, number, root, description, findings) for number, item in enumerate(training, start=1)]
+    cases = [_case(item, number, paths) for number, item in enumerate(training, start=1)]
+    test = [paths.find(item, "test") for item in _list(description, "test", findings) if isinstance(item, str)]
+    paths.stop_missing()
     without_mask = [case.images[0] for case in cases if case is not None and case.mask is None]
     return Contents(
         "Medical Segmentation Decathlon",
         [case for case in cases if case is not None and case.mask is not None],
         without_mask,
-        _test_images(root, description, findings),
+        [path for path in test if path is not None],
         channels_last_axis=len(description.channel_names) > 1,
     )
 
@@ -40,26 +44,15 @@ def _list(description: Description, key: str, findings: Findings) -> list[object
     return []
 
 
-def _case(item: object, number: int, root: Path, description: Description, findings: Findings) -> CaseFiles | None:
+def _case(item: object, number: int, paths: ListedPaths) -> CaseFiles | None:
     place = f"case {number} of training"
     image, label = (item.get("image"), item.get("label")) if isinstance(item, dict) else (None, None)
     if not isinstance(image, str) or not isinstance(label, str | None):
         expected = '{"image": "path", "label": "path"}'
-        stop_broken(description.path, f"{place} is {reprlib.repr(item)}", expected, findings)
+        stop_broken(paths.source, f"{place} is {reprlib.repr(item)}", expected, paths.findings)
         return None
-    image_path = _path(image, place, root, description, findings)
-    mask_path = None if label is None else _path(label, place, root, description, findings)
+    image_path = paths.find(image, place)
+    mask_path = None if label is None else paths.find(label, place)
     if image_path is None or (label is not None and mask_path is None):
         return None
     return entry(image_path, mask_path)
-
-
-def _test_images(root: Path, description: Description, findings: Findings) -> list[Path]:
-    names = [item for item in _list(description, "test", findings) if isinstance(item, str)]
-    paths = [_path(name, "test", root, description, findings) for name in names]
-    return [path for path in paths if path is not None]
-
-
-def _path(text: str, place: str, root: Path, description: Description, findings: Findings) -> Path | None:
-    """A path of the list; the Decathlon writes none that is absolute, so that one is kept in the folder too."""
-    return listed_path(text, place, description.path, root, findings, absolute=False)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from genseg.data.case import CaseFiles
 from genseg.data.index.description import stop_broken
 from genseg.data.index.listing import list_scans, sub_folders
-from genseg.data.index.names import IMAGE_FOLDERS, MASK_FOLDERS, mask_base, match_key, split_name, split_of
+from genseg.data.index.mask_folders import mask_pairs, warn_unused
+from genseg.data.index.names import is_image_folder, mask_base, match_key, split_name, split_of
 from genseg.data.index.pairing import Pairs, entry, pair, stop_repeated_names
 from genseg.data.index.record import Contents, Description, Findings
 from genseg.data.readers.formats import stem
-from genseg.errors import FaultCode
+from genseg.errors import FaultCode, listed
 
 SPLITS = ("train", "val", "test")
-_LISTED = 5
 
 
 def read_fixed_splits(root: Path, description: Description, findings: Findings) -> Contents:
@@ -46,27 +46,30 @@ def read_split_folders(root: Path, findings: Findings) -> Contents | None:
     """`train/`, `val/`, `test/`, each with `images/` and `masks/`; None where no such folder is there."""
     entries: list[CaseFiles] = []
     without_mask: list[Path] = []
+    used = []
     for folder in sub_folders(root, root, findings):
         split = split_name(folder.name)
-        images = _named_folder(folder, root, IMAGE_FOLDERS, findings)
+        images = _image_folder(folder, root, findings)
         if split and images:
-            pairs = _pairs(images, _named_folder(folder, root, MASK_FOLDERS, findings), root, findings)
+            used.append(folder)
+            pairs = mask_pairs(folder, images, root, findings) or Pairs(without_mask=list_scans(images, root, findings))
             entries += [entry(image, mask, split) for image, mask in pairs.paired]
             without_mask += pairs.without_mask
-    if not entries and not without_mask:
+    if not used:
         return None
-    if _named_folder(root, root, IMAGE_FOLDERS, findings):
+    warn_unused(root, used, root, findings)
+    if _image_folder(root, root, findings):
         stop_broken(root, "images beside the folders of the splits", "all images in train/, val/ or test/", findings)
-    return Contents("train, val and test folders", _by_split(entries), without_mask)
+    return Contents("train, val and test folders", _by_split(entries), without_mask, by_names=True)
 
 
 def read_folders(root: Path, findings: Findings) -> Contents | None:
     """`images/` and `masks/` side by side; sub-folders `train/`, `val/`, `test/` within them are splits."""
-    images = _named_folder(root, root, IMAGE_FOLDERS, findings)
-    masks = _named_folder(root, root, MASK_FOLDERS, findings)
-    if images is None or masks is None:
+    images = _image_folder(root, root, findings)
+    pairs = None if images is None else mask_pairs(root, images, root, findings)
+    if images is None or pairs is None:
         return None
-    return _contents("folders of images and masks", _pairs(images, masks, root, findings), images, findings)
+    return _contents("folders of images and masks", pairs, images, findings)
 
 
 def read_side_by_side(root: Path, findings: Findings) -> Contents | None:
@@ -92,29 +95,17 @@ def _contents(layout: str, pairs: Pairs, images: Path, findings: Findings) -> Co
     entries = [entry(image, mask, split_of(image.relative_to(images))) for image, mask in pairs.paired]
     if any(case.split for case in entries):
         _stop_without_split(entries, findings)
-    return Contents(layout, _by_split(entries), pairs.without_mask)
+    return Contents(layout, _by_split(entries), pairs.without_mask, by_names=True)
 
 
-def _pairs(images: Path, masks: Path | None, root: Path, findings: Findings) -> Pairs:
-    scans = list_scans(images, root, findings)
-    if masks is None:
-        return Pairs(without_mask=scans)
-    return pair(scans, list_scans(masks, root, findings), images, masks, findings)
-
-
-def _named_folder(folder: Path, root: Path, names: Collection[str], findings: Findings) -> Path | None:
-    """The sub-folder that has one of the names; where several have, the one that holds scans."""
-    named = [path for path in sub_folders(folder, root, findings) if path.name.lower() in names]
-    chosen = named if len(named) < 2 else _with_scans(named, root)
+def _image_folder(folder: Path, root: Path, findings: Findings) -> Path | None:
+    """The sub-folder that has a usual name for images; where several have, the one that holds scans."""
+    named = [path for path in sub_folders(folder, root, findings) if is_image_folder(path.name)]
+    chosen = named if len(named) < 2 else [path for path in named if list_scans(path, root, Findings())]
     if len(chosen) > 1:
-        found = "several folders that could be meant: " + " and ".join(path.name for path in chosen)
+        found = "several folders that could hold the images: " + " and ".join(path.name for path in chosen)
         stop_broken(folder, found, "one of them", findings)
     return chosen[0] if chosen else None
-
-
-def _with_scans(folders: Sequence[Path], root: Path) -> list[Path]:
-    """Of several folders those that hold scans: `labels/` may hold boxes as text beside `masks/`."""
-    return [folder for folder in folders if list_scans(folder, root, Findings())]
 
 
 def _listed_names(description: Description, findings: Findings) -> list[tuple[str, str]]:
@@ -142,11 +133,10 @@ def _names(value: object, key: str, description: Description, findings: Findings
 def _warn_unlisted(root: Path, names: Iterable[str], findings: Findings) -> None:
     left_out = sorted(names)
     if left_out:
-        some = ", ".join(map(repr, left_out[:_LISTED])) + (" ..." if len(left_out) > _LISTED else "")
         findings.warn(
             FaultCode.LAYOUT_BROKEN,
             root,
-            f"{len(left_out)} cases that no split lists: {some}",
+            f"{len(left_out)} cases that no split lists: {listed(left_out)}",
             "every case in train, val or test",
             "They are not used; add them to a list of dataset.json to use them.",
         )

@@ -10,8 +10,8 @@ from pydicom.errors import InvalidDicomError
 
 from genseg.data.case import CaseFiles
 from genseg.data.index.listing import is_dicom, list_scans, reading, sub_folders
-from genseg.data.index.names import IMAGE_FOLDERS, MASK_FOLDERS, mask_base, match_key
-from genseg.data.index.nnunet import group_channels
+from genseg.data.index.names import is_image_folder, is_mask_folder, mask_base, match_key
+from genseg.data.index.nnunet import group_channels, stop_missing_channels
 from genseg.data.index.pairing import entry, stop_repeated_names
 from genseg.data.index.record import Findings
 from genseg.data.readers.formats import stem
@@ -23,10 +23,11 @@ def index_images(path: Path, *, channel_files: bool = False) -> list[CaseFiles]:
 
     path: one scan; a folder with one DICOM series; or a folder of scans (its `images/` where it has one), sub-folders
         with DICOM files being series. Folders of masks, and masks beside their image (`x_mask.png`), are left out.
-    channel_files: each case is several files, one a channel: `x_0000.nii.gz`, `x_0001.nii.gz` ...
+    channel_files: each case is several files, one a channel: `x_0000.nii.gz`, `x_0001.nii.gz` ..., none missing.
 
     Raises DataError: LAYOUT_UNKNOWN where there is no image, DUPLICATE_NAME for two cases of one name,
-    LAYOUT_BROKEN for a file without channel number, OUTSIDE_FOLDER and UNREADABLE.
+    LAYOUT_BROKEN for a file without channel number, CHANNEL_MISMATCH for a missing channel, OUTSIDE_FOLDER and
+    UNREADABLE.
     """
     findings = Findings()
     cases = find_images(path, findings, channel_files=channel_files)
@@ -42,7 +43,7 @@ def index_images(path: Path, *, channel_files: bool = False) -> list[CaseFiles]:
 def find_images(path: Path, findings: Findings, *, channel_files: bool = False) -> list[CaseFiles]:
     """The cases that `index_images` lists, also where there are none and where something is wrong with some.
 
-    Faults are added to `findings`; cases of one name are all listed.
+    Faults are added to `findings`; cases of one name are all listed, those that lack a channel are not.
     """
     cases: list[CaseFiles] = []
     with reading(path, findings):
@@ -54,7 +55,7 @@ def find_images(path: Path, findings: Findings, *, channel_files: bool = False) 
 def _folder_cases(folder: Path, channel_files: bool, findings: Findings) -> list[CaseFiles]:
     if not folder.is_dir():
         return []
-    below = [path for path in sub_folders(folder, folder, findings) if path.name.lower() in IMAGE_FOLDERS]
+    below = [path for path in sub_folders(folder, folder, findings) if is_image_folder(path.name)]
     base = below[0] if len(below) == 1 else folder
     scans = _without_masks(list_scans(base, folder, findings), base)
     if _is_one_series(scans, base):
@@ -62,7 +63,11 @@ def _folder_cases(folder: Path, channel_files: bool, findings: Findings) -> list
     if not channel_files:
         return [entry(path, None) for path in scans]
     grouped = group_channels(scans, findings)
-    return [CaseFiles(name, tuple(files[n] for n in sorted(files)), None, name) for name, files in grouped.items()]
+    return [
+        CaseFiles(name, tuple(files[n] for n in sorted(files)), None, name)
+        for name, files in grouped.items()
+        if not stop_missing_channels(files, max(files) + 1, findings)
+    ]
 
 
 def _without_masks(scans: Sequence[Path], base: Path) -> list[Path]:
@@ -70,7 +75,7 @@ def _without_masks(scans: Sequence[Path], base: Path) -> list[Path]:
     names = {match_key(stem(path)) for path in scans}
     kept = []
     for path in scans:
-        among_masks = any(part.lower() in MASK_FOLDERS for part in path.relative_to(base).parts[:-1])
+        among_masks = any(map(is_mask_folder, path.relative_to(base).parts[:-1]))
         image_name = mask_base(stem(path))
         if not among_masks and (image_name is None or match_key(image_name) not in names):
             kept.append(path)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
-IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img"})
-MASK_FOLDERS = frozenset(
+_IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img"})
+_MASK_FOLDERS = frozenset(
     {"masks", "mask", "labels", "label", "annotations", "annotation", "segmentations", "segmentation", "gt"}
-    | {"groundtruth", "ground_truth"}
+    | {"groundtruth", "groundtruths", "manual", "manual1", "manual2", "1stmanual", "2ndmanual"}
 )
+_LIKE_MASKS = re.compile(
+    r"mask|label|seg|annotat|truth|manual|expert|observer|rater|(?:^|[^a-z])gt(?:[^a-z]|$)|gold|contour", re.IGNORECASE
+)
+_BY_HAND = re.compile(r"manual|expert|observer|rater|gt|truth|annotat|label|seg|gold", re.IGNORECASE)
+_BY_EXPERTS = re.compile(r"manual|expert|observer|rater|vessel", re.IGNORECASE)
+_FIELD_OF_VIEW = frozenset({"mask", "masks", "fov", "fovs", "fieldofview", "roi", "rois", "border"})
 
 _SPLITS = {
     "train": "train",
@@ -28,6 +35,35 @@ _MASK_END = re.compile(rf"(?P<base>.+)[-_. ]{_MASK_WORD}[-_]?\d*", _FLAGS)
 _MASK_START = re.compile(rf"{_MASK_WORD}[-_. ](?P<base>.+)", _FLAGS)
 _IMAGE_END = re.compile(rf"(?P<base>.+)[-_. ]{_IMAGE_WORD}", _FLAGS)
 _IMAGE_START = re.compile(rf"{_IMAGE_WORD}[-_. ](?P<base>.+)", _FLAGS)
+
+
+def is_image_folder(name: str) -> bool:
+    """Whether a folder of this name usually holds the images."""
+    return _folder_key(name) in _IMAGE_FOLDERS
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder of this name usually holds the masks."""
+    return _folder_key(name) in _MASK_FOLDERS
+
+
+def may_hold_masks(name: str, beside: str) -> bool:
+    """Whether a folder may hold the masks though its name is no usual one. beside: the usual name of the folder beside.
+
+    A name that only adds to that one (`labels_multiorgan` to `labels`) is a variant, unless it tells of an expert.
+    """
+    added = _folder_key(name).removeprefix(_folder_key(beside).removesuffix("s"))
+    is_variant = added != _folder_key(name) and not _BY_HAND.search(added)
+    return _LIKE_MASKS.search(name) is not None and not is_variant
+
+
+def may_be_field_of_view(name: str, others: Iterable[str]) -> bool:
+    """Whether a folder of this name, beside those others, is likely the field of view and no mask."""
+    return _folder_key(name) in _FIELD_OF_VIEW and any(_BY_EXPERTS.search(other) for other in others)
+
+
+def _folder_key(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def match_key(name: str) -> str:

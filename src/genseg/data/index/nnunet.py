@@ -1,13 +1,15 @@
-"""The raw lay-out of nnU-Net v2: `imagesTr/case_0000.nii.gz`, `labelsTr/case.nii.gz`, `dataset.json`.
+"""The raw lay-out of nnU-Net: `imagesTr/case_0000.nii.gz`, `labelsTr/case.nii.gz`, `dataset.json`.
 
-Source: nnU-Net's documentation/dataset_format.md (one file a channel, numbered with four digits).
+Sources: nnU-Net's documentation/dataset_format.md (one file a channel, numbered with four digits), and, for the first
+version, whose `dataset.json` lists the cases, names channels in `modality` and knows no `file_ending`,
+documentation/dataset_conversion.md of its branch nnunetv1.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from genseg.data.case import CaseFiles
@@ -16,7 +18,7 @@ from genseg.data.index.listing import list_scans
 from genseg.data.index.pairing import stop_duplicate, stop_mask_without_image
 from genseg.data.index.record import Contents, Description, Findings
 from genseg.data.readers.formats import stem, suffix
-from genseg.errors import FaultCode
+from genseg.errors import FaultCode, listed
 
 _CHANNEL_FILE = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})", re.DOTALL)
 _PICTURES = frozenset({".png", ".bmp", ".tif", ".tiff"})  # one file may hold red, green and blue
@@ -25,7 +27,7 @@ Channels = dict[str, dict[int, Path]]
 
 def read_nnunet(root: Path, description: Description, findings: Findings) -> Contents:
     """`imagesTr` and `labelsTr`; with `labelsTs` the cases of `imagesTs` are the test split, else to be labelled."""
-    ending = description.content.get("file_ending")
+    ending = description.content.get("file_ending") or _only_ending(root)
     if not description.content:
         stop_broken(description.path, "no such file", "the description that nnU-Net requires", findings)
         return Contents("nnU-Net", [])
@@ -44,7 +46,46 @@ def read_nnunet(root: Path, description: Description, findings: Findings) -> Con
         without_mask += missing
     elif (root / "imagesTs").is_dir():
         unlabelled = [files[0] for files in _images(root / "imagesTs", root, ending, count, findings).values()]
+    _warn_other_list(description, train, findings)
     return Contents("nnU-Net", train + test, without_mask, unlabelled)
+
+
+def is_nnunet(root: Path) -> bool:
+    """Whether `imagesTr` holds channel files of the cases in `labelsTr`, as no other lay-out has them.
+
+    A `training` list in `dataset.json` tells nothing: the first version of nnU-Net wrote one too, naming files without
+    their channels.
+    """
+    if not (root / "imagesTr").is_dir() or not (root / "labelsTr").is_dir():
+        return False
+    images, labels = ({stem(path) for path in (root / part).iterdir()} for part in ("imagesTr", "labelsTr"))
+    cases = {match["case"] for match in map(_CHANNEL_FILE.fullmatch, images) if match}
+    return bool(cases & labels) and not images & labels
+
+
+def _only_ending(root: Path) -> str | None:
+    """The suffix that all scans in `imagesTr` have; None where they have several."""
+    endings = {suffix(path) for path in (root / "imagesTr").iterdir()} - {""}
+    return endings.pop() if len(endings) == 1 else None
+
+
+def _warn_other_list(description: Description, cases: Iterable[CaseFiles], findings: Findings) -> None:
+    """Add a warning where the description's own list of cases is not that of the folder."""
+    items = description.content.get("training")
+    if not isinstance(items, list):
+        return
+    labels = [item.get("label") for item in items if isinstance(item, dict)]
+    written = {stem(Path(label)) for label in labels if isinstance(label, str)}
+    found = {case.name for case in cases}
+    if written != found:
+        parts = [
+            f"{len(names)} cases {where} alone ({listed(sorted(names))})"
+            for where, names in (("in the list", written - found), ("in the folders", found - written))
+            if names
+        ]
+        cure = "The folders are read. Correct the list training, or take it out of a copy of dataset.json."
+        expected = "the cases of imagesTr and labelsTr"
+        findings.warn(FaultCode.LAYOUT_BROKEN, description.path, f"training: {', '.join(parts)}", expected, cure)
 
 
 def group_channels(paths: Iterable[Path], findings: Findings) -> Channels:
@@ -84,10 +125,11 @@ def _images(folder: Path, root: Path, ending: str, channels: int, findings: Find
         cure = "Correct file_ending, or put the images there."
         findings.stop(FaultCode.LAYOUT_BROKEN, folder, f"no file that ends in {ending!r}", "images", cure)
     cases = group_channels(files, findings)
-    for name, found in cases.items():
+    for found in cases.values():
         rgb_picture = set(found) == {0} and ending in _PICTURES
-        if set(found) != set(range(channels)) and not rgb_picture:
-            _stop_channels(folder / f"{name}_*{ending}", found, channels, findings)
+        if channels and not rgb_picture:
+            stop_missing_channels(found, channels, findings)
+            _stop_more_channels(found, channels, findings)
     return {name: tuple(found[channel] for channel in sorted(found)) for name, found in sorted(cases.items())}
 
 
@@ -101,8 +143,24 @@ def _files(folder: Path, root: Path, ending: str, findings: Findings) -> list[Pa
     return chosen
 
 
-def _stop_channels(path: Path, found: dict[int, Path], channels: int, findings: Findings) -> None:
-    has = ", ".join(f"{channel:04d}" for channel in sorted(found))
-    wants = ", ".join(f"{channel:04d}" for channel in range(channels))
-    cure = "Add or remove channel files, or correct channel_names in dataset.json."
-    findings.stop(FaultCode.CHANNEL_MISMATCH, path, f"channels {has}", f"channels {wants}", cure)
+def stop_missing_channels(found: Mapping[int, Path], count: int, findings: Findings) -> bool:
+    """Add a fault for each of the first `count` channels that a case lacks; whether there is one.
+
+    found: the files of the case by their channel.
+    """
+    missing = sorted(set(range(count)) - set(found))
+    like = next(iter(found.values()))
+    case = stem(like)[: -len("_0000")]
+    for channel in missing:
+        path = like.with_name(f"{case}_{channel:04d}{suffix(like)}")
+        cure = "Add the file; channels are numbered from 0000 without a gap."
+        expected = f"{count} channels, 0000 to {count - 1:04d}"
+        findings.stop(FaultCode.CHANNEL_MISMATCH, path, "a channel file that is missing", expected, cure)
+    return bool(missing)
+
+
+def _stop_more_channels(found: Mapping[int, Path], count: int, findings: Findings) -> None:
+    for channel in sorted(set(found) - set(range(count))):
+        cure = "Take it out of imagesTr, or declare the channel in dataset.json."
+        known = f"the channels that dataset.json declares, 0000 to {count - 1:04d}"
+        findings.stop(FaultCode.CHANNEL_MISMATCH, found[channel], "a channel that is not declared", known, cure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from genseg.data.index.names import image_base, mask_base, match_key
 from genseg.data.index.record import Findings
 from genseg.data.readers.formats import stem
 from genseg.errors import FaultCode
-from genseg.files import printable
 
 _Key = tuple[str, str]
+_RENAME = "Rename one of the two, or name the files of each case in a CSV list."
+_MERGE = "Merge the masks of an image into one file, or name the right one in a CSV list."
 
 
 @dataclass
@@ -40,7 +42,7 @@ def pair(
         if image is None:
             stop_mask_without_image(mask, findings)
         elif image in chosen:
-            stop_duplicate(mask, chosen[image], f"two masks of {printable(Path(image.name))}", findings)
+            stop_duplicate(mask, chosen[image], "two masks of one image", findings, _MERGE)
         else:
             chosen[image] = mask
     kept = list(by_name.values())
@@ -61,14 +63,14 @@ def stop_repeated_names(entries: Iterable[CaseFiles], findings: Findings) -> Non
             stop_duplicate(case.images[0], other.images[0], "two cases of one name", findings)
 
 
-def stop_duplicate(path: Path, other: Path, found: str, findings: Findings) -> None:
+def stop_duplicate(path: Path, other: Path, found: str, findings: Findings, cure: str = _RENAME) -> None:
     """Add the fault of two files where there must be one; both are named."""
     findings.stop(
         FaultCode.DUPLICATE_NAME,
-        path,
-        f"{found}: the other is {printable(other)}",
+        f"{path} and {os.path.relpath(other, path.parent)}",
+        found,
         "names that differ in more than suffix and letter case",
-        "Rename or remove one of the two; several masks of one image have to be merged into one file.",
+        cure,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genseg.data.case import CaseFiles
+from genseg.data.case import CaseFiles, patients_known_from
 from genseg.errors import Fault, FaultCode
 from genseg.files import printable
 
@@ -39,7 +39,7 @@ class Findings:
     faults: list[Fault] = field(default_factory=list)
     ignored: set[Path] = field(default_factory=set)
 
-    def stop(self, code: FaultCode, file: Path, found: str, expected: str, cure: str) -> None:
+    def stop(self, code: FaultCode, file: Path | str, found: str, expected: str, cure: str) -> None:
         """Add a fault that makes the data set unusable as it is."""
         self.faults.append(Fault(code, printable(file), found, expected, cure))
 
@@ -56,6 +56,7 @@ class Contents:
     without_mask: images whose mask is missing, a fault unless the person allows it.
     unlabelled: images that the lay-out keeps without masks on purpose.
     declared_order: the order of `entries` is written in a list by the data set's author.
+    by_names: images and masks were told apart and paired by the names of folders and files.
     """
 
     layout: str
@@ -64,6 +65,7 @@ class Contents:
     unlabelled: list[Path] = field(default_factory=list)
     channels_last_axis: bool = False
     declared_order: bool = False
+    by_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,25 @@ class Index:
     title: str = ""
     licence: str = ""
 
+    @property
+    def patients(self) -> str:
+        """How many cases are of how many patients, and what says so."""
+        source = patients_known_from(self.entries)
+        if not source:
+            return f"{len(self.entries)} cases; patients not known, so each image stands alone"
+        return f"{len(self.entries)} cases of {len({case.patient for case in self.entries})} patients (from {source})"
+
     def table(self) -> list[tuple[str, str, str, str, str]]:
-        """Name, image files, mask file, patient and split of each case, paths relative to `root`, for printing."""
+        """Name, image files, mask file, patient and split of each case, paths relative to `root`, for printing.
+
+        A patient that is not known, and a split that is not fixed, are "".
+        """
         return [
             (
                 printable(Path(entry.name)),
                 ", ".join(self._relative(image) for image in entry.images),
                 "" if entry.mask is None else self._relative(entry.mask),
-                printable(Path(entry.patient)),
+                printable(entry.patient) if entry.patient_source else "",
                 entry.split or "",
             )
             for entry in self.entries

@@ -29,7 +29,8 @@ from pydicom.uid import (
 from genseg.choices import Tilt
 from genseg.data.case import Scan
 from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes, stack_spacing
-from genseg.data.readers.geometry import bad_spacing, extent_warnings
+from genseg.data.readers.dicom_spacing import picture_spacing
+from genseg.data.readers.geometry import extent_warnings
 from genseg.data.readers.jpeg_stream import JpegFrame, read_frame
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
 from genseg.data.readers.source import Source, promise_faults
@@ -40,7 +41,6 @@ _KINDS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"})
 _OTHER_KINDS = frozenset({"ARGB", "CMYK", "HSV", "XYB"})  # DICOM PS3.3, C.7.6.3.1.2; other words may be anything
 _OTHER_JPEGS = frozenset({JPEGLSLossless, JPEGLSNearLossless, JPEG2000, JPEG2000Lossless})
 _JPEGS = _OTHER_JPEGS | {JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1}
-_SPACING_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
 def read(source: Source, as_mask: bool, tilt: Tilt = "stop") -> Scan:
@@ -57,13 +57,15 @@ def read(source: Source, as_mask: bool, tilt: Tilt = "stop") -> Scan:
     if int(dataset.get("NumberOfFrames") or 1) > 1:
         return _read_frames(dataset, source, as_mask, tilt)
     pixels, warnings = picture(dataset, source.name, as_mask)
+    spacing, unit, doubts = picture_spacing(dataset, source.name)
     return Scan(
         pixels=pixels,
-        spacing=_picture_spacing(dataset, source.name),
+        spacing=spacing,
         affine=None,
         modality=modality(dataset) or picture_modality(len(pixels)),
         sha256=source.sha256,
-        warnings=warnings,
+        warnings=warnings + doubts,
+        spacing_unit=unit,
     )
 
 
@@ -191,21 +193,6 @@ def _rescaled(stored: Pixels, tags: Dataset) -> Pixels:
     return apply_modality_lut(stored, tags)
 
 
-def _picture_spacing(dataset: Dataset, name: str) -> tuple[float, ...]:
-    """mm between rows and between columns; 1.0 where the file says nothing.
-
-    Raises:
-        DataError: BAD_SPACING where the stated spacing is impossible.
-    """
-    stated = next((dataset.get(key) for key in _SPACING_KEYWORDS if dataset.get(key)), None)
-    if stated is None:
-        return (1.0, 1.0)
-    rows, columns = (float(step) for step in stated)
-    if min(rows, columns) > 0 and np.isfinite([rows, columns]).all():
-        return rows, columns
-    raise DataError([bad_spacing(name, f"pixel spacing {rows:g} x {columns:g} mm", "positive distances")])
-
-
 def _read_frames(dataset: Dataset, source: Source, as_mask: bool, tilt: Tilt) -> Scan:
     """A volume from frames that each state where they lie (DICOM PS3.3, C.7.6.16: enhanced CT and MR)."""
     order, affine = stack_planes(frame_planes(dataset, source.name), source.name, tilt)
@@ -244,8 +231,12 @@ def _unplaced(dataset: Dataset, name: str) -> Fault:
 
 
 def _frame_plane(dataset: Dataset, index: int, name: str) -> Plane:
+    """Where a frame lies in the patient or, of an enhanced ultrasound volume, in coordinates of the transducer."""
     position = frame_item(dataset, index, "PlanePositionSequence").get("ImagePositionPatient")
     orientation = frame_item(dataset, index, "PlaneOrientationSequence").get("ImageOrientationPatient")
+    if position is None and orientation is None:  # DICOM PS3.3, C.8.24.3: Enhanced US Volume
+        position = frame_item(dataset, index, "PlanePositionVolumeSequence").get("ImagePositionVolume")
+        orientation = frame_item(dataset, index, "PlaneOrientationVolumeSequence").get("ImageOrientationVolume")
     spacing = frame_item(dataset, index, "PixelMeasuresSequence").get("PixelSpacing")
     return make_plane(f"{name} (frame {index + 1})", position, orientation, spacing)
 

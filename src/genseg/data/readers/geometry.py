@@ -13,6 +13,7 @@ Affine = NDArray[np.float64]
 
 _LEAST_VOLUME = 1e-3  # of a unit cell of unit edges: axes nearer to one plane than this make a singular affine
 _SMALLEST_EXTENT, _LARGEST_EXTENT = 1.0, 3000.0  # mm, longest edge of a scan of anything from a fish to a man
+_MICROMETRE = 1e-3
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -66,10 +67,16 @@ def bad_spacing(name: str, found: str, expected: str) -> Fault:
     )
 
 
-def extent_warnings(spatial: Sequence[int], spacing: Sequence[float], name: str) -> tuple[Fault, ...]:
-    """A warning where the scan is too small or too large to be of a body: metres or micrometres taken for mm."""
+def extent_warnings(
+    spatial: Sequence[int], spacing: Sequence[float], name: str, mm_per_unit: float = 1.0
+) -> tuple[Fault, ...]:
+    """A warning where the scan is too small or too large to be of a body: metres or micrometres taken for mm.
+
+    mm_per_unit: of the unit that the file states. Where that is a micrometre or less, the scan may be of a cell.
+    """
     extent = [length * distance for length, distance in zip(spatial, spacing, strict=True)]
-    if _SMALLEST_EXTENT <= max(extent) <= _LARGEST_EXTENT:
+    least = 0.0 if mm_per_unit <= _MICROMETRE else _SMALLEST_EXTENT
+    if least <= max(extent) <= _LARGEST_EXTENT:
         return ()
     return (
         Fault(

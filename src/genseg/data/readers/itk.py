@@ -17,6 +17,7 @@ from genseg.data.readers.options import ReadOptions
 from genseg.data.readers.pixels import Pixels, native, picture_modality
 from genseg.data.readers.source import Source, promise_faults
 from genseg.errors import DataError, Fault, FaultCode, MissingExtraError
+from genseg.lengths import MM_PER_UNIT, SpacingUnit
 
 _READERS = {Format.NRRD: "NrrdImageIO", Format.META: "MetaImageIO"}
 _BITS = re.compile(r"(\d+)-bit")
@@ -51,12 +52,16 @@ def read(source: Source, options: ReadOptions) -> Scan:
     check_packed(stored, source, promised)
     image = reader.Execute()
     pixels = native(_channels_first(simpleitk.GetArrayFromImage(image), image))
+    scale = MM_PER_UNIT[stored.unit or "mm"]
+    unit: SpacingUnit = "px" if stored.unit is None else "mm"
     if image.GetDimension() == 2:
-        columns, rows = image.GetSpacing()
-        return Scan(pixels, (float(rows), float(columns)), None, picture_modality(len(pixels)), stored.sha256)
-    affine = _affine(image)
+        spacing = tuple(float(step) * scale for step in reversed(image.GetSpacing()))
+        kind = picture_modality(len(pixels))
+        return Scan(pixels, spacing, None, kind, stored.sha256, spacing_unit=unit)
+    affine = _affine(image, scale)
     spacing = spacing_of(affine)
-    return Scan(pixels, spacing, affine, "", stored.sha256, extent_warnings(pixels.shape[1:], spacing, source.name))
+    warnings = extent_warnings(pixels.shape[1:], spacing, source.name, scale) if unit == "mm" else ()
+    return Scan(pixels, spacing, affine, "", stored.sha256, warnings, unit)
 
 
 def open_header(source: Source) -> Any:
@@ -101,9 +106,10 @@ def _undeclared(name: str, dimension: int, components: int) -> Fault:
     )
 
 
-def _affine(image: Any) -> Affine:
+def _affine(image: Any, scale: float = 1.0) -> Affine:
+    """Voxel index to RAS+ mm. scale: mm in the unit of the file."""
     axes = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    return ras_affine(axes, np.array(image.GetOrigin()))
+    return ras_affine(axes * scale, np.array(image.GetOrigin()) * scale)
 
 
 def _channels_first(array: Pixels, image: Any) -> Pixels:

@@ -15,6 +15,7 @@ from pathlib import Path
 from genseg.data.readers.formats import Format
 from genseg.data.readers.source import Source, read_bytes
 from genseg.errors import DataError, Fault, FaultCode
+from genseg.lengths import MM_PER_UNIT
 
 # Wider than the formats' definitions, as SimpleITK is: it takes a colon, other white space and lines that end in CR.
 _DATA_FILE = {
@@ -26,6 +27,15 @@ _PACKED = {
     Format.META: re.compile(rb"CompressedData\s*[=:]\s*[T1]", re.IGNORECASE),
 }
 _PACKED_SIZE = re.compile(rb"CompressedDataSize\s*[=:]\s*(\d+)", re.IGNORECASE)
+_SPACING = {
+    Format.NRRD: re.compile(rb"(?:\A|[\r\n])\s*(?:spacings|space directions)\s*:(?!=)", re.IGNORECASE),
+    Format.META: re.compile(rb"Element(?:Spacing|Size)\s*[=:]", re.IGNORECASE),
+}
+_UNITS = {
+    Format.NRRD: re.compile(rb"(?:\A|[\r\n])\s*(?:space )?units\s*:(?!=)([^\r\n]*)", re.IGNORECASE),
+    Format.META: re.compile(rb"DistanceUnits\s*[=:]([^\r\n]*)", re.IGNORECASE),
+}
+_UNIT_NAME = re.compile(r'[^\s"]+')
 _AXES = re.compile(rb"NDims\s*[=:]\s*([^\s]*)", re.IGNORECASE)
 _MOST_AXES = 10
 _LINE_ENDS = re.compile(rb"[\r\n]+")
@@ -44,12 +54,14 @@ class StoredPixels:
     """The pixels as they are stored. sha256: of the file, and of the pixel file too where there is one.
 
     packed: whether they are compressed; packed_bytes: what the header says of their size then, if it has to.
+    unit: of the spacing; None where the header states no spacing, or one in units that are not lengths.
     """
 
     data: bytes
     sha256: str
     packed: bool
     packed_bytes: int | None
+    unit: str | None
 
 
 def stored_pixels(source: Source) -> StoredPixels:
@@ -65,13 +77,35 @@ def stored_pixels(source: Source) -> StoredPixels:
     packed = _PACKED[source.format].search(header) is not None
     size = _PACKED_SIZE.search(header) if source.format is Format.META else None
     packed_bytes = int(size[1]) if size else None
+    unit = spacing_unit(header, source.format)
     if {name.upper() for name in named} <= {b"LOCAL"}:
-        return StoredPixels(rest, source.sha256, packed, packed_bytes)
+        return StoredPixels(rest, source.sha256, packed, packed_bytes, unit)
     name = named.pop().decode("utf-8", "surrogateescape")
     if named or Path(name).name != name or name.upper().startswith("LIST"):
         raise DataError([_elsewhere(source.name)])
     data = read_bytes(source.path.with_name(name))
-    return StoredPixels(data, hashlib.sha256(source.data + data).hexdigest(), packed, packed_bytes)
+    return StoredPixels(data, hashlib.sha256(source.data + data).hexdigest(), packed, packed_bytes, unit)
+
+
+def spacing_unit(header: bytes, format: Format) -> str | None:
+    """The unit of the spacing in lower case, "mm" where none is named; None where no spacing is stated in one unit.
+
+    SimpleITK takes every number for mm, and a spacing that is not stated for 1.
+    """
+    if not _SPACING[format].search(header):
+        return None
+    texts = [match[1].decode("utf-8", "replace").lower() for match in _UNITS[format].finditer(header)]
+    named = {name for text in texts for name in _UNIT_NAME.findall(text)}
+    unit = named.pop() if named else "mm"
+    return unit if unit in MM_PER_UNIT and not named else None
+
+
+def with_unit(content: bytes, format: Format, unit: str, axes: int) -> bytes:
+    """A file as SimpleITK writes it, with the unit of its spacing, which SimpleITK leaves out, in the header."""
+    if format is Format.NRRD:
+        units = " ".join([f'"{unit}"'] * axes)
+        return content.replace(b"\nencoding:", f"\nspace units: {units}\nencoding:".encode(), 1)
+    return content.replace(b"\nElementDataFile", f"\nDistanceUnits = {unit}\nElementDataFile".encode(), 1)
 
 
 def check_packed(stored: StoredPixels, source: Source, promised: int) -> None:

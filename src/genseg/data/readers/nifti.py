@@ -57,13 +57,14 @@ def read(source: Source, options: ReadOptions) -> Scan:
     pixels = _channels_first(_scaled(header, _stored_pixels(header, source)))
     affine = affine_mm(header)
     spacing = spacing_of(affine)
+    warnings = extent_warnings(pixels.shape[1:], spacing, source.name, _mm_per_unit(header))
     return Scan(
         pixels=native(pixels),
         spacing=spacing,
         affine=affine,
         modality="",
         sha256=source.sha256,
-        warnings=_zoom_warnings(header, spacing, source.name) + extent_warnings(pixels.shape[1:], spacing, source.name),
+        warnings=_zoom_warnings(header, spacing, source.name) + warnings,
     )
 
 

@@ -10,6 +10,9 @@ from genseg.errors import Fault, FaultCode
 ORIENTATION_TAG = 274
 """Number of the tag in EXIF and TIFF; its values 1 to 8 are defined in the TIFF 6.0 specification, section 8."""
 
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""Values of the tag by which rows become columns."""
+
 _ROWS, _COLUMNS = 1, 2
 _FLIPS: dict[int, tuple[int, ...]] = {
     2: (_COLUMNS,),
@@ -26,7 +29,7 @@ def upright(pixels: Pixels, tag: int, name: str) -> tuple[Pixels, tuple[Fault, .
     """Pixels `(channel, row, column, ...)` turned as the orientation tag says, and a warning if that changed them."""
     if tag not in _FLIPS:
         return pixels, ()
-    swapped = pixels.swapaxes(_ROWS, _COLUMNS) if tag >= 5 else pixels
+    swapped = pixels.swapaxes(_ROWS, _COLUMNS) if tag in SIDEWAYS else pixels
     warning = Fault(
         FaultCode.ROTATED_BY_TAG,
         name,

@@ -23,6 +23,7 @@ def read(source: Source, as_mask: bool) -> Scan:
     """Read one picture as `(channel, row, column)`, upright by its EXIF tag.
 
     As a mask a palette picture gives its indices and a 1-bit picture 0 and 1; as an image they give RGB and 0 and 255.
+    The size of a pixel is unknown: pHYs of PNG, the density of JPEG and the resolution of BMP are those of a print.
 
     Raises:
         DataError: UNSUPPORTED_PIXELS (CMYK and other colour spaces), MULTI_PAGE (animation) or TOO_LARGE.
@@ -41,6 +42,7 @@ def read(source: Source, as_mask: bool) -> Scan:
         modality=picture_modality(len(pixels)),
         sha256=source.sha256,
         warnings=warnings + transparency + turned,
+        spacing_unit="px",
     )
 
 

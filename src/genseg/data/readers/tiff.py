@@ -13,9 +13,10 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffPage, TiffPageSerie
 
 from genseg.data.case import Scan
 from genseg.data.readers.options import ReadOptions
-from genseg.data.readers.orientation import ORIENTATION_TAG, upright
+from genseg.data.readers.orientation import ORIENTATION_TAG, SIDEWAYS, upright
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
 from genseg.data.readers.source import Source, promise_faults, truncated
+from genseg.data.readers.tiff_spacing import stated_spacing
 from genseg.data.readers.transparency import without_transparency
 from genseg.errors import DataError, Fault, FaultCode
 
@@ -45,7 +46,7 @@ class _Decoded:
 def read(source: Source, options: ReadOptions, as_mask: bool) -> Scan:
     """Read one picture as `(channel, row, column)`, or a stack as `(channel, row, column, page)` where asked for.
 
-    Resolution tags tell the size in print more often than that of the subject: the spacing is always 1.
+    The spacing is what ImageJ, OME or a microscope wrote into the file (`stated_spacing`), else it is unknown.
 
     Raises:
         DataError: MULTI_PAGE, UNSUPPORTED_PIXELS, UNSUPPORTED_COMPRESSION, TOO_LARGE or UNREADABLE (ends early).
@@ -59,15 +60,19 @@ def read(source: Source, options: ReadOptions, as_mask: bool) -> Scan:
         pixels = _channels_first(decoded)
         pixels, shown = (pixels, ()) if decoded.as_shown else _as_shown(pixels, page, source.name)
         pixels, transparency = _colours(pixels, page, decoded.axes, source.name, as_mask)
+        rank = pixels.ndim - 1
+        spacing, unit = stated_spacing(tiff, rank)
+        if _orientation(page) in SIDEWAYS:
+            spacing = (spacing[1], spacing[0], *spacing[2:])
     pixels = native(pixels)
-    rank = pixels.ndim - 1
     return Scan(
         pixels=pixels,
-        spacing=(1.0,) * rank,
-        affine=np.eye(4) if rank == 3 else None,
+        spacing=spacing,
+        affine=np.diag([*spacing, 1.0]) if rank == 3 else None,
         modality=picture_modality(len(pixels)) if rank == 2 else "",
         sha256=source.sha256,
         warnings=shown + transparency,
+        spacing_unit=unit,
     )
 
 
@@ -231,6 +236,10 @@ def _as_shown(pixels: Pixels, page: TiffPage, name: str) -> tuple[Pixels, tuple[
     if page.photometric == PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "bu":
         pixels = ~pixels if pixels.dtype.kind == "b" else invert(pixels, 0, 2**page.bitspersample - 1)
         warnings = (inverted_warning(name, "MINISWHITE"),)
-    tag = page.tags.get(ORIENTATION_TAG)
-    pixels, turned = upright(pixels, int(tag.value) if tag else 1, name)
+    pixels, turned = upright(pixels, _orientation(page), name)
     return pixels, warnings + turned
+
+
+def _orientation(page: TiffPage) -> int:
+    tag = page.tags.get(ORIENTATION_TAG)
+    return int(tag.value) if tag else 1
