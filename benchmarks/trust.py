@@ -97,7 +97,7 @@ def trained(task: str, asked: argparse.Namespace) -> genseg.Model:
 def test_cases(data: Path, model: genseg.Model) -> list[Case]:
     """Labelled test cases of the model's own data."""
     nothing = Split((), (), (), "")
-    cases = scored_cases(data, "test", nothing, model.labels, model.options, silent)
+    cases = scored_cases(data, "test", nothing, model.seen, model.labels, model.options, silent).cases
     return [cases[number] for number in range(min(MOST, len(cases)))]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deliveries import change_description
 
 import genseg
 from genseg.errors import DataError, DeviceError, RunError, SettingsError
@@ -106,14 +107,14 @@ def _flip_a_byte(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_flip_a_byte, "sha256 differs"),
-        (lambda weights: weights.write_bytes(b""), "sha256 differs"),
-        (lambda weights: weights.unlink(), "cannot be read"),
+        (_flip_a_byte, "SHA-256 differs"),
+        (lambda weights: weights.write_bytes(b""), "SHA-256 differs"),
+        (lambda weights: weights.unlink(), "is missing"),
     ],
 )
 def test_damaged_weights_are_refused(run: Path, damage: Callable[[Path], Any], message: str) -> None:
     damage(run / "model" / "segmenter.safetensors")
-    with pytest.raises(RunError, match=rf"segmenter\.safetensors: .*{message}"):
+    with pytest.raises(RunError, match=rf"segmenter\.safetensors .*{message}"):
         genseg.load(run)
 
 
@@ -122,12 +123,12 @@ def test_damaged_weights_are_refused(run: Path, damage: Callable[[Path], Any], m
     ("change", "message"),
     [
         ({"format": 99, "genseg": "9.9"}, "format 99, by genseg 9.9"),
-        ({"plan": None}, "damaged"),
-        ({"labels": {}}, "damaged"),
-        ({"reading": {}}, "damaged"),
-        ({"channels": 5}, "damaged"),
-        ({"segmenter": "unet"}, "damaged"),
-        ({"segmenter": "unet-large"}, "damaged"),
+        ({"plan": None}, "plan: "),
+        ({"labels": {}}, "labels: the stored label map is damaged"),
+        ({"reading": {"mask_repair": "guess"}}, "reading.mask_repair: .*'guess'"),
+        ({"channels": 5}, "another network"),
+        ({"segmenter": "unet"}, "none called .unet."),
+        ({"segmenter": "unet-large"}, "another network"),
     ],
 )
 def test_a_model_of_another_version_or_a_damaged_one_is_refused(
@@ -137,7 +138,7 @@ def test_a_model_of_another_version_or_a_damaged_one_is_refused(
     described = json.loads(path.read_text())
     for key, value in change.items():
         (described["plan"] if key in described["plan"] else described)[key] = value
-    path.write_text(json.dumps(described))
+    change_description(run, **described)
     with pytest.raises(RunError, match=message):
         genseg.load(run)
 

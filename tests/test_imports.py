@@ -23,6 +23,7 @@ LAYERS = (
     {
         "choices",
         "files",
+        "locking",
         "config",
         "progress",
         "randomness",
@@ -33,6 +34,8 @@ LAYERS = (
         "figures",
         "lengths",
         "memory",
+        "records",
+        "seals",
     },
     {"data"},
     {"masks"},

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genseg.choices import Copies, MaskRepair, NanTo, Pages, Precision, Target, Tilt, Unlabelled
+from genseg.choices import Copies, Instances, MaskRepair, NanTo, Pages, Precision, Target, Tilt, Unlabelled
 from genseg.config import Plan, Settings
 from genseg.data.check import Examination, examine
 from genseg.data.index import index_dataset
@@ -33,6 +33,7 @@ def check(
     nan_to: NanTo = "stop",
     unlabelled: Unlabelled = "stop",
     tilt: Tilt = "stop",
+    instances: Instances = "stop",
     progress: Progress = silent,
 ) -> Examination:
     """Read every case of a data set as training would, and judge it.
@@ -41,7 +42,7 @@ def check(
     Returns statistics, label map and warnings. Raises DataError with every fault that stops.
     """
     index = index_dataset(Path(data), unlabelled=unlabelled)
-    options = LoadOptions(ReadOptions(pages, nan_to, tilt=tilt), mask_repair, unlabelled)
+    options = LoadOptions(ReadOptions(pages, nan_to, tilt=tilt), mask_repair, unlabelled, instances)
     return examine(index, options, progress=lambda done, total: progress("Reading", done, total))
 
 

@@ -25,7 +25,7 @@ from pydantic import (
     model_serializer,
 )
 
-from genseg.choices import AdversarialKind, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
+from genseg.choices import AdversarialKind, Instances, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 from genseg.lengths import SpacingUnit, Unit, length_unit
@@ -143,6 +143,9 @@ class Settings(_Checked):
     )
     mask_repair: MaskRepair = Field(
         "stop", description="masks with stray values: stop, or take the nearest known value"
+    )
+    instances: Instances = Field(
+        "stop", description="masks whose values number objects: stop, or merge all values but 0 into one class"
     )
     pages: Pages = Field("stop", description="multi-page TIFF: stop, or read pages as a volume")
     nan_to: NanTo = Field("stop", description="NaN or Inf in images: stop, or the smallest finite value")

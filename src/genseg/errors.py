@@ -78,6 +78,11 @@ class FaultCode(StrEnum):
         "declare the channels, or save one volume a file",
     )
     NOT_FINITE = "not-finite", "pixels that are NaN or infinite", "mend the file, or --nan-to min"
+    OVERFLOW = (
+        "overflow",
+        "values so large that no network can compute with them",
+        "replace marks for missing values, such as 3.4e38, by the background's value",
+    )
     CONSTANT_IMAGE = "constant-image", "every pixel has the same value", "look at the original"
     SATURATED_IMAGE = "saturated-image", "most pixels have the highest value", "look at the original"
     SINGLE_SLICE = "single-slice", "a volume of a single slice", "for 2D models export it as a picture"
@@ -184,6 +189,36 @@ class FaultCode(StrEnum):
         "a mask value that stands for no class",
         "correct the mask, or declare the class",
     )
+    IGNORE_LABEL = (
+        "ignore-label",
+        "pixels that masks mark to be ignored, which cannot be left out of training",
+        "give them a class, or leave these cases out",
+    )
+    INSTANCE_IDS = (
+        "instance-ids",
+        "mask values that number objects instead of classes",
+        "--instances merge, or name the classes",
+    )
+    TOO_MANY_CLASSES = (
+        "too-many-classes",
+        "more classes than masks can hold",
+        "merge classes, or train on some of them",
+    )
+    SEGMENT_NAMES = (
+        "segment-names",
+        "a segmentation whose segments cannot be matched by name",
+        "give each segment the same name in every file, without overlap",
+    )
+    PALETTE_MISMATCH = (
+        "palette-mismatch",
+        "palette masks that show the same index in other colours from file to file",
+        "convert the masks to RGB, or save all with one palette",
+    )
+    OUTLINE_MASK = (
+        "outline-mask",
+        "masks that hold the outline of a structure instead of its area",
+        "fill the outlines",
+    )
     EMPTY_MASK = "empty-mask", "masks without foreground", "remove them if they were never labelled"
     NO_FOREGROUND = "no-foreground", "no mask has any foreground", "look at the masks: their export may have failed"
     CLASS_MISSING = (
@@ -232,6 +267,21 @@ class FaultCode(StrEnum):
         "outside-folder",
         "a link or path that leads out of the data set",
         "copy the file into it, or list it by absolute path",
+    )
+    UNUSABLE_NAME = (
+        "unusable-name",
+        "a name that results cannot have, mostly because it is too long",
+        "rename the image",
+    )
+    UNEXPECTED = (
+        "unexpected-error",
+        "an error that genseg did not foresee; the other images are not affected",
+        "report the place that is named; leave the image out, or export it again",
+    )
+    MASK_SET_ASIDE = (
+        "mask-set-aside",
+        "an earlier mask that was made from another image or with another model",
+        "look for it in the folder replaced",
     )
     TOO_FEW_CASES = (
         "too-few-cases",

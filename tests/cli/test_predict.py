@@ -20,6 +20,8 @@ from PIL import Image
 from videos import quarters, read_video, write_video
 
 import genseg
+from genseg.files import temporary_name
+from genseg.predict.loading import load_run
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -90,7 +92,11 @@ def test_options_that_contradict_each_other_are_refused(
     assert message in errors
 
 
-def test_a_watched_folder_is_segmented_until_ctrl_c(rgb_run: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
+@pytest.mark.fault(70)
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_watched_folder_is_segmented_until_ctrl_c_or_sigterm(
+    rgb_run: Path, rgb_phantoms: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     first, second = (rgb_phantoms / "images" / f"phantom_00{number}.png" for number in (0, 1))
@@ -104,17 +110,77 @@ def test_a_watched_folder_is_segmented_until_ctrl_c(rgb_run: Path, rgb_phantoms:
         _wait_for(out / "a.png", process)
         (folder / "b.png").write_bytes(second.read_bytes())
         _wait_for(out / "b.png", process)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, stop)
         printed, errors = process.communicate()
         guard.cancel()
     assert process.returncode == 0, errors
-    assert "2 masks" in printed
+    assert "2 new masks" in printed
     assert errors.count("Cannot be used") == 1
     assert "broken.png" in errors
-    (table,) = out.glob("predictions-*.csv")
-    assert [row["case"] for row in read_rows(table)] == ["a", "b"]
+    assert [row["case"] for row in read_rows(out / "predictions.csv")] == ["a", "b"]
     model = genseg.load(rgb_run, device="cpu")
     assert np.array_equal(np.array(Image.open(out / "b.png")), model.predict(second))
+
+
+@pytest.mark.fault(70)
+def test_a_watch_that_is_killed_leaves_its_table_and_the_next_goes_on(
+    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "genseg", "predict", rgb_run, rgb_phantoms / "images", "-o", out, "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _wait_for(out / "phantom_001.png", process)
+        process.kill()
+    (out / f"{temporary_of(process.pid)}.png").write_bytes(b"half a mask")
+    (out / ".genseg-mine").write_bytes(b"no file of genseg's")
+    rows = {row["mask"]: row["image_sha256"] for row in read_rows(out / "predictions.csv")}
+    assert rows.keys() >= {path.name for path in out.glob("*.png") if not path.name.startswith(".")}
+    code, printed, _ = run("predict", rgb_run, rgb_phantoms / "images", "-o", out)
+    assert code == 0
+    assert "were there already" in printed
+    assert [row["case"] for row in read_rows(out / "predictions.csv")] == [f"phantom_{n:03d}" for n in range(10)]
+    assert [path.name for path in out.glob(".genseg-*")] == [".genseg-mine"]
+
+
+def temporary_of(number: int) -> str:
+    """The name of something temporary of another process."""
+    own = temporary_name().split("-")
+    return "-".join([*own[:2], str(number), "0" * 8, own[-1]])
+
+
+@pytest.mark.fault(90)
+def test_paths_that_look_like_markup_or_steer_a_terminal_are_printed_as_they_are(
+    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x[/b]\x1b[31m"
+    shown = str(out).replace("\x1b", "\\x1b")
+    for number, verb in enumerate(("predict", "evaluate")):
+        data = rgb_phantoms / "images" if verb == "predict" else rgb_phantoms
+        code, printed, errors = run(verb, rgb_run, data, "-o", out / str(number))
+        assert (code, f"{shown}/{number}" in printed, "\x1b" in printed + errors) == (0, True, False), errors
+    for verb, target in (("check", out / "check"), ("phantom", out / "set")):
+        arguments = [rgb_phantoms, "-o", target] if verb == "check" else [target, "--cases", 3, "--size", 16]
+        assert run(verb, *arguments)[0] == 0
+    shutil.copytree(rgb_phantoms, tmp_path / "[/b]")
+    assert run("check", tmp_path / "[/b]")[0] == 0
+    code, _, errors = run("predict", tmp_path / "[/b]\x1b", out, "-o", out / "other")
+    assert (code, "[/b]\\x1b" in errors) == (2, True)
+    assert run("predict[/b]")[0] == 2
+    assert run("predict", "--no[/b]such")[0] == 2
+
+
+@pytest.mark.fault(84)
+def test_the_report_on_an_exported_model_lies_beside_it_unless_a_folder_is_given(
+    run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "models" / "best.onnx"
+    model.parent.mkdir()
+    model.write_bytes(b"")
+    monkeypatch.setattr(genseg, "load", lambda *_, **__: load_run(rgb_run, "cpu"))
+    code, printed, _ = run("evaluate", model, rgb_phantoms)
+    folder = tmp_path / "models" / "evaluation" / f"best-{rgb_phantoms.name}-test"
+    assert (code, str(folder) in printed) == (0, True)
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "scores.csv", "scores.json"]
 
 
 def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:

@@ -143,7 +143,7 @@ def test_blurred_masks_stop_with_counts_and_are_mapped_on_request(
         (FaultCode.MASK_STRAY_VALUES, "a.jpg"),
         (FaultCode.MASK_STRAY_VALUES, "b.jpg"),
     ]
-    voxels = sum(values.values()) - values[0] - values[255]
+    voxels = 2 * (sum(values.values()) - values[0] - values[255])
     assert f"{len(values) - 2} stray values on {voxels} voxels" in faults[0].found
     assert "--mask-repair nearest (keeps 0, 255)" in faults[0].cure
     assert dict(fit_label_map(counts, names, None, "nearest").values) == {0: 0, 255: 1}
@@ -165,7 +165,7 @@ def test_repair_keeps_declared_grey_levels_however_rare() -> None:
 def test_declared_indices_are_no_thresholds_for_grey_masks() -> None:
     """Masks of 0..255 under labels 0 and 1: repair must split at the middle and not between 0 and 1."""
     labels = fit_label_map({"a.jpg": JPEG}, None, {"background": 0, "lesion": 1}, "nearest")
-    assert repair_mask(scan([[3, 120, 140]]), labels).tolist() == [[0, 0, 1]]
+    assert repair_mask(scan([[3, 120, 140]]), labels, "m").tolist() == [[0, 0, 1]]
 
 
 @pytest.mark.parametrize("repair", ["stop", "nearest"])
@@ -269,7 +269,7 @@ def test_grey_colours_and_numbers_are_one() -> None:
     ],
 )
 def test_repair_takes_the_nearest_known_value(labels: LabelMap, mask: Scan, expected: list[list[int]]) -> None:
-    repaired = repair_mask(mask, labels)
+    repaired = repair_mask(mask, labels, "m")
     assert repaired.dtype == np.uint8
     assert repaired.tolist() == expected
 
@@ -304,4 +304,4 @@ def test_jpeg_masks_of_real_grey_levels_come_back(tmp_path: pytest.TempPathFacto
     assert faults_of(counts)[0].code is FaultCode.MASK_STRAY_VALUES
     labels = fit_label_map(counts, None, None, "nearest")
     truth = np.select([drawn == 128, drawn == 255], [1, 2])
-    assert np.mean(repair_mask(blurred, labels) == truth) > 0.99
+    assert np.mean(repair_mask(blurred, labels, "m") == truth) > 0.99

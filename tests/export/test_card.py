@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deliveries import change_description, change_trust
 
 from genseg.errors import RunError
 from genseg.export.card import describe, write_card
@@ -30,7 +31,12 @@ def change(run: RunFolder) -> Callable[..., None]:
     def change(name: str, how: Callable[[dict[str, Any]], Any]) -> None:
         content = run.read_json(name)
         how(content)
-        run.write_json(name, content)
+        if name == "model/model.json":
+            change_description(run.path, **content)
+        elif name == "model/trust.json":
+            change_trust(run.path, **content)
+        else:
+            run.write_json(name, content)
 
     return change
 

@@ -161,7 +161,7 @@ def test_other_data_than_the_run_s_own_are_refused(picture_run: Path, rgb_phanto
 
 WITHOUT_TORCH = """
 import sys
-for name in ("torch", "monai", "matplotlib", "safetensors", "einops", "filelock"):
+for name in ("torch", "monai", "matplotlib", "safetensors", "einops"):
     sys.modules[name] = None
 sys.argv = ["genseg", "predict", *sys.argv[1:]]
 from genseg.cli import main

@@ -258,7 +258,7 @@ def test_images_that_memory_is_too_small_for_are_named_and_the_others_are_segmen
     ("change", "parts"),
     [
         ({"format": 99, "genseg": "9.9"}, ("format 99, by genseg 9.9", "this genseg reads format")),
-        ({"labels": {}}, ("label map is damaged",)),
+        ({"labels": {}}, ("damaged, or edited after it was written",)),
     ],
 )
 def test_a_model_of_another_version_or_without_its_labels_is_refused(

@@ -19,6 +19,8 @@ from genseg.predict.trust import UNTESTED
 from genseg.segmenters.torch_network import TorchNetwork
 from genseg.segmenters.unet import UNet
 
+SHA256 = "0" * 64
+
 
 @pytest.fixture
 def make_model(tmp_path: Path, plan_of: Callable[..., Plan]) -> Callable[..., Model]:
@@ -41,15 +43,7 @@ def make_model(tmp_path: Path, plan_of: Callable[..., Plan]) -> Callable[..., Mo
         labels = LabelMap(plan.class_names, {index: index for index in range(plan.classes)})
         network = TorchNetwork(segmenter, torch.device("cpu"))
         return Model(
-            plan,
-            labels,
-            tmp_path / "run",
-            network,
-            options or LoadOptions(),
-            channel_files,
-            "plain",
-            UNTESTED,
-            "0" * 64,
+            plan, labels, tmp_path / "run", network, options or LoadOptions(), channel_files, "plain", UNTESTED, SHA256
         )
 
     return make

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
 from genseg.data.case import Case
-from genseg.predict.contours import Contour, trace_contours, write_contours
+from genseg.files import atomic_write_csv
+from genseg.predict.contours import Contour, contour_columns, contour_rows, trace_contours
 
 CLASSES = ("background", "organ", "vessel")
 OBLIQUE = np.array([[0.8, -0.6, 0, 9], [0.6, 0.8, 0, -7], [0, 0, 1, 1 / 3], [0, 0, 0, 1]]) @ np.diag([0.7, 1, 2.5, 1])
@@ -147,7 +148,7 @@ def test_table_of_a_picture(tmp_path: Path) -> None:
     mask = np.ones((5, 5), np.uint8)
     mask[2, 2] = 0
     contours = trace_contours(case_of(mask, "=1+1"), mask, ("background", "肝"))
-    write_contours(tmp_path / "a.csv", contours, 2)
+    atomic_write_csv(tmp_path / "a.csv", contour_columns(2), contour_rows(contours))
     rows = read_rows(tmp_path / "a.csv")
     assert list(rows[0]) == ["case", "class", "object", "contour", "hole", "row", "column"]
     assert {(row["case"], row["class"], row["object"]) for row in rows} == {("'=1+1", "肝", "1")}
@@ -161,7 +162,7 @@ def test_table_of_a_volume(tmp_path: Path) -> None:
     mask = np.zeros((6, 5, 4), np.uint8)
     mask[1:4, 2:4, 2:] = 1
     contours = trace(mask)
-    write_contours(tmp_path / "a.csv", iter(contours), 3)
+    atomic_write_csv(tmp_path / "a.csv", contour_columns(3), contour_rows(iter(contours)))
     rows = read_rows(tmp_path / "a.csv")
     assert list(rows[0])[5:] == ["i", "j", "k", "x_mm", "y_mm", "z_mm"]
     found = [[float(row[f"{axis}_mm"]) for axis in "xyz"] for row in rows]
@@ -172,7 +173,7 @@ def test_table_of_a_volume(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("rank", "columns"), [(2, 7), (3, 11)])
 def test_a_table_of_nothing_has_its_columns(tmp_path: Path, rank: int, columns: int) -> None:
-    write_contours(tmp_path / "a.csv", [], rank)
+    atomic_write_csv(tmp_path / "a.csv", contour_columns(rank), contour_rows([]))
     lines = (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1
     assert len(lines[0].split(",")) == columns

@@ -10,6 +10,7 @@ import pytest
 
 from genseg.data.preprocess import Geometry, Prepared
 from genseg.predict.familiarity import Cloud, Familiarity, fingerprint
+from genseg.records import fitted
 
 Images = list[tuple[np.ndarray, np.ndarray]]
 
@@ -44,7 +45,7 @@ def test_images_like_the_training_ones_are_accepted_and_others_are_not() -> None
 def test_what_is_learned_survives_being_written_down() -> None:
     known = Familiarity.learn(_images(12, 1), [])
     assert known is not None
-    again = Familiarity.from_json(json.loads(json.dumps(known.to_json())))
+    again = fitted(Familiarity, json.loads(json.dumps(known.to_json())), "trust.json", "")
     for image in _images(5, 2):
         assert again.strangeness(image) == pytest.approx(known.strangeness(image), abs=1e-3)
     assert again.highest == known.highest

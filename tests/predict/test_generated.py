@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deliveries import change_description
 from PIL import Image
 
 import genseg
@@ -189,7 +190,7 @@ def test_runs_without_a_generator_say_why(train: Callable[..., Path], rgb: Path,
     described = json.loads((run / "model" / "model.json").read_text())
 
     def refusal(generator: Any) -> str:
-        (run / "model" / "model.json").write_text(json.dumps({**described, "generator": generator}))
+        change_description(run, generator=generator)
         with pytest.raises(RunError) as refused:
             genseg.generate(run, tmp_path / "set")
         return str(refused.value)

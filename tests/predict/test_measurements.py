@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from csv_rows import read_rows
 from numpy.typing import NDArray
 
 from genseg.data.case import Case
+from genseg.files import atomic_write_csv
 from genseg.lengths import SpacingUnit
-from genseg.predict.measurements import Measurement, measure, write_measurements
+from genseg.predict.measurements import Measurement, measure, measurement_cells, measurement_columns
 
 CLASSES = ("background", "organ", "vessel")
 UNITS: tuple[SpacingUnit, SpacingUnit] = ("mm", "px")
@@ -173,10 +175,14 @@ def test_mask_of_another_size_is_refused() -> None:
         measure(case_of(mask), mask.T, CLASSES)
 
 
+def write(path: Path, rows: Sequence[Measurement], rank: int) -> None:
+    atomic_write_csv(path, measurement_columns(rank), (measurement_cells(row, rank) for row in rows))
+
+
 def test_table_of_pictures(tmp_path: Path) -> None:
     mask = box((8, 9), slice(2, 5), slice(3, 4))
     rows = [row for name in "ab" for row in measure(case_of(mask, (0.1, 0.3), name=name), mask, CLASSES)]
-    write_measurements(tmp_path / "a.csv", rows, 2)
+    write(tmp_path / "a.csv", rows, 2)
     first, second, third, _ = read_rows(tmp_path / "a.csv")
     assert first == {
         **{"case": "a", "class": "organ", "unit": "mm", "pixels": "3", "objects": "1", "area": "0.09"},
@@ -190,7 +196,7 @@ def test_table_of_pictures(tmp_path: Path) -> None:
 
 def test_table_of_volumes(tmp_path: Path) -> None:
     mask = box((8, 9, 10), slice(2, 6), slice(3, 4), slice(0, 10))
-    write_measurements(tmp_path / "a.csv", measure(case_of(mask, ANISOTROPIC), mask, CLASSES), 3)
+    write(tmp_path / "a.csv", measure(case_of(mask, ANISOTROPIC), mask, CLASSES), 3)
     row = read_rows(tmp_path / "a.csv")[0]
     assert list(row)[:7] == ["case", "class", "unit", "voxels", "objects", "volume_ml", "longest_extent"]
     assert (row["volume_ml"], row["centroid_k"], row["first_i"], row["last_k"]) == ("0.0375", "4.5", "2", "9")
@@ -198,7 +204,7 @@ def test_table_of_volumes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rank", [2, 3])
 def test_a_table_of_nothing_has_its_columns(tmp_path: Path, rank: int) -> None:
-    write_measurements(tmp_path / "a.csv", [], rank)
+    write(tmp_path / "a.csv", [], rank)
     lines = (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1
     assert len(lines[0].split(",")) == 7 + 3 * rank
@@ -207,7 +213,7 @@ def test_a_table_of_nothing_has_its_columns(tmp_path: Path, rank: int) -> None:
 def test_names_are_shown_and_never_run(tmp_path: Path) -> None:
     mask = box((4, 4), slice(1, 2), slice(1, 2))
     rows = measure(case_of(mask, name="=1+1"), mask, ("background", 'Größe, "肝"'))
-    write_measurements(tmp_path / "a.csv", rows, 2)
+    write(tmp_path / "a.csv", rows, 2)
     row = read_rows(tmp_path / "a.csv")[0]
     assert (row["case"], row["class"]) == ("'=1+1", 'Größe, "肝"')
 
@@ -217,6 +223,6 @@ def test_large_areas_keep_their_last_digit(tmp_path: Path) -> None:
     empty = organ(case_of(mask), mask)
     sizes = [12_345_678.0, 12_345_679.0]
     rows = [Measurement(**{**vars(empty), "area": size}) for size in sizes]
-    write_measurements(tmp_path / "a.csv", rows, 2)
+    write(tmp_path / "a.csv", rows, 2)
     found = [float(row["area"]) for row in read_rows(tmp_path / "a.csv")]
     assert [after - before for before, after in pairwise(found)] == [1.0]

@@ -22,7 +22,7 @@ from genseg.predict.prediction import IN_GREY
 MakeModel = Callable[..., Model]
 Write = Callable[..., Path]
 
-TABLES = ("measurements.csv", "predictions.csv")
+TABLES = ("manifest.jsonl", "measurements.csv", "predictions.csv")
 
 
 def _pixels(path: Path) -> np.ndarray:

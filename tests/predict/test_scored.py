@@ -64,7 +64,7 @@ def test_two_classes_are_read_from_0_and_1_as_from_0_and_255(data: Path, factor:
     truth = {path.stem: np.array(Image.open(path)) for path in (data / "masks").iterdir()}
     for path in (data / "masks").iterdir():
         _store(path, factor)
-    cases = scored_cases(data, "test", SPLIT, labels, LoadOptions(), silent)
+    cases = scored_cases(data, "test", SPLIT, (), labels, LoadOptions(), silent).cases
     assert len(cases) == 3
     assert all(np.array_equal(case.mask, truth[case.name]) for case in cases)
 
@@ -74,7 +74,7 @@ def test_other_values_are_refused_case_by_case_along_with_broken_files(data: Pat
     _store(data / "masks" / "phantom_009.png", 9)
     (data / "images" / "phantom_008.png").write_bytes(b"")
     with pytest.raises(DataError) as refused:
-        scored_cases(data, "test", SPLIT, BINARY, LoadOptions(), silent)
+        scored_cases(data, "test", SPLIT, (), BINARY, LoadOptions(), silent)
     codes = {Path(fault.file).stem: fault.code for fault in refused.value.faults}
     assert codes == {
         "phantom_007": FaultCode.UNEXPECTED_LABEL,
@@ -85,4 +85,4 @@ def test_other_values_are_refused_case_by_case_along_with_broken_files(data: Pat
 
 def test_cases_of_other_parts_are_not_opened(data: Path) -> None:
     (data / "images" / "phantom_000.png").write_bytes(b"")
-    assert len(scored_cases(data, "test", SPLIT, BINARY, LoadOptions(), silent)) == 3
+    assert len(scored_cases(data, "test", SPLIT, (), BINARY, LoadOptions(), silent).cases) == 3

@@ -19,6 +19,7 @@ from genseg.predict.familiarity import Familiarity
 from genseg.predict.postprocess import Mending
 from genseg.predict.prediction import predict_case
 from genseg.predict.trust import UNTESTED, Trust, learn_trust
+from genseg.records import fitted
 from genseg.segmenters.network import Array, Response
 
 
@@ -65,11 +66,15 @@ def test_held_out_cases_teach_temperature_limits_and_what_is_usual(trust: Trust)
     assert not trust.often_empty
 
 
+def _read(trust: Trust) -> Trust:
+    return fitted(Trust, json.loads(json.dumps(trust.to_json())), "trust.json", "")
+
+
 def test_what_was_learned_survives_being_written_down(trust: Trust) -> None:
-    again = Trust.from_json(json.loads(json.dumps(trust.to_json())))
+    again = _read(trust)
     assert replace(again, familiarity=None) == replace(trust, familiarity=None)
     assert (again.familiarity is None) == (trust.familiarity is None)
-    assert Trust.from_json(json.loads(json.dumps(UNTESTED.to_json()))) == UNTESTED
+    assert _read(UNTESTED) == UNTESTED
 
 
 def test_without_held_out_cases_nothing_is_claimed(plan: Plan) -> None:
@@ -114,7 +119,7 @@ def test_learned_rules_mend_the_mask(plan: Plan) -> None:
 
 
 def test_a_run_keeps_what_it_learned_and_its_model_uses_it(rgb_run: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
-    kept = Trust.from_json(json.loads((rgb_run / "model" / "trust.json").read_text()))
+    kept = fitted(Trust, json.loads((rgb_run / "model" / "trust.json").read_text()), "trust.json", "")
     model = genseg.load(rgb_run)
     assert model.trust.temperature == kept.temperature != 1
     assert isinstance(model.trust.familiarity, Familiarity)

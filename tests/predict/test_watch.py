@@ -13,7 +13,7 @@ import pytest
 
 from genseg.data.case import CaseFiles
 from genseg.errors import DataError, Fault, FaultCode, RunError
-from genseg.predict.watch import has_mask, watch_folder
+from genseg.predict.watch import EMPTY_LOOKS, watch_folder
 
 DICOM = b"\0" * 128 + b"DICM"
 TIMES = itertools.count(1_700_000_000)
@@ -122,6 +122,28 @@ def test_an_image_that_is_replaced_is_handed_over_again(tmp_path: Path) -> None:
     assert watch(tmp_path, *acts).handled == ["a", "a"]
 
 
+@pytest.mark.fault(69)
+def test_an_image_that_is_replaced_by_an_older_one_is_handed_over_again(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", moment=2_000_000_000)
+    acts = [nothing, nothing, lambda: put(tmp_path / "a.png", moment=1_000_000_000), nothing, nothing]
+    assert watch(tmp_path, *acts).handled == ["a", "a"]
+
+
+@pytest.mark.fault(69)
+def test_an_image_that_is_replaced_by_one_of_the_same_size_and_time_is_handed_over_again(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", b"first", moment=7)
+    other = put(tmp_path / "other", b"other", moment=7)
+    acts = [nothing, nothing, lambda: other.replace(tmp_path / "a.png"), nothing, nothing]
+    assert watch(tmp_path, *acts).handled == ["a", "a"]
+
+
+@pytest.mark.fault(69)
+def test_an_image_that_stays_empty_is_handed_over_for_its_fault_to_be_told(tmp_path: Path) -> None:
+    put(tmp_path / "a.png", b"")
+    assert watch(tmp_path, *[nothing] * (EMPTY_LOOKS - 1)).handled == []
+    assert watch(tmp_path, *[nothing] * (EMPTY_LOOKS + 3)).handled == ["a"]
+
+
 def test_an_image_that_takes_the_place_of_another_is_handed_over_even_if_size_and_time_are_the_same(
     tmp_path: Path,
 ) -> None:
@@ -186,50 +208,6 @@ def test_two_images_of_one_name_are_reported_once_and_the_others_handed_over(tmp
     assert watch(tmp_path, nothing, (tmp_path / "A.jpg").unlink, nothing, nothing).handled == ["b", "a"]
 
 
-# What an earlier watch has done
-
-
-def test_what_was_done_before_is_not_done_again_until_it_changes(tmp_path: Path) -> None:
-    for name in ("a.png", "b.png"):
-        put(tmp_path / name)
-    asked: list[str] = []
-
-    def is_done(files: CaseFiles) -> bool:
-        asked.append(files.name)
-        return files.name == "a"
-
-    acts = [nothing, nothing, lambda: put(tmp_path / "a.png"), nothing, nothing]
-    assert watch(tmp_path, *acts, is_done=is_done).handled == ["b", "a"]
-    assert asked == ["a", "b"]
-
-
-@pytest.mark.parametrize("mask", ["a.png", "a.nii.gz", "a.tif"])
-def test_a_mask_no_older_than_its_image_says_that_the_image_is_done(tmp_path: Path, mask: str) -> None:
-    image = put(tmp_path / "in" / "a.jpg")
-    files = CaseFiles("a", (image,), None, "a")
-    assert not has_mask(files, tmp_path / "out")
-    put(tmp_path / "out" / "ab.png")
-    assert not has_mask(files, tmp_path / "out")
-    put(tmp_path / "out" / mask)
-    assert has_mask(files, tmp_path / "out")
-    put(image)
-    assert not has_mask(files, tmp_path / "out")
-
-
-def test_the_newest_slice_of_a_series_counts(tmp_path: Path) -> None:
-    put(tmp_path / "series" / "1.dcm", DICOM)
-    files = CaseFiles("series", (tmp_path / "series",), None, "series")
-    put(tmp_path / "out" / "series.nii.gz")
-    assert has_mask(files, tmp_path / "out")
-    put(tmp_path / "series" / "2.dcm", DICOM)
-    assert not has_mask(files, tmp_path / "out")
-
-
-def test_an_image_that_has_gone_has_no_mask(tmp_path: Path) -> None:
-    put(tmp_path / "a.png")
-    assert not has_mask(CaseFiles("a", (tmp_path / "gone" / "a.png",), None, "a"), tmp_path)
-
-
 # What goes wrong
 
 
@@ -286,10 +264,18 @@ def test_a_drive_that_drops_out_while_an_image_is_read_loses_no_image(tmp_path: 
 
 
 def test_a_drive_that_looks_empty_for_a_while_brings_no_image_twice(tmp_path: Path) -> None:
-    path = put(tmp_path / "in" / "a.png")
-    away = tmp_path / "a.png"
-    acts = [nothing, lambda: path.rename(away), nothing, lambda: away.rename(path), nothing, nothing]
-    assert watch(path.parent, *acts).handled == ["a"]
+    folder, away = tmp_path / "in", tmp_path / "away"
+    put(folder / "a.png")
+
+    def drop() -> None:
+        folder.rename(away)
+        folder.mkdir()
+
+    def come_back() -> None:
+        folder.rmdir()
+        away.rename(folder)
+
+    assert watch(folder, nothing, drop, nothing, come_back, nothing, nothing).handled == ["a"]
 
 
 def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_applied_maps_can_be_turned_round(values: list[Any]) -> None:
     classes = labels.apply(mask, "a.png")
     back = {index: value for value, index in stored(labels).items()}
     assert [back[index] for index in classes.ravel().tolist()] == values + values[::-1]
-    np.testing.assert_array_equal(repair_mask(mask, labels), classes)
+    np.testing.assert_array_equal(repair_mask(mask, labels, "a.png"), classes)
 
 
 @given(levels, st.integers(-8, 8).filter(bool), st.data())

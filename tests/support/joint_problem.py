@@ -85,12 +85,32 @@ def blob_cases(rank: int, count: int = 4) -> list[Prepared]:
     return cases
 
 
+def band_cases(count: int = 4) -> list[Prepared]:
+    """Bands from side to side, as layers of the retina: turned or moved they are unlike any of these."""
+    cases = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        mask = np.zeros((SIZE[2],) * 2, np.uint8)
+        for layer in range(2, 16, 4):
+            mask[layer : layer + 2] = 1
+        image = (0.6 * mask - 0.3 + 0.1 * random.normal(size=mask.shape))[None]
+        cases.append(
+            Prepared(f"case{number}", image, mask, Geometry(None, mask.shape, mask.shape), np.flatnonzero(mask))
+        )
+    return cases
+
+
 WARM_UP = 3
 """Updates before a problem is looked at: Adam's very first step depends on the gradient's signs alone."""
 
 
 def make_problem(
-    rank: int = 2, optimiser: str = "adamw", cases: list[Prepared] | None = None, **changes: Any
+    rank: int = 2,
+    optimiser: str = "adamw",
+    cases: list[Prepared] | None = None,
+    batch_size: int = 4,
+    seed: int = 0,
+    **changes: Any,
 ) -> Problem:
     """In float64, after stage I's pretraining and a few updates. changes: of the generation plan."""
     settings = GenerationPlan(
@@ -104,7 +124,7 @@ def make_problem(
         spacing=(1.0, 1.0, 1.0) if rank == 3 else None,
         patch_size=(SIZE[rank],) * rank,
         segmenter="tiny",
-        batch_size=4,
+        batch_size=batch_size,
         updates=12,
         learning_rate=1e-2,
         augmentation="strong",
@@ -114,8 +134,8 @@ def make_problem(
     cases = cases or blob_cases(rank)
     machine = choose_machine("cpu", "float32")
     with tiny_networks():
-        loop = JointLoop(cases, [case.name for case in cases], plan, settings, 0, machine)
-        learner, generation = begin(plan, 0, machine), begin_generation(plan, settings, len(cases), 0, machine)
+        loop = JointLoop(cases, [case.name for case in cases], plan, settings, seed, machine)
+        learner, generation = begin(plan, seed, machine), begin_generation(plan, settings, len(cases), seed, machine)
     for module in (learner.segmenter, learner.average, generation.translator, generation.discriminator):
         module.double()
     generation.knobs.double()

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from genseg.config import Plan
+from genseg.config import GenerationPlan, Plan
 from genseg.device import Machine
 from genseg.errors import RunError
+from genseg.generators import registry
 from genseg.segmenters import unet
 from genseg.segmenters.learner import make_update
 from genseg.training.checkpoint import load_checkpoint, read_tensors, save_checkpoint, write_tensors
@@ -164,3 +165,34 @@ def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
     with pytest.raises(RunError, match="cannot be read"):
         read_tensors(tmp_path / "absent", sha256)
+
+
+@pytest.mark.fault(75)
+@pytest.mark.fault(76)
+def test_what_guards_know_of_a_generator_is_in_the_checkpoint(
+    make_plan: MakePlan, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.GENERATORS, "small", registry.GeneratorSpec("small", "tiny", {2: (3, 4)}))
+    plan = make_plan(batch_size=4, generation=GenerationPlan(pretraining=1))
+    state, resumed = (begin_training(plan, 4, 0, machine) for _ in range(2))
+    assert state.generation is not None
+    assert resumed.generation is not None
+    for l1 in (0.4, 0.1, 0.3):
+        state.generation.count_update(l1)
+    state.generation.alive = ["ranges.scale"]
+    save_checkpoint(tmp_path, state)
+    load_checkpoint(tmp_path, resumed)
+    for one in (state.generation, resumed.generation):
+        one.count_update(0.2)
+    assert resumed.generation.l1 == state.generation.l1 == pytest.approx(0.25)
+    assert resumed.generation.alive == ["ranges.scale"]
+
+
+def test_a_checkpoint_of_an_older_version_is_refused(make_plan: MakePlan, machine: Machine, tmp_path: Path) -> None:
+    state = begin_training(make_plan(), 4, 0, machine)
+    save_checkpoint(tmp_path, state)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    del manifest["checkpoints"][0]["counters"]["rate_factor"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=r"another version of genseg \(no 'rate_factor'\); start a new run"):
+        load_checkpoint(tmp_path, state)

@@ -50,7 +50,7 @@ def test_a_run_leaves_the_files_that_it_says_and_nothing_else(rgb_run: Path) -> 
     named = {Path(name) for line in lines for name in line.split()}
     named |= {Path("validation") / name for name in ("scores.json", "scores.csv")}
     named -= {Path("scores.json"), Path("scores.csv")}
-    assert len(named) == 24
+    assert len(named) == 25
     named -= {Path("pairs"), Path("model/generator.safetensors"), Path("comparison")}  # of runs with a generator alone
     named -= {Path("stalled.txt")}  # of runs that hung
     found = {path.relative_to(rgb_run) for path in rgb_run.rglob("*") if path.is_file()}

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import errno
+import io
+import signal
 import sys
 
 from genseg.errors import GensegError, MissingExtraError
+from genseg.files import FULL_DISK, printable
 
-TRAINING_PACKAGES = ("torch", "monai", "safetensors", "matplotlib", "einops", "filelock")
+TRAINING_PACKAGES = ("torch", "monai", "safetensors", "matplotlib", "einops")
 """What an installation that only predicts lacks."""
 
-FULL_DISK = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 FULL_DISK_CURE = ". Free some space; a training goes on with --resume"
 
 
 def main() -> None:
     """Run the command that the arguments name.
 
-    Exit codes: 0 done; 2 refused, the message says what to change; 4 the disk or a folder failed; 130 interrupted.
+    Exit codes: 0 done; 2 refused, the message says what to change; 4 the disk or a folder failed; 130 interrupted, by
+    Ctrl-C or by SIGTERM.
     """
     from genseg.cli.verbs import app
 
+    _take_signals_as_ctrl_c()
+    _print_whatever_there_is()
     try:
         app()
     except GensegError as error:
@@ -37,6 +41,21 @@ def main() -> None:
         sys.exit(2)
 
 
+def _take_signals_as_ctrl_c() -> None:
+    """Let what a scheduler or a closed terminal sends end the work as Ctrl-C does: everything is left whole."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, signal.default_int_handler)
+
+
+def _print_whatever_there_is() -> None:
+    """Let a name that the terminal has no letters for appear with escapes, rather than end the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _show(error: GensegError | OSError) -> None:
     """Say on the error stream what is wrong, as a table where there is a list of faults."""
     from rich.console import Console
@@ -50,4 +69,5 @@ def _show(error: GensegError | OSError) -> None:
         console.print(faults_table(error.faults, "Cannot be used: {} fault(s)"))
     else:
         cure = FULL_DISK_CURE if isinstance(error, OSError) and error.errno in FULL_DISK else ""
-        console.print(Text.assemble(("Error: ", "bold red"), str(error), cure))
+        said = "\n".join(map(printable, str(error).splitlines()))
+        console.print(Text.assemble(("Error: ", "bold red"), said, cure))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from genseg.files import printable
 from genseg.progress import Progress
 
 
@@ -28,6 +29,7 @@ def progress_bars() -> Iterator[Progress]:
         stages: dict[str, tuple[TaskID, int]] = {}
 
         def show(doing: str, done: int, total: int) -> None:
+            doing = printable(doing)
             stage = doing.partition(",")[0]
             bar, before = stages.get(stage, (None, 0))
             if bar is None or done < before:

@@ -36,6 +36,9 @@ INCIDENTS = {
 }
 """Events of a run's record, and what is said of them."""
 
+SHOWN_NAMES = 5
+"""Most names that are listed in a sentence."""
+
 SHOWN_NOTES = 20
 """Most notes on predicted cases that are printed."""
 
@@ -93,9 +96,32 @@ def notes_table(predicted: Sequence[PredictedCase], of: int) -> Table:
     return _table(f"Please look at {len(predicted)} of {of}", ("case", "it"), shown, caption)
 
 
+def lines_about(out: Path, predicted: Sequence[PredictedCase]) -> Iterator[str]:
+    """What is to be said of the masks in a folder, and of what else lies there; a sentence each."""
+    from genseg.predict.results import unrecorded
+
+    kept, edited = ([case.name for case in predicted if case.state == state] for state in ("kept", "edited"))
+    moved = [str(case.set_aside.relative_to(out)) for case in predicted if case.set_aside is not None]
+    strangers = unrecorded(out)
+    if kept:
+        yield f"{len(kept)} of them were there already, of the same images and by the same model."
+    if edited:
+        yield f"Left alone and in no table, because they were edited: {_listed(edited)}."
+    if moved:
+        yield f"Earlier masks of other images, or by other models, were moved: {_listed(moved)}."
+    if strangers:
+        yield f"In no table, because genseg did not write them: {_listed(strangers)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return printable(", ".join(names[:SHOWN_NAMES])) + more
+
+
 def one_line(case: PredictedCase) -> str:
     """A predicted case, and why a person should look at it where there is a reason."""
-    return ": ".join([printable(case.name), *case.notes])
+    moved = () if case.set_aside is None else (f"its earlier mask was moved to {printable(case.set_aside)}",)
+    return ": ".join([printable(case.name), *case.notes, *moved])
 
 
 def incidents(run: Path) -> Iterator[str]:
@@ -137,10 +163,11 @@ def _say(value: object) -> str:
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Table:
-    table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
+    table = Table(title=Text(printable(title)), title_justify="left", caption_justify="left")
+    table.caption = Text(caption) if caption else None
     table.show_header = any(columns)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(printable(column)), overflow="fold")
     for row in rows:
         # Text, since file names may hold what looks like markup; escaped, since they may hold a line break.
         table.add_row(*(Text(printable(str(cell))) for cell in row))

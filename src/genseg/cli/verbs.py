@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from genseg.choices import Copies, Part, Precision, Target, Tilt
 from genseg.cli import tables
 from genseg.cli.options import settings_from, settings_options, whole_numbers
 from genseg.cli.progress import progress_bars
 from genseg.config import Plan, Settings
+from genseg.files import atomic_write_bytes, inner_folder, printable, stay_inside
 from genseg.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ COMPARING = (
     "the pairs help. It can be stopped: the model stays, and --resume goes on. --no-compare leaves it out."
 )
 
-READING = ("mask_repair", "pages", "nan_to", "tilt", "unlabelled")
+READING = ("mask_repair", "instances", "pages", "nan_to", "tilt", "unlabelled")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder of `genseg train`, or a file of `genseg export`")]
 
@@ -47,7 +49,7 @@ Device = Annotated[str, typer.Option(help=Settings.model_fields["device"].descri
 
 def _show_version(is_asked_for: bool) -> None:
     if is_asked_for:
-        Console().print(f"genseg {version('genseg')}", highlight=False)
+        _say(f"genseg {version('genseg')}")
         raise typer.Exit
 
 
@@ -84,7 +86,7 @@ def check(
         _write_check(examination, out)
     unlabelled = len(examination.index.without_mask)
     left_out = f"; {unlabelled} images have no mask and are left out" if unlabelled else ""
-    console.print(f"{len(examination.cases)} cases can be used{left_out}.")
+    _say(f"{len(examination.cases)} cases can be used{left_out}.")
 
 
 @app.command()
@@ -105,14 +107,13 @@ def plan(
     with progress_bars() as progress:
         gathered = gather(data, settings, None, machine, progress)
     made = gathered.plan
-    console = Console()
-    console.print(tables.plan_table(made))
+    Console().print(tables.plan_table(made))
     if out is not None:
         made.to_yaml(out)
-    console.print(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe()}.")
-    console.print(f"It takes about {forecast_memory(gathered, machine)}.")
+    _say(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe()}.")
+    _say(f"It takes about {forecast_memory(gathered, machine)}.")
     if made.generation is not None:
-        console.print("After it, the comparison trains several times more; `genseg train --no-compare` leaves it out.")
+        _say("After it, the comparison trains several times more; `genseg train --no-compare` leaves it out.")
 
 
 @app.command()
@@ -142,22 +143,22 @@ def train(
     settings = settings_from(values)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
     run = Path("runs", data.resolve().stem) if out is None else out
-    console = Console()
     if not resume:
         machine = choose_machine(settings.device, settings.precision)
-        console.print(f"Training on {machine.describe()}.", highlight=False, markup=False)
+        _say(f"Training on {machine.describe()}.")
     with progress_bars() as progress:
         shown = _showing_plan(run, progress)
         genseg.fit(
             data, run, settings=settings, plan=plan, resume=resume, accept_changes=accept_changes, progress=shown
         )
     for said in tables.incidents(run):
-        console.print(said, highlight=False, markup=False)
-    console.print(f"The model is in {run}; how it does on the held-out cases, in {run / 'validation'}.")
+        _say(said)
+    _say(f"The model is in {run}; how it does on the held-out cases, in {run / 'validation'}.")
     if compare and Plan.from_yaml(run / "plan.yaml").generation is not None:
-        console.print(COMPARING)
+        _say(COMPARING)
         with progress_bars() as progress:
-            console.print(genseg.compare(data, run, progress=progress).verdict)
+            verdict = genseg.compare(data, run, progress=progress).verdict
+        _say(verdict)
 
 
 @app.command()
@@ -176,10 +177,9 @@ def curve(
     numbers = None if counts is None else whole_numbers(counts, "counts")
     with progress_bars() as progress:
         found = genseg.curve(data, out, settings=settings, counts=numbers, gain=points / 100, progress=progress)
-    console = Console()
-    console.print(tables.curve_table(found))
-    console.print(found.verdict)
-    console.print(f"The picture is {out / 'curve.png'}.")
+    Console().print(tables.curve_table(found))
+    _say(found.verdict)
+    _say(f"The picture is {out / 'curve.png'}.")
 
 
 @app.command()
@@ -234,36 +234,39 @@ def predict(
 def _predict_folder(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
     with progress_bars() as progress:
         predicted = model.predict_folder(images, out, extras=extras, progress=progress)
-    console = Console()
-    console.print(f"{len(predicted)} masks are in {out}.")
+    _say(f"{len(predicted)} masks are in {out}.")
+    for line in tables.lines_about(out, predicted):
+        _say(line)
     noted = [case for case in predicted if case.notes]
     if noted:
-        console.print(tables.notes_table(noted, len(predicted)))
+        Console().print(tables.notes_table(noted, len(predicted)))
 
 
 def _watch(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
     """Segment what comes until Ctrl-C, one line an image."""
     from genseg.training.interrupt import postponed_interrupt
 
-    console, errors = Console(), Console(stderr=True)
+    errors = Console(stderr=True)
 
     def tell(case: PredictedCase) -> None:
-        console.print(tables.one_line(case), highlight=False, markup=False)
+        _say(tables.one_line(case))
 
     def report(error: DataError) -> None:
         errors.print(tables.faults_table(error.faults, "Cannot be used"))
 
-    console.print(f"Watching {images}; Ctrl-C ends it.")
+    _say(f"Watching {images}; Ctrl-C ends it.")
     with postponed_interrupt() as is_stopped:
         count = model.watch(images, out, extras=extras, is_stopped=is_stopped, tell=tell, report=report)
-    console.print(f"{count} masks are in {out}.")
+    _say(f"{count} new masks are in {out}.")
+    for line in tables.lines_about(out, ()):
+        _say(line)
 
 
 def _segment_video(model: Model, video: Path, out: Path) -> None:
     with progress_bars() as progress:
         done = model.segment_video(video, out, progress=progress)
     rates = f"{done.frames_per_second:.1f} frames a second, segmenting alone {done.segmenting_per_second:.1f}"
-    Console().print(f"{done.frames} frames are in {out}; {rates}.")
+    _say(f"{done.frames} frames are in {out}; {rates}.")
 
 
 def _stop_contradictions(watch: bool, video: bool, extras: list[Extra]) -> None:
@@ -289,9 +292,8 @@ def export(
 
     with progress_bars() as progress:
         made = genseg.export_model(run, data, to, out, precision=precision, progress=progress)
-    console = Console()
-    console.print(f"The model is {made.path}.")
-    console.print(f"{made.parity}.")
+    _say(f"The model is {made.path}.")
+    _say(f"{made.parity}.")
 
 
 @app.command()
@@ -299,19 +301,21 @@ def evaluate(
     run: Run,
     data: Data,
     split: Annotated[Part, typer.Option(help="cases to score")] = "test",
-    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="RUN/evaluation/DATA-SPLIT")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="evaluation/ beside the model")] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model against experts' masks, and write the figures and a report with pictures."""
     import genseg
 
-    folder = run / "evaluation" / f"{data.resolve().stem}-{split}" if out is None else out
     model = genseg.load(run, device=device)
+    folder = _evaluation_folder(run, data, split) if out is None else out
     with progress_bars() as progress:
         summary = model.evaluate(data, out=folder, split=split, progress=progress)
     console = Console()
     console.print(tables.scores_table(summary))
-    console.print(f"The report is in {folder}.")
+    for warning in summary.warnings:
+        _say(f"Read with care: {warning}")
+    _say(f"The report is in {folder}.")
 
 
 @app.command()
@@ -330,13 +334,12 @@ def generate(
 
     with progress_bars() as progress:
         made = genseg.generate(run, out, count, seed, copies=copies, device=device, progress=progress)
-    console = Console()
-    console.print(f"{made.written} pairs are in {out}.")
+    _say(f"{made.written} pairs are in {out}.")
     if made.copies:
         fate = "left out" if copies == "leave-out" else "kept, and marked in pairs.csv"
-        console.print(f"{made.copies} images were nearly copies of training images and were {fate}.")
+        _say(f"{made.copies} images were nearly copies of training images and were {fate}.")
     if made.written < count:
-        console.print(f"{count - made.written} pairs are missing: too many of the images were copies.")
+        _say(f"{count - made.written} pairs are missing: too many of the images were copies.")
 
 
 @app.command()
@@ -351,13 +354,27 @@ def phantom(
     from genseg.data.phantoms import write_phantoms
 
     write_phantoms(folder, cast("PhantomKind", kind), cases, seed, size)
-    Console().print(f"{cases} phantoms are in {folder}.")
+    _say(f"{cases} phantoms are in {folder}.")
 
 
 @app.command()
 def segmenters() -> None:
     """List the networks that `--segmenter` takes."""
     Console().print(tables.segmenters_table())
+
+
+def _say(line: str) -> None:
+    """Print a sentence as it is, be it that a path in it looks like markup or holds what steers a terminal."""
+    Console().print(Text(printable(line)))
+
+
+def _evaluation_folder(run: Path, data: Path, split: Part) -> Path:
+    """Where the report of an evaluation goes that was given no folder: into the run folder, or beside the file."""
+    name = f"{data.resolve().name if data.is_dir() else data.stem}-{split}"
+    root = run if run.is_dir() else run.parent
+    folder = root / "evaluation" / (name if run.is_dir() else f"{run.stem}-{name}")
+    stay_inside(root, folder)
+    return folder
 
 
 def _showing_plan(run: Path, progress: Progress) -> Progress:
@@ -382,7 +399,6 @@ def _duration(seconds: float) -> str:
 def _write_check(examination: Examination, out: Path) -> None:
     """Write what a person looks at and what a program reads, and the repaired masks where repair was asked for."""
     from genseg.data.check import contact_sheet, write_repaired_masks
-    from genseg.files import atomic_write_bytes, printable
     from genseg.predict.outputs import output_folder
 
     entries = examination.index.entries
@@ -390,7 +406,7 @@ def _write_check(examination: Examination, out: Path) -> None:
     # Nor in the data set's own folder, where a sheet of pictures might be taken for one of the images.
     folder = output_folder(out, [*files, examination.index.root / "dataset.json"])
     if examination.options.mask_repair == "nearest":
-        write_repaired_masks(examination, folder / "repaired-masks")
+        write_repaired_masks(examination, inner_folder(folder, "repaired-masks"))
     contact_sheet(examination, folder / "contact-sheet.png")
     findings = {
         "pairs": examination.index.table(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -61,6 +61,8 @@ class Scan:
     warnings: faults that do not stop (wrong suffix, rotation tag applied, inverted by MONOCHROME1 ...).
     spacing_unit: "mm", or "px" where the file does not state the size of a voxel: it counts as 1 then, but for the
         ratio of its edges where the file states that.
+    segments: of a mask: stored value -> name, where the file itself names its values (3D Slicer's `.seg.nrrd`).
+    palette: of a mask: stored value -> colour in which the file shows it, where the file has a palette.
     """
 
     pixels: NDArray[np.generic]
@@ -70,6 +72,8 @@ class Scan:
     sha256: str
     warnings: tuple[Fault, ...] = ()
     spacing_unit: SpacingUnit = "mm"
+    segments: Mapping[int, str] = field(default_factory=dict)
+    palette: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def spatial(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ what does not is returned with the examination as warnings.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +19,21 @@ from genseg.data.channel_faults import channel_faults
 from genseg.data.consistency import (
     class_faults,
     common_channels,
+    doubtful_masks,
     listed,
     mixed_dimensions,
     nearly_same_images,
+    other_palettes,
     same_images,
     spacing_faults,
 )
 from genseg.data.duplicates import group_cases, near_duplicates
 from genseg.data.index import Index
-from genseg.data.labels import LabelMap, fit_label_map
+from genseg.data.labelling import fit_labels
+from genseg.data.labels import LabelMap
 from genseg.data.load import DEFAULT_OPTIONS, CaseStore, LoadOptions, memory_budget
 from genseg.data.pictures import overlay, tile, with_heading
-from genseg.data.reading import Images, Reading, read_all
+from genseg.data.reading import Images, read_all
 from genseg.data.statistics import Statistics, summarise
 from genseg.data.writers import write_mask
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
@@ -83,13 +86,15 @@ def examine(
     readings, faults = read_all(entries, options, budget, progress)
     complete = len(readings) == len(entries)
     channels, mixed_channels = common_channels(index.root, readings, index.channel_names)
-    labels, label_faults = _fit_labels(index, readings, options)
+    readings, labels, label_faults = fit_labels(index, readings, options)
     pairs = near_duplicates(Images(readings, options))
     faults = [*index.warnings, *faults, *mixed_dimensions(readings), *mixed_channels, *label_faults]
     faults += spacing_faults(index.root, readings)
     faults += [*same_images(readings, options), *nearly_same_images(index.root, readings, pairs)]
     if labels is not None and complete:
         faults += class_faults(index.root, readings, labels)
+        faults += doubtful_masks(index.root, readings, labels)
+    faults += other_palettes(readings, declared=index.class_names is not None)
     stops = [fault for fault in faults if fault.stops]
     if stops or labels is None:
         raise DataError(stops)
@@ -169,16 +174,3 @@ def _chosen(index: Index, names: Collection[str] | None) -> tuple[CaseFiles, ...
         cure = "Name cases as the table of pairs shows them."
         raise DataError([Fault(FaultCode.LAYOUT_BROKEN, printable(index.root), found, "cases of the data set", cure)])
     return tuple(files for files in index.entries if files.name in wanted)
-
-
-def _fit_labels(index: Index, readings: Sequence[Reading], options: LoadOptions) -> tuple[LabelMap | None, list[Fault]]:
-    """The label map of the masks that could be read, or what keeps it from being made."""
-    counts = {
-        printable(reading.files.mask): reading.measures.counts
-        for reading in readings
-        if reading.files.mask is not None and reading.measures.counts is not None
-    }
-    try:
-        return fit_label_map(counts, index.class_names, index.label_values, options.mask_repair), []
-    except DataError as error:
-        return None, list(error.faults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from genseg.config import COLOURS
 from genseg.data.case import CaseFiles
-from genseg.data.labels import LabelMap
+from genseg.data.labels import Colour, LabelMap, by_class, nearest_classes, value_text
 from genseg.data.load import LoadOptions, channel_mismatch
 from genseg.data.reading import Reading
 from genseg.data.statistics import class_counts
@@ -18,6 +18,7 @@ from genseg.errors import Fault, FaultCode
 from genseg.files import printable
 
 _NAMED = 5
+_NEARLY_ALL = 0.8
 _KINDS = {2: "a picture (2D)", 3: "a volume (3D)"}
 
 
@@ -111,6 +112,86 @@ def _class_fault(root: Path, name: str, labelled: Sequence[CaseFiles], voxels: S
         file = printable(present[0].mask or root)
         return [Fault(FaultCode.CLASS_MISSING, file, found, "every class in cases to learn from", cure)]
     return []
+
+
+def doubtful_masks(root: Path, readings: Sequence[Reading], labels: LabelMap) -> list[Fault]:
+    """Warnings of masks that can be used but may not mean what they seem to.
+
+    Classes whose masks are thin closed lines (`outline_of`), around the background or around other classes; and a class
+    that covers nearly all there is.
+    """
+    faults = []
+    for index, name in enumerate(labels.names[1:], 1):
+        drawn = {reading.files.name: _outlines(reading, labels, index) for reading in readings}
+        present = sum(bool(kinds) for kinds in drawn.values())
+        for kind in ("hollow", "rim"):
+            cases = [case for case, kinds in drawn.items() if kind in kinds]
+            if cases and (kind == "hollow" or len(cases) > present / 2):
+                faults.append(_outline(root, kind, name, cases, present))
+    return faults + _nearly_everywhere(root, readings, labels)
+
+
+def _outlines(reading: Reading, labels: LabelMap, index: int) -> set[str]:
+    """How the regions of a class in one mask look; an empty set where there are none."""
+    named = by_class(reading.segments, labels.names) if labels.rule == "names" else None
+    found = set()
+    for value, region in reading.regions.items():
+        own = (
+            nearest_classes([value], labels)[0] if named is None else named.get(value) if isinstance(value, int) else 0
+        )
+        if own == index:
+            found.add(region.outline)
+    return found
+
+
+def _outline(root: Path, kind: str, name: str, cases: Sequence[str], present: int) -> Fault:
+    where = f"{len(cases)} of the {present} masks of {name!r} ({listed(cases)})"
+    if kind == "hollow":
+        found = f"hollow masks: only a thin closed outline, in {where}"
+        cure = (
+            "If the outline encloses the structure, fill it in (ImageJ: Process > Binary > Fill Holes) and check again. "
+            "Leave it if the structure is a thin wall."
+        )
+        return _warning(FaultCode.OUTLINE_MASK, root, found, "masks that cover the whole structure", cure)
+    found = f"a thin rim around other classes, in {where}"
+    cure = "If it marks a border to ignore, give these pixels the class that they belong to. Leave it if it is a structure."
+    return _warning(FaultCode.OUTLINE_MASK, root, found, "classes that cover structures", cure)
+
+
+def _nearly_everywhere(root: Path, readings: Sequence[Reading], labels: LabelMap) -> list[Fault]:
+    """The warning of a class on nearly all voxels: masks that are inverted, or a field of view."""
+    counts = [class_counts(r.measures.counts, labels) for r in readings if r.measures.counts is not None]
+    shares = np.array(counts).sum(axis=0) / max(1, np.sum(counts))
+    most = int(shares.argmax())
+    if most == 0 or shares[most] < _NEARLY_ALL:
+        return []
+    found = f"the class {labels.names[most]!r} on {shares[most]:.1%} of all voxels"
+    cure = "Look whether the masks are inverted, or show the field of view instead of a structure."
+    return [_warning(FaultCode.UNEXPECTED_LABEL, root, found, "more background than foreground", cure)]
+
+
+def other_palettes(readings: Sequence[Reading], declared: bool) -> list[Fault]:
+    """Palette masks that show the same index in different colours.
+
+    Where a colour changes its index from file to file, colours seem to carry the meaning: it stops, unless classes are
+    declared for the indices. Where only colours differ, it warns.
+    """
+    colours, indices = defaultdict[int, set[Colour]](set), defaultdict[Colour, set[int]](set)
+    for reading in readings:
+        for index, colour in reading.palette.items():
+            colours[index].add(colour)
+            indices[colour].add(index)
+    changing = sorted(index for index, shown in colours.items() if len(shown) > 1)
+    if not changing:
+        return []
+    moved = any(len(indices[colour]) > 1 for index in changing for colour in colours[index])
+    shown = "; ".join(f"{index} is {', '.join(sorted(map(value_text, colours[index])))}" for index in changing[:_NAMED])
+    found = f"palettes that differ between masks: index {shown}"
+    cure = "If the colour tells the class, convert the masks to RGB; if the index does, save all with one palette."
+    files = [reading.files.mask for reading in readings if reading.palette and reading.files.mask]
+    expected = "one colour for each index"
+    stops = moved and not declared
+    return [Fault(FaultCode.PALETTE_MISMATCH, printable(file), found, expected, cure, stops) for file in files]
 
 
 def same_images(readings: Sequence[Reading], options: LoadOptions) -> list[Fault]:

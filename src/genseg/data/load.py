@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.choices import MaskRepair, Unlabelled
+from genseg.choices import Instances, MaskRepair, Unlabelled
 from genseg.data.case import Case, CaseFiles, Origin, Scan
 from genseg.data.index import Index
 from genseg.data.labels import LabelMap, repair_mask
@@ -26,6 +26,9 @@ from genseg.memory import free_memory
 
 LEAST_SIDE = 8
 """Fewest pixels that the two longest sides of an image must have: less holds no anatomy, only a broken export."""
+
+LARGEST_VALUE = 1e18
+"""Pixel values stay below it: the square of a larger one is more than float32 can hold. No device measures so much."""
 
 _SATURATED_SHARE = 0.5
 
@@ -38,11 +41,13 @@ class LoadOptions:
     mask_repair: "stop" at masks with stray values (a lossy format's edge values), or "nearest" to read each stray value
         as the nearest known one. The files stay as they are.
     unlabelled: "stop" at images without a mask, or "leave-out".
+    instances: "stop" at masks whose values number objects, or "merge" all values but 0 into one class.
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
     mask_repair: MaskRepair = "stop"
     unlabelled: Unlabelled = "stop"
+    instances: Instances = "stop"
 
     def suited_to(self, index: Index) -> LoadOptions:
         """These, with channels on the last axis of volumes where the data set declares that."""
@@ -99,6 +104,7 @@ def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> R
     channels = [(path, scan) for path, scan in zip(files.images, scans, strict=True) if scan is not None]
     if channels:
         first, *others = channels
+        faults += [fault for path, scan in channels for fault in too_large_values(scan.pixels, printable(path))]
         faults += _too_small(*first)
         if mask is not None and files.mask is not None:
             others.append((files.mask, mask))
@@ -118,13 +124,13 @@ def to_case(
 
     labels: None leaves the case without a mask.
     channels: None keeps the image's own; a grey image is repeated where the set has more, any other difference raises
-        DataError(CHANNEL_MISMATCH).
+        DataError(CHANNEL_MISMATCH). A mask with values that are no classes raises as `LabelMap.apply`, or `repair_mask`.
     """
     image, mask = raw.image, None
     if raw.mask is not None and labels is not None:
-        repair = mask_repair == "nearest"
+        repair = mask_repair == "nearest" and not labels.is_named(raw.mask)
         file = printable(raw.files.mask or raw.files.name)
-        mask = repair_mask(raw.mask, labels) if repair else labels.apply(raw.mask, file)
+        mask = repair_mask(raw.mask, labels, file) if repair else labels.apply(raw.mask, file)
     return Case(
         name=raw.files.name,
         image=_with_channels(raw, channels),
@@ -295,6 +301,16 @@ def _constant(path: Path, pixels: NDArray[np.generic]) -> list[Fault]:
 
 def _warning(code: FaultCode, path: Path, found: str, expected: str, cure: str) -> Fault:
     return Fault(code, printable(path), found, expected, cure, stops=False)
+
+
+def too_large_values(pixels: NDArray[np.generic], file: str) -> list[Fault]:
+    """The fault of an image whose values overflow when they are computed with; file: how it is called."""
+    if pixels.dtype.kind != "f" or np.abs(pixels).max() < LARGEST_VALUE:
+        return []
+    marked = int(np.count_nonzero(np.abs(pixels) >= LARGEST_VALUE))
+    found = f"values as large as {np.abs(pixels).max():.2g}, on {marked} of {pixels.size} pixels"
+    cure = "They are likely marks for missing values: replace them by the background's value."
+    return [Fault(FaultCode.OVERFLOW, file, found, f"values below {LARGEST_VALUE:g}", cure)]
 
 
 def _too_small(path: Path, scan: Scan) -> list[Fault]:

@@ -21,7 +21,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from genseg.errors import SettingsError
-from genseg.files import atomic_folder
+from genseg.files import FULL_DISK, atomic_folder
 
 PhantomKind = Literal["rgb", "gray", "volume"]
 Floats = NDArray[np.float64]
@@ -67,7 +67,7 @@ def write_phantoms(folder: Path, kind: PhantomKind, cases: int, seed: int = 0, s
     (voxels); None takes 128 for pictures and 36 for volumes. The folder appears whole or not at all. Returns it.
 
     Raises SettingsError for fewer than 3 cases, a size below 16, an unknown kind, or a folder that is not empty or
-    cannot be written.
+    cannot be written; OSError where the disk is full.
     """
     recipe = _recipe(kind)
     if cases < MINIMUM_CASES:
@@ -82,6 +82,8 @@ def write_phantoms(folder: Path, kind: PhantomKind, cases: int, seed: int = 0, s
             description = json.dumps(_describe(kind, recipe, names), indent=1)
             (partial / "dataset.json").write_text(description + "\n", encoding="utf-8")
     except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
         raise SettingsError(f"{folder}: the phantoms cannot be written there ({error.strerror})") from error
     return folder
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import CaseFiles
+from genseg.data.guard import one_image
+from genseg.data.labels import Colour, Regions, measure_regions
 from genseg.data.load import LoadOptions, RawCase, read_raw_case
 from genseg.data.readers import read_mask
 from genseg.data.statistics import Measures, measure
@@ -24,12 +26,17 @@ class Reading:
     """What is kept of one case that could be read.
 
     raw: the pixels, or None where the memory for them was used up.
+    regions: what each value of the mask looks like; segments, palette: what the mask's file says of its values, see
+        `Scan`. Empty for an unlabelled case.
     """
 
     files: CaseFiles
     raw: RawCase | None
     measures: Measures
     image_hash: str
+    regions: Regions = field(default_factory=dict)
+    segments: Mapping[int, str] = field(default_factory=dict)
+    palette: Mapping[int, Colour] = field(default_factory=dict)
 
     def image(self, options: LoadOptions) -> NDArray[np.generic]:
         """Pixels `(channel, *spatial)`, read again where they were not kept."""
@@ -94,7 +101,17 @@ def _in_threads(
 
 def _read(files: CaseFiles, options: LoadOptions) -> tuple[Reading | None, tuple[Fault, ...]]:
     try:
-        raw = read_raw_case(files, options)
+        with one_image(files.images[0]):
+            raw = read_raw_case(files, options)
+            return _measured(raw), raw.warnings
     except DataError as error:
         return None, error.faults
-    return Reading(files, raw, measure(raw), raw.image.sha256), raw.warnings
+
+
+def _measured(raw: RawCase) -> Reading:
+    measures, mask = measure(raw), raw.mask
+    if mask is None or measures.counts is None:
+        return Reading(raw.files, raw, measures, raw.image.sha256)
+    regions = measure_regions(mask, raw.image, measures.counts)
+    palette = {value: colour for value, colour in mask.palette.items() if value in measures.counts}
+    return Reading(raw.files, raw, measures, raw.image.sha256, regions, mask.segments, palette)

@@ -17,7 +17,8 @@ from typing import Any
 from genseg.data.case import CaseFiles, by_patient, patients_known_from
 from genseg.data.index import Index
 from genseg.data.index.leaks import shared_patients, split_leaks
-from genseg.errors import DataError, Fault, FaultCode, RunError, SettingsError
+from genseg.errors import DataError, Fault, FaultCode, SettingsError
+from genseg.records import fitted
 
 DEFAULT_FOLDS = 5
 LEAVE_ONE_OUT_BELOW = 10
@@ -50,14 +51,9 @@ class Split:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Split:
+    def from_json(cls, data: Mapping[str, Any], origin: str = "the stored split") -> Split:
         """The split that `to_json` wrote. Raises RunError for anything else."""
-        try:
-            names = (tuple(map(str, data[key])) for key in ("train", "validation", "test", "left_out"))
-            train, validation, test, left_out = names
-            return cls(train, validation, test, str(data["method"]), left_out, int(data["folds"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError("the stored split is damaged: it must hold train, validation, test and method") from error
+        return fitted(cls, data, origin, "restore the folder from a copy")
 
 
 def labelled_subset(index: Index, count: int | None) -> list[CaseFiles]:

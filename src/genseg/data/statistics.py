@@ -26,7 +26,7 @@ from genseg.data.channels import (
     names_of,
     rule_of,
 )
-from genseg.data.labels import LabelMap, MaskValue, count_labels, repair_mask
+from genseg.data.labels import LabelMap, MaskValue, count_labels, nearest_classes
 from genseg.data.load import RawCase
 from genseg.data.preprocess import axis_order
 from genseg.lengths import SpacingUnit, length_unit, steps_in
@@ -188,7 +188,7 @@ def class_counts(counts: Mapping[MaskValue, int], labels: LabelMap) -> list[int]
     """Voxels of each class, background first; stray values count for the nearest known one."""
     values = list(counts)
     totals = np.bincount(
-        _classes_of(values, labels), weights=[counts[value] for value in values], minlength=len(labels.names)
+        nearest_classes(values, labels), weights=[counts[value] for value in values], minlength=len(labels.names)
     )
     return [int(total) for total in totals]
 
@@ -247,17 +247,9 @@ def _codes(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _foreground_samples(case: Measures, labels: LabelMap, channels: int) -> list[NDArray[np.float32]]:
     values = list(case.mask_samples)
-    classes = _classes_of(values, labels)
+    classes = nearest_classes(values, labels)
     chosen = [value for value, index in zip(values, classes, strict=True) if index > 0]
     return [_repeated(case.mask_samples[value], channels) for value in chosen]
-
-
-def _classes_of(values: Sequence[MaskValue], labels: LabelMap) -> NDArray[np.uint8]:
-    """Class of each stored value, found as for the values of a mask."""
-    if not values:
-        return np.zeros(0, dtype=np.uint8)
-    pixels = np.array(values, dtype=np.int64).reshape(len(values), -1).T[..., None]
-    return repair_mask(Scan(pixels, (1.0, 1.0), None, "", ""), labels).ravel()
 
 
 def _repeated(sample: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

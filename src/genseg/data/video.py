@@ -6,6 +6,8 @@ and do not say how it ended, so that a full disk would pass for a written video.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import tempfile
@@ -109,7 +111,8 @@ def frame_writer(path: Path, size: tuple[int, int], like: VideoFile) -> Iterator
     even numbers: where one is odd, the last row or column is stored twice. like: gives frame rate and pixel shape.
     There is no sound, and nothing else of the source's file is copied.
 
-    Raises RunError where the file cannot be written. When the body fails, what was written is left for it to remove.
+    Raises RunError where the file cannot be written, OSError where the disk is full. When the body fails, what was
+    written is left for it to remove.
     """
     rows, columns = (length + length % 2 for length in size)
     pixels = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{columns}x{rows}", "-framerate", str(like.rate))
@@ -242,7 +245,9 @@ def _unusable(code: FaultCode, path: Path, found: str, expected: str, cure: str)
     return DataError([Fault(code, printable(path), found, expected, cure)])
 
 
-def _unwritten(path: Path, messages: IO[bytes]) -> RunError:
+def _unwritten(path: Path, messages: IO[bytes]) -> RunError | OSError:
     words = _text(messages).strip().splitlines()
+    if any(os.strerror(errno.ENOSPC) in line for line in words):
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))
     said = printable(words[-1]) if words else "ffmpeg gave no reason"
-    return RunError(f"{path.parent}: the video cannot be written there; is the disk full? ({said})")
+    return RunError(f"{path.parent}: the video cannot be written there ({said})")

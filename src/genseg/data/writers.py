@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import logging
+import os
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from shutil import disk_usage
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +154,11 @@ def _write_itk(mask: Mask, source: Source, target: Path) -> Path:
     path = _named(target, ".nrrd" if source.format is Format.NRRD else ".mha")
     unit = stored_pixels(source).unit
     with atomic_path(path) as temporary:
-        simpleitk.WriteImage(image, str(temporary), useCompression=True)
+        try:
+            simpleitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError:  # all that it says of a disk that is full
+            number = errno.ENOSPC if disk_usage(path.parent).free < mask.nbytes else errno.EIO
+            raise OSError(number, os.strerror(number), str(path)) from None
         if unit not in (None, "mm"):
             temporary.write_bytes(with_unit(temporary.read_bytes(), source.format, str(unit), mask.ndim))
     return path

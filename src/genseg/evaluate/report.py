@@ -48,6 +48,7 @@ def write_report(
         ranked=sorted(summary.cases, key=lambda case: (case.mean_dice, case.name)),
         shown=shown,
         draws=DRAWS,
+        marks=summary.marks,
         plot=strip_plot(summary),
     )
     with atomic_path(path) as temporary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,8 @@ class EvaluationSummary:
     class_names: of the foreground classes, in the order of the scores' tuples.
     provenance: what made the figures (model, data, settings), for the reader; values as JSON can hold them.
     warnings: what a reader of the figures must know, one sentence each.
+    in_training: what the model's training used each case for: "trained on", "held out", "no" or "unknown"; empty where
+        that was not looked into.
     """
 
     cases: tuple[CaseScores, ...]
@@ -56,6 +58,7 @@ class EvaluationSummary:
     tolerance: SurfaceTolerance
     provenance: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    in_training: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists, numbers and text; undefined or not estimable is None."""
@@ -79,15 +82,26 @@ class EvaluationSummary:
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of `rows`; the unit of HD95 is part of its name."""
         hd95 = f"hd95_{self.tolerance.unit}"
-        return ("case", "class", "dice", "iou", hd95, "surface_dice", "truth_voxels", "predicted_voxels")
+        scores = ("case", "class", "dice", "iou", hd95, "surface_dice", "truth_voxels", "predicted_voxels")
+        return (*scores, "in_training") if self.in_training else scores
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """What a report writes beside the names of cases that training has seen; nothing if it only held all out."""
+        seen = {name: use for name, use in self.in_training.items() if use in ("trained on", "held out")}
+        only_held_out = len(seen) == len(self.cases) and set(seen.values()) == {"held out"}
+        return {} if only_held_out else seen
 
     def rows(self) -> list[tuple[str | float | None, ...]]:
         """One row per case and foreground class; an undefined HD95 is None."""
         return [
-            (case.name, name, *(getattr(case, column)[index] for column in (*MEASURES, *SIZES)))
+            (case.name, name, *(getattr(case, column)[index] for column in (*MEASURES, *SIZES)), *self._use(case.name))
             for case in self.cases
             for index, name in enumerate(self.class_names)
         ]
+
+    def _use(self, name: str) -> tuple[str, ...]:
+        return (self.in_training[name],) if self.in_training else ()
 
     def write_json(self, path: Path) -> None:
         """Write `to_json` to a file, atomically."""
@@ -105,6 +119,7 @@ def summarise(
     class_names: Sequence[str],
     provenance: Mapping[str, Any],
     warnings: Sequence[str] = (),
+    in_training: Mapping[str, str] | None = None,
 ) -> EvaluationSummary:
     """Draw the scores of cases together.
 
@@ -122,6 +137,7 @@ def summarise(
         tolerance=cases[0].tolerance,
         provenance=dict(provenance),
         warnings=tuple(warnings),
+        in_training=dict(in_training or {}),
     )
 
 

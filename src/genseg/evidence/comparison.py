@@ -20,6 +20,7 @@ from genseg.evaluate import PairedDifference, paired_bootstrap
 from genseg.evidence.pictures import draw_comparison
 from genseg.evidence.trainings import SCORES, Training, carry_out, held_out_dice, learn_from_held_out
 from genseg.export.card import write_card
+from genseg.files import inner_folder
 from genseg.predict.loading import load_model
 from genseg.progress import Progress
 from genseg.training.data import examine_for_training, groups_of
@@ -86,6 +87,7 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
         raise SettingsError(f"{run.path}: nothing to compare; the arm {plan.arm} has no generated pairs")
     if not run.is_finished:
         raise RunError(f"{run.path}: this run has not finished; go on with it by --resume")
+    run.check_links()
     examination = examine_for_training(data, settings, progress)
     run.check_cases(examination.cases)
     _keep_own_scores(run, plan.arm)
@@ -149,7 +151,7 @@ def _keep_own_scores(run: RunFolder, arm: Arm) -> None:
     """Put the run's scores among the others: its model may be replaced, and then its scores are."""
     kept = RunFolder(_folder(run, arm, run.settings().fold))
     if not (kept.path / SCORES).is_file():
-        (kept.path / SCORES).parent.mkdir(parents=True, exist_ok=True)
+        inner_folder(run.path, kept.path.relative_to(run.path))
         kept.write_json(SCORES, run.read_json(SCORES))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,17 +11,25 @@ from pathlib import Path
 from genseg.config import Plan, Settings
 from genseg.data.case import Case
 from genseg.errors import RunError
-from genseg.export.card import write_card
+from genseg.export.card import CARD, write_card
+from genseg.files import stay_inside
 from genseg.predict.loading import TRUST, load_model
 from genseg.predict.model import Model
 from genseg.predict.scored import own_cases
 from genseg.predict.trust import learn_trust
 from genseg.progress import Progress
+from genseg.records import Record, Share, fitted
 from genseg.training.run import run_training
 from genseg.training.run_folder import RunFolder, fingerprints
 from genseg.training.state import total_updates
 
 SCORES = "validation/scores.json"
+
+
+class HeldOutScores(Record):
+    """What a comparison needs of a training's scores."""
+
+    dice_by_case: dict[str, Share]
 
 
 @dataclass(frozen=True)
@@ -46,11 +55,11 @@ def fit_run(
     """Train, or go on; learn when to trust the model, score the held-out cases, write its card; see `genseg.fit`."""
     folder = run_training(data, out, settings, plan, resume=resume, accept_changes=accept_changes, progress=progress)
     model = load_model(folder.path, folder.settings().device)
-    if not (folder.path / TRUST).is_file():
+    if not folder.has_delivered(TRUST):
         model = learn_from_held_out(model, data, folder, progress)
     if not (folder.path / "validation" / "report.html").is_file():
         model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
-    if not (folder.path / "model" / "card.md").is_file():
+    if not folder.has_delivered(CARD):
         write_card(folder)
     return model
 
@@ -61,7 +70,7 @@ def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: P
     cases = own_cases(data, split, model.labels, model.options, progress)
     training, held_out = cases.select(split.train), cases.select(split.validation)
     trust = learn_trust(model.network, training, held_out, model.plan, progress)
-    folder.write_json(TRUST, trust.to_json())
+    folder.deliver_file(TRUST, json.dumps(trust.to_json(), indent=1).encode())
     return replace(model, trust=trust)
 
 
@@ -87,6 +96,7 @@ def carry_out(data: Path, cases: Iterable[Case], trainings: Sequence[Training], 
 def _check_begun(found: Mapping[str, str], trainings: Sequence[Training]) -> None:
     """Raise RunError where a folder holds what is not wanted: its figures would be taken for those of this training."""
     for training in trainings:
+        stay_inside(training.folder.parent, training.folder)
         if (training.folder / "plan.yaml").is_file():
             begun = RunFolder(training.folder)
             if begun.settings() != training.settings or begun.plan() != training.plan:
@@ -112,7 +122,4 @@ def held_out_dice(folder: Path) -> dict[str, float]:
     Raises RunError where the scores are missing or damaged.
     """
     scores = RunFolder(folder).read_json(SCORES)
-    try:
-        return {str(name): float(dice) for name, dice in scores["dice_by_case"].items()}
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise RunError(f"{folder / SCORES}: damaged; delete the folder {folder} and train again") from error
+    return fitted(HeldOutScores, scores, folder / SCORES, f"delete the folder {folder} and train again").dice_by_case

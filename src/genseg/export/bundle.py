@@ -5,7 +5,8 @@
     configs/inference.json      preprocessing, network, inferer and postprocessing, to run on a folder of images
     configs/metadata.json       what the network takes and gives; see `genseg.export.bundle_metadata`
     models/model.safetensors    the weights
-    models/model.json           what `genseg.Model` needs beside them: the plan, the labels, when to trust it
+    models/model.json           what `genseg.Model` needs beside them: the plan, the labels, when to trust it; SHA-256
+                                of every file of the bundle, which are checked when the model is made
     docs/README.md              how to use it, and the model card
 
 Source: MONAI Bundle Specification, https://docs.monai.io/en/stable/mb_specification.html. One thing is otherwise: the
@@ -27,17 +28,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from markupsafe import Markup
 from torch import nn
 
 from genseg.config import Plan
 from genseg.export.bundle_metadata import describe_bundle
-from genseg.predict.loading import read_delivery
+from genseg.files import file_sha256
+from genseg.predict.loading import describe_model
 from genseg.predict.model import Model
 from genseg.templates import load_template
 from genseg.training.checkpoint import write_tensors
+from genseg.training.delivery import write_sealed
 from genseg.training.run_folder import RunFolder
 
-INFERENCE = "configs/inference.json"
+INFERENCE, METADATA = "configs/inference.json", "configs/metadata.json"
+README = "docs/README.md"
 WEIGHTS = "models/model.safetensors"
 DESCRIPTION = "models/model.json"
 CARD = "model/card.md"
@@ -52,11 +57,13 @@ def write_bundle(folder: RunFolder, segmenter: nn.Module, model: Model, path: Pa
     for name in ("configs", "models", "docs"):
         (path / name).mkdir(parents=True)
     sha256 = write_tensors(path / WEIGHTS, segmenter.state_dict())
-    delivered = {**read_delivery(folder), "weights": Path(WEIGHTS).name, "sha256": sha256}
-    _write_json(path / DESCRIPTION, {"model": delivered, "trust": model.trust.to_json()})
     _write_json(path / INFERENCE, _configuration(model.plan, sha256))
-    _write_json(path / "configs" / "metadata.json", describe_bundle(folder, model.plan))
-    (path / "docs" / "README.md").write_bytes(_readme(folder, model.plan).encode())
+    _write_json(path / METADATA, describe_bundle(folder, model.plan))
+    (path / README).write_bytes(_readme(folder, model.plan).encode())
+    delivered = {**describe_model(folder), "weights": Path(WEIGHTS).name, "sha256": sha256}
+    files = {name: file_sha256(path / name) for name in (WEIGHTS, INFERENCE, METADATA, README)}
+    told = {"model": delivered, "trust": model.trust.to_json(), "precision": "float32", "files": files}
+    write_sealed(path / DESCRIPTION, told)
 
 
 def open_bundle(path: Path) -> Model:
@@ -130,7 +137,7 @@ def _part(name: str, **arguments: Any) -> dict[str, Any]:
 def _readme(folder: RunFolder, plan: Plan) -> str:
     card = folder.path / CARD
     text = load_template("genseg.export", "bundle.md.j2", {}).render(
-        card=card.read_text(encoding="utf-8") if card.is_file() else "",
+        card=Markup(card.read_text(encoding="utf-8")) if card.is_file() else "",
         classes=plan.class_names[1:],
         rank=plan.rank,
         genseg=version("genseg"),

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from genseg.config import BOUNDED, IntensityRule, Plan
+from genseg.export.card import StoredData
 from genseg.training.run_folder import RunFolder
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -26,11 +27,11 @@ def describe_bundle(folder: RunFolder, plan: Plan) -> dict[str, Any]:
 
     The network's input is what `genseg.data.preprocess.prepare` gives. Its output are logits; the mask is their argmax.
     """
-    data = folder.read_json("data.json")
-    modality = str(data["statistics"]["modality"]) or "unknown modality"
+    data = folder.record("data.json", StoredData)
+    modality = data.statistics.modality or "unknown modality"
     kind = "pictures" if plan.rank == 2 else "volumes"
     found = ", ".join(map(_text, plan.class_names[1:]))
-    title, licence = _text(data["title"] or "a data set without a name"), _text(data["licence"] or "none stated")
+    title, licence = _text(data.title or "a data set without a name"), _text(data.licence or "none stated")
     return {
         "schema": SCHEMA,
         "version": VERSION,

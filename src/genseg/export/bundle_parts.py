@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,18 @@ from genseg.data.index import index_images
 from genseg.data.preprocess import Geometry, Prepared, prepare
 from genseg.data.writers import write_mask
 from genseg.device import choose_machine
-from genseg.errors import DataError, Fault
+from genseg.errors import DataError, Fault, FaultCode
+from genseg.files import printable
 from genseg.predict.fitting import fit_case
-from genseg.predict.loading import GPU_TILES, check_format
+from genseg.predict.loading import EXPORT_AGAIN, GPU_TILES, ExportDescription, fill, read_weights
 from genseg.predict.model import Model, described_model
 from genseg.predict.outputs import output_folder, palette
 from genseg.predict.postprocess import mend
-from genseg.predict.trust import Trust
+from genseg.records import fitted
 from genseg.segmenters.inference import assemble, responses
 from genseg.segmenters.network import Response
 from genseg.segmenters.torch_network import TorchNetwork
-from genseg.training.checkpoint import read_tensors
+from genseg.training.delivery import check_files, read_sealed
 
 Item = dict[str, Any]
 """One image on its way: "files" `CaseFiles`, "image" `(channel, *spatial)` Tensor, "geometry" `Geometry`, "spacing" in
@@ -43,22 +43,22 @@ def with_weights(
 
     rank: its spatial dimensions. Raises RunError where the file is missing or not the one hashed.
     """
-    network.load_state_dict(read_tensors(Path(weights), sha256))
+    fill(network, read_weights(Path(weights), sha256), Path(weights))
     return choose_machine(str(device), "float32").place(network, rank).eval()
 
 
 def describe_network(network: nn.Module, description: Path | str, device: torch.device | str) -> Model:
     """The model that a network is, by what the bundle's model.json says of it.
 
-    device: where the network is. Raises RunError where the bundle is of another version of genseg.
+    device: where the network is. Raises RunError where the bundle is of another version of genseg, or one of its files
+    is not what was exported: options are set on MONAI's command line or in a configuration of one's own beside it.
     """
-    told = json.loads(Path(description).read_text(encoding="utf-8"))
-    check_format(Path(description), told["model"])
-    place = torch.device(device)
+    path, place = Path(description), torch.device(device)
+    told = fitted(ExportDescription, read_sealed(path), path, EXPORT_AGAIN)
+    check_files(path.absolute().parents[1], told.files)
     tile_batch = GPU_TILES if place.type == "cuda" else 1
-    trust = Trust.from_json(told["trust"])
-    sha256 = told["model"]["sha256"]
-    return described_model(told["model"], trust, TorchNetwork(network, place), Path(description), sha256, tile_batch)
+    members = TorchNetwork(network, place)
+    return described_model([told.model], told.trust, members, path, told.model.sha256, tile_batch)
 
 
 def list_images(images: Path | str, model: Model) -> list[CaseFiles]:
@@ -173,8 +173,18 @@ class Evaluator:
             except DataError as error:
                 faults += error.faults
                 continue
-            logits = self._inferer(item["image"][None], self._network)
+            try:
+                logits = self._inferer(item["image"][None], self._network)
+            except FloatingPointError as error:
+                faults.append(_overflow(item["files"], error))
+                continue
             written.append(self._postprocessing({**item, "pred": logits[0]})["written"])
         if faults:
             raise DataError(faults)
         return written
+
+
+def _overflow(files: CaseFiles, error: FloatingPointError) -> Fault:
+    cure = "Look at the original for damage, or for marks of missing values."
+    expected = "values as those of the training images"
+    return Fault(FaultCode.OVERFLOW, printable(files.images[0]), str(error), expected, cure)

@@ -14,10 +14,12 @@ from typing import Any
 
 from genseg.config import Plan
 from genseg.data.channels import called
-from genseg.evaluate import Estimate
-from genseg.files import atomic_write_bytes, printable
+from genseg.evaluate import ClassSummary, Estimate
+from genseg.evaluate.metrics import SurfaceTolerance
+from genseg.files import printable
 from genseg.predict.loading import read_trust
 from genseg.predict.trust import Trust
+from genseg.records import Record, Share
 from genseg.segmenters.registry import SEGMENTERS
 from genseg.templates import load_template
 from genseg.training.run_folder import RunFolder
@@ -28,6 +30,47 @@ WORST = 3
 FEW = 20
 """Held-out cases below which a card says that its figures are rough."""
 
+CARD, COMPARISON = "card.md", "comparison/comparison.json"
+
+
+class _Statistics(Record):
+    modality: str
+    size_min: tuple[int, ...]
+    size_max: tuple[int, ...]
+
+
+class StoredData(Record):
+    """What a card tells of data.json."""
+
+    title: str
+    licence: str
+    modality: str
+    statistics: _Statistics
+
+
+class StoredScores(Record):
+    """What a card tells of validation/scores.json."""
+
+    count: int
+    dice_by_case: dict[str, Share]
+    by_class: tuple[ClassSummary, ...]
+    overall: ClassSummary
+    surface_tolerance: SurfaceTolerance
+
+
+class StoredEnvironment(Record):
+    """What a card tells of environment.json."""
+
+    machine: Any
+    python: str
+    packages: dict[str, str]
+
+
+class Verdict(Record):
+    """What a card tells of comparison.json."""
+
+    verdict: str
+
 
 def write_card(run: RunFolder) -> None:
     """Write model/card.json and model/card.md of a finished run that was scored on its held-out cases.
@@ -36,20 +79,21 @@ def write_card(run: RunFolder) -> None:
     """
     described = describe(run)
     template = load_template("genseg.export", "card.md.j2", {"interval": _interval})
-    run.write_json("model/card.json", described)
-    atomic_write_bytes(run.path / "model" / "card.md", template.render(described).encode())
+    run.deliver_file("card.json", json.dumps(described, indent=1).encode())
+    run.deliver_file(CARD, template.render(described).encode())
 
 
 def describe(run: RunFolder) -> dict[str, Any]:
     """All that the card says, as plain dictionaries, lists, numbers and text. Raises RunError as `write_card`."""
-    model, data, cases = (run.read_json(name) for name in ("model/model.json", "data.json", "cases.json"))
-    split, scores, environment = run.split(), run.read_json("validation/scores.json"), run.read_json("environment.json")
-    plan = Plan.from_mapping(model["plan"], "model.json")
-    compared = run.path / "comparison" / "comparison.json"
+    model, split = run.delivery(), run.split()
+    data, scores = run.record("data.json", StoredData), run.record("validation/scores.json", StoredScores)
+    cases, environment = run.record("cases.json", dict[str, str]), run.record("environment.json", StoredEnvironment)
+    plan = model.plan
+    is_compared = (run.path / COMPARISON).is_file()
     return {
         "classes": list(plan.class_names[1:]),
         "rank": plan.rank,
-        "modality": data["modality"] or data["statistics"]["modality"] or "unknown modality",
+        "modality": data.modality or data.statistics.modality or "unknown modality",
         "segmenter": plan.segmenter,
         "size": list(plan.patch_size),
         "spacing": None if plan.spacing is None else [float(f"{step:.4g}") for step in plan.spacing],
@@ -59,24 +103,24 @@ def describe(run: RunFolder) -> dict[str, Any]:
         "updates": plan.updates,
         "images_per_update": plan.batch_size,
         "seed": run.settings().seed,
-        "weights": {"file": model["weights"], "sha256": model["sha256"]},
+        "weights": {"file": model.weights, "sha256": model.sha256},
         "pretrained": _pretrained(plan),
         "data": {
-            "title": data["title"],
-            "licence": data["licence"],
+            "title": data.title,
+            "licence": data.licence,
             "trained_on": len(split.train),
             "held_out": len(split.validation),
             "split": split.method,
-            "sizes": [data["statistics"][f"size_{end}"] for end in ("min", "max")],
+            "sizes": [list(data.statistics.size_min), list(data.statistics.size_max)],
             "sha256": _fingerprint(cases),
             "cases": cases,
         },
         "scores": _scores(scores),
-        "trust": _trust(read_trust(run), plan),
-        "comparison": json.loads(compared.read_text(encoding="utf-8"))["verdict"] if compared.is_file() else None,
+        "trust": _trust(read_trust(run, model), plan),
+        "comparison": run.record(COMPARISON, Verdict).verdict if is_compared else None,
         "few": len(split.validation) < FEW,
-        "environment": environment,
-        "genseg": model["genseg"],
+        "environment": environment.model_dump(),
+        "genseg": model.genseg,
     }
 
 
@@ -107,15 +151,16 @@ def _trust(trust: Trust, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+def _scores(scores: StoredScores) -> dict[str, Any]:
     """Per class and together, with intervals, and the worst cases by name."""
-    worst = sorted(scores["dice_by_case"].items(), key=lambda item: (item[1], item[0]))[:WORST]
-    parts = scores["by_class"] if len(scores["by_class"]) == 1 else [*scores["by_class"], scores["overall"]]
+    worst = sorted(scores.dice_by_case.items(), key=lambda item: (item[1], item[0]))[:WORST]
+    parts = scores.by_class if len(scores.by_class) == 1 else (*scores.by_class, scores.overall)
     return {
-        "count": scores["count"],
-        "distance": f"HD95 in {scores['surface_tolerance']['unit']}",
+        "count": scores.count,
+        "distance": f"HD95 in {scores.surface_tolerance.unit}",
         "parts": [
-            {"name": part["name"], **{measure: part[measure] for measure in ("dice", "iou", "hd95")}} for part in parts
+            {"name": part.name, "dice": asdict(part.dice), "iou": asdict(part.iou), "hd95": asdict(part.hd95)}
+            for part in parts
         ],
         "worst": [{"case": printable(name), "dice": dice} for name, dice in worst],
     }

@@ -14,21 +14,23 @@ from genseg.data.case import Case
 from genseg.data.load import CaseStore
 from genseg.data.preprocess import prepare
 from genseg.device import choose_machine
-from genseg.errors import RunError, SettingsError
+from genseg.errors import SettingsError
 from genseg.export.bundle import open_bundle, write_bundle
 from genseg.export.onnx import write_onnx
 from genseg.export.openvino import write_openvino
 from genseg.export.parity import Parity, measure_parity, require_parity
-from genseg.files import atomic_folder, atomic_path
+from genseg.export.place import FILES, free_target, require_packages
+from genseg.files import atomic_folder, copy_together, file_sha256
 from genseg.predict.fitting import fit_case
-from genseg.predict.loading import delivered_segmenter, load_exported, load_run, read_delivery
+from genseg.predict.loading import delivered_segmenter, describe_model, load_exported, load_run
 from genseg.predict.model import Model
+from genseg.predict.runtimes import parts_of
 from genseg.predict.scored import own_cases
 from genseg.progress import Progress
+from genseg.seals import BLANK, KEY, sealed
 from genseg.segmenters.network import Array
 from genseg.training.run_folder import RunFolder
 
-FILES: dict[Target, str] = {"onnx": "model.onnx", "openvino": "model.xml", "bundle": "bundle"}
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
     "onnx": ("float32",),
     "openvino": ("float32", "bfloat16", "int8"),
@@ -53,8 +55,9 @@ def export_run(
     if precision not in PRECISIONS[to]:
         found = f"precision: {precision!r} found for {to}"
         raise SettingsError(f"{found}; expected one of {', '.join(PRECISIONS[to])}")
-    target = _free_target(run / "export" / FILES[to] if out is None else out, to)
     folder = RunFolder.open(run)
+    target = free_target(run / "export" / FILES[to] if out is None else out, to, data, run)
+    require_packages(to, precision)
     original = load_run(run, "cpu")
     cases = own_cases(data, folder.split(), original.labels, original.options, progress)
     folder.check_cases(cases)
@@ -85,26 +88,14 @@ def _write(
         images = _calibration(original, cases.select(folder.split().train)) if precision == "int8" else None
         write_openvino(onnx_file, description, target, images)
         onnx_file.unlink()
+    # Of what the runtime will read, not of what was put in: each writes the description in its own way.
+    target.write_bytes(sealed(target.read_bytes(), [file_sha256(part) for part in parts_of(target)]))
 
 
 def describe(folder: RunFolder, model: Model, precision: Precision) -> str:
     """What an exported file says of itself, as JSON: enough to prepare images and to tell when not to trust masks."""
-    told = {"model": read_delivery(folder), "trust": model.trust.to_json(), "precision": precision}
+    told = {"model": describe_model(folder), "trust": model.trust.to_json(), "precision": precision, KEY: BLANK}
     return json.dumps(told, separators=(",", ":"))
-
-
-def _free_target(out: Path, to: Target) -> Path:
-    """The file or folder to write: `out`, or within it where it is a folder and a file is wanted.
-
-    Raises RunError, before any work is done, for a name that no program would know, and a folder with something in it.
-    """
-    suffix = Path(FILES[to]).suffix
-    target = out / FILES[to] if suffix and (out.is_dir() or not out.suffix) else out
-    if target.suffix != suffix and suffix:
-        raise RunError(f"{target}: such a file ends in {suffix}; choose such a name by -o")
-    if not suffix and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise RunError(f"{target}: not an empty folder; choose another by -o")
-    return target
 
 
 def _judges(folder: RunFolder) -> Sequence[str]:
@@ -123,13 +114,10 @@ def _calibration(model: Model, cases: Sequence[Case]) -> Iterator[Array]:
 
 
 def _move(made: Path, target: Path) -> None:
-    """Put what was made in its place, what it needs before itself; nobody meets a part of it."""
+    """Put what was made in its place; nobody meets a part of it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if made.is_dir():
         with atomic_folder(target) as temporary:
             shutil.copytree(made, temporary, dirs_exist_ok=True)
-        return
-    for part in (made.with_suffix(".bin"), made):
-        if part.is_file():
-            with atomic_path(target.with_suffix(part.suffix)) as temporary:
-                shutil.copyfile(part, temporary)
+    else:
+        copy_together({part: target.with_suffix(part.suffix) for part in (*parts_of(made), made)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ from genseg.randomness import seed_for
 VIEWS = 4
 """Of each real image that styles come from: one as it is, the others moved at random."""
 
+L1_BATCHES = 8
+"""Batches of stage I that `Generation.l1` is a mean over: one of four images differs by a tenth from the next."""
+
 BETAS = (0.5, 0.999)
 """Source: Radford et al., DCGAN, ICLR 2016."""
 
@@ -31,8 +34,8 @@ class Generation:
     """Generator, style encoder, discriminator, knobs, and their optimisers.
 
     updates: of stage I. pretrained: those of them before the segmenter's first. feedbacks: of stage III. l1: how
-    far the latest generated images were from the real ones. off: why the generator was switched off; empty while it is
-    on.
+    far generated images were from real ones lately; see `count_update`. alive: links that gradients of feedback were
+    seen to come through, by name. off: why the generator was switched off; empty while it is on.
     """
 
     translator: Translator
@@ -45,7 +48,13 @@ class Generation:
     pretrained: int = 0
     feedbacks: int = 0
     l1: float = 0.0
+    alive: list[str] = field(default_factory=list)
     off: str = ""
+
+    def count_update(self, l1: float) -> None:
+        """Count an update of stage I. l1: of its batch; of the first `L1_BATCHES` the mean is taken, then it fades."""
+        self.updates += 1
+        self.l1 += (l1 - self.l1) / min(self.updates, L1_BATCHES)
 
     def kernels(self) -> list[list[int]]:
         """Sizes of the kernels that each cell of the generator still weighs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 from itertools import chain
 
 import torch
@@ -18,6 +18,8 @@ LEAST_DIVERSITY = 0.02
 """Differences between generated images of one mask, as a share of those among real images, below which a generator
 has collapsed."""
 
+GENERATOR_WEIGHTS = "the generator's weights"
+
 LARGEST_L1 = 1.0
 """L1 on real pairs, as a share of what the mean real image scores, from which a generator has diverged."""
 
@@ -30,7 +32,7 @@ def check_pairs(pairs: Pairs, generator: nn.Module) -> None:
         problems.append(f"synthetic images are {image.dtype}: whole numbers have no gradient")
     elif not image.requires_grad:
         problems.append("synthetic images have no graph: the generator ran without gradient, or they were detached")
-    elif bool((image.detach() == image.detach().round()).all()):
+    elif _is_between_bounds(pairs.plain) and bool((image.detach() == image.detach().round()).all()):
         problems.append("synthetic images hold whole numbers alone: they were rounded")
     if not any(weight.requires_grad for weight in generator.parameters()):
         problems.append("no weight of the generator requires a gradient")
@@ -51,19 +53,55 @@ def check_variables(variables: Tensors, optimiser: torch.optim.Optimizer) -> Non
     _stop(problems)
 
 
-def check_gradients(found: Hypergradient, variables: Tensors, indirect: Tensors) -> None:
-    """Raise CutLinkError where a gradient that must be there is missing or zero.
+def check_gradients(found: Hypergradient, pairs: Pairs, error: float, alive: Collection[str]) -> list[str]:
+    """The links that gradients were seen to come through, by name: those of `alive`, and what this feedback shows.
 
-    variables: all that feedback steers. indirect: those of them that stage I's step depends on.
+    A gradient that is missing is a link that is cut, and so is one of 0 unless these pairs or this error could give no
+    other; such a link is judged by a later feedback. error: on the held-out cases. alive: what earlier feedback showed.
+    Raises CutLinkError with every link that is cut.
     """
-    problems = [
-        f"{name} has no gradient{_kind(found.direct.get(name))}" for name in variables if _dead(found.direct, name)
-    ]
-    if found.indirect:
-        problems += [f"{name} has no indirect gradient" for name in indirect if _dead(found.indirect, name)]
-    if all(_dead(found.weights, name) for name in found.weights):
-        problems.append("no weight of the generator has a gradient")
+    gradients = {
+        **found.direct,
+        **{f"{name} by stage I's step": one for name, one in found.indirect.items()},
+        GENERATOR_WEIGHTS: _longest(found.weights.values()),
+    }
+    problems, seen = [], list(alive)
+    for name, gradient in gradients.items():
+        if name in alive:
+            continue
+        if gradient is None:
+            problems.append(f"no gradient for {name}")
+        elif bool(gradient.any()):
+            seen.append(name)
+        elif error > 0 and _can_carry(name, gradient, pairs):
+            problems.append(f"zero gradient for {name}")
     _stop(problems)
+    return seen
+
+
+def _can_carry(name: str, gradient: Tensor, pairs: Pairs) -> bool:
+    """Whether these pairs give a variable a gradient other than 0 wherever no link is cut."""
+    if name.startswith("ranges."):
+        return any(
+            recipe.is_changed and len(mask.argmax(0).unique()) > 1  # a mask of one class has no edge to move
+            for recipe, mask in zip(pairs.recipes, pairs.mask, strict=True)
+        )
+    if name == "pair_logits":
+        return len(gradient) > 1  # the weights are 1 on average: one alone stays 1
+    if name == "share_logit":
+        return True
+    return _is_between_bounds(pairs.plain)
+
+
+def _is_between_bounds(image: Tensor) -> bool:
+    """Whether any pixel can still be moved: at -1 and 1 the generator's last function is flat, and values are whole."""
+    return bool((image.detach().abs() != 1).any())
+
+
+def _longest(gradients: Iterable[Tensor | None]) -> Tensor | None:
+    """One of these that is not 0 where there is any; None where all are missing."""
+    there = [one for one in gradients if one is not None]
+    return next((one for one in there if bool(one.any())), there[0] if there else None)
 
 
 def check_finite(found: Hypergradient, error: float, update: int) -> None:
@@ -80,7 +118,7 @@ def check_health(generated: Tensor, real: Tensor, l1: float) -> None:
     """Raise GeneratorError where a generator is of no use to a segmenter.
 
     generated: `(style, channel, *spatial)`, images of one mask in several styles; real: `(batch, channel, *spatial)`;
-    l1: mean absolute distance of generated from real images on real pairs.
+    l1: mean absolute distance of generated from real images on real pairs, over several batches.
     """
     if not bool(generated.isfinite().all()):
         raise GeneratorError("the generator has diverged: its images are not finite")
@@ -93,21 +131,10 @@ def check_health(generated: Tensor, real: Tensor, l1: float) -> None:
         )
     if l1 > LARGEST_L1 * real_diversity.item():
         raise GeneratorError(
-            f"the generator has diverged: it misses real images by {l1:.4f}, their mean by {real_diversity:.4f}"
+            f"the generator has diverged: L1 error {l1:.4f}, worse than the mean image ({real_diversity:.4f})"
         )
-
-
-def _dead(gradients: Mapping[str, Tensor | None], name: str) -> bool:
-    gradient = gradients.get(name)
-    return gradient is None or not bool(gradient.any())
-
-
-def _kind(gradient: Tensor | None) -> str:
-    return "" if gradient is None else ": it is zero"
 
 
 def _stop(problems: list[str]) -> None:
     if problems:
-        raise CutLinkError(
-            "the link from the segmenter's held-out error to the generator is cut: " + "; ".join(problems)
-        )
+        raise CutLinkError("feedback cannot reach the generator: " + "; ".join(problems))

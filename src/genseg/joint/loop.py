@@ -205,11 +205,11 @@ class JointLoop:
         self, generation: Generation, cases: Sequence[int], purpose: str, *, architecture: bool
     ) -> tuple[Measured, Unrolled | None]:
         stage = self._stage(generation, cases, purpose)
-        steered = generation.architecture() if architecture else {}
+        # Where nothing is known of any pixel, nothing of the loss is about the generator.
+        steered = generation.architecture() if architecture and bool(stage.mask.any()) else {}
         measured, unrolled = train_translator(stage, generation.translator_optimiser, self._machine, steered)
         measured |= train_discriminator(stage, generation.discriminator_optimiser, self._machine)
-        generation.updates += 1
-        generation.l1 = measured["l1"]
+        generation.count_update(measured["l1"])
         return measured, unrolled
 
     def _stage(self, generation: Generation, cases: Sequence[int], purpose: str) -> StageOne:
@@ -231,8 +231,7 @@ class JointLoop:
             guards.check_variables(generation.variables(), generation.knob_optimiser)
         found, error = self.feedback(learner, generation, unrolled, update)
         guards.check_finite(found, error, update)
-        if is_first:
-            guards.check_gradients(found, generation.variables(), generation.architecture())
+        generation.alive = guards.check_gradients(found, unrolled.pairs, error, generation.alive)
         steer(generation, found, self._settings.radius / len(self.steered))
         generation.feedbacks += 1
         return {"held_out_loss": error, **measure(found, generation)}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genseg.data.case import IGNORE
 from genseg.data.pictures import marked_slice, overlay, tile, with_heading
-from genseg.files import atomic_path
+from genseg.files import atomic_path, inner_folder
 
 HEADING = "Pairs that the segmenter learns from"
 
@@ -46,6 +46,6 @@ def draw_pairs(examples: Sequence[Example], path: Path, class_names: Sequence[st
         ]
         titles += ["real", "generated", "difference", "new pair", "new image"]
     sheet = with_heading(tile(pictures, titles, 5), HEADING, class_names[1:])
-    path.parent.mkdir(exist_ok=True)
+    inner_folder(path.parent.parent, path.parent.name)
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")

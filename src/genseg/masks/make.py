@@ -34,6 +34,12 @@ class Change:
     spatial: SpatialDraw
     growth: GrowthDraw
 
+    @property
+    def is_none(self) -> bool:
+        """Whether all numbers are 0."""
+        rank = len(self.spatial.translation)
+        return self == Change(no_movement(rank), no_growth(rank))
+
 
 @dataclass(frozen=True)
 class Graft:
@@ -55,6 +61,11 @@ class MaskRecipe:
     mask: int
     change: Change
     graft: Graft | None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the mask differs from the real one that it is made from."""
+        return self.graft is not None or not self.change.is_none
 
 
 def draw_recipe(count_of_masks: int, rank: int, generator: Generator) -> MaskRecipe:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from genseg.records import Share
 from genseg.segmenters.network import Array, softmax
 
 BINS = 15
 RANGE = 0.05, 20.0
-"""Temperatures that are looked through."""
+"""Temperatures that are looked through; no other is believed when a model is read."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,10 @@ class Calibration:
     The error with it is that of each case by the temperature of the others; None where there is but one case.
     """
 
-    temperature: float
-    error_before: float
-    error_after: float | None
-    cases: int
+    temperature: Annotated[float, Field(ge=RANGE[0], le=RANGE[1])]
+    error_before: Share
+    error_after: Share | None
+    cases: Annotated[int, Field(ge=1)]
 
 
 def calibrate(cases: Sequence[LabelledLogits]) -> Calibration:
@@ -58,7 +61,7 @@ def fit_temperature(cases: Sequence[LabelledLogits]) -> float:
         return float(np.mean([_surprise(case, np.exp(log_temperature)) for case in cases]))
 
     found = minimize_scalar(surprise, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-3})
-    return float(np.exp(found.x))
+    return float(np.clip(np.exp(found.x), *RANGE))
 
 
 def calibration_error(cases: Sequence[LabelledLogits], temperatures: Sequence[float]) -> float:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import Case
-from genseg.files import atomic_write_csv
 from genseg.predict.objects import AXES, ClassObjects, find_class_objects
 
 _DIGITS = 7  # of a position in mm, which an affine of 32-bit numbers gives
@@ -54,21 +52,20 @@ def trace_contours(case: Case, mask: NDArray[np.uint8], class_names: Sequence[st
     return [contour for found in find_class_objects(mask, class_names) for contour in _class_contours(case, found)]
 
 
-def write_contours(path: Path, contours: Iterable[Contour], rank: int) -> None:
-    """Write contours as CSV in UTF-8, atomically, one row a point.
-
-    contours: may be made one by one, so that those of many cases need not be in memory together.
-    rank: 2 where the cases are pictures, 3 where they are volumes: only these have columns x, y and z.
-
-    Raises OSError where the folder cannot be written, or the disk is full.
-    """
+def contour_columns(rank: int) -> tuple[str, ...]:
+    """Names of the columns of a table of contours; rank: 2 for pictures, 3 for volumes, which have x, y and z too."""
     positions = () if rank == 2 else ("x_mm", "y_mm", "z_mm")
-    columns = ("case", "class", "object", "contour", "hole", *AXES[rank], *positions)
-    atomic_write_csv(path, columns, (row for contour in contours for row in _rows(contour, len(positions))))
+    return ("case", "class", "object", "contour", "hole", *AXES[rank], *positions)
 
 
-def _rows(contour: Contour, coordinates: int) -> Iterator[tuple[object, ...]]:
-    """A row for each point. coordinates: how many cells its position in space has, empty where that is unknown."""
+def contour_rows(contours: Iterable[Contour]) -> Iterator[tuple[object, ...]]:
+    """The rows under these columns, one a point; contours may be made one by one."""
+    return (row for contour in contours for row in _rows(contour))
+
+
+def _rows(contour: Contour) -> Iterator[tuple[object, ...]]:
+    """A row for each point; the cells of its position in space are empty where that is unknown."""
+    coordinates = 0 if contour.points.shape[1] == 2 else 3
     hole = "yes" if contour.hole else "no"
     positions = [None] * len(contour.points) if contour.positions is None else contour.positions.tolist()
     for point, position in zip(contour.points.tolist(), positions, strict=True):

@@ -11,23 +11,29 @@ from numpy.typing import NDArray
 
 from genseg.choices import Part
 from genseg.data.case import Case
+from genseg.data.guard import one_image
+from genseg.data.load import CaseStore
 from genseg.data.split import Split
 from genseg.errors import DataError, Fault
 from genseg.evaluate.metrics import CaseScores, default_tolerance, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
+from genseg.files import printable
 from genseg.predict.outputs import output_folder, side_by_side, write_evaluation
-from genseg.predict.scored import scored_cases
+from genseg.predict.scored import Scored, scored_cases
 from genseg.progress import Progress
 
 if TYPE_CHECKING:
     from genseg.predict.model import Model
 
-NOTHING_KNOWN = Split((), (), (), "an exported model does not tell what it was trained on")
+NO_NAMES = Split((), (), (), "an exported model does not tell the names of the cases that it was trained on")
+
+_NAMED = 5
 
 
 def evaluate_model(model: Model, data: Path, out: Path | None, split: Part, progress: Progress) -> EvaluationSummary:
     """Score `model` on the cases of a data set; see `Model.evaluate`."""
-    cases = scored_cases(data, split, _own_split(model.run), model.labels, model.options, progress)
+    scored = scored_cases(data, split, _own_split(model.run), model.seen, model.labels, model.options, progress)
+    cases = scored.cases
     folder = None if out is None else output_folder(out)
     summary = summarise(
         _scores(model, cases, progress),
@@ -39,6 +45,8 @@ def evaluate_model(model: Model, data: Path, out: Path | None, split: Part, prog
             "segmenter": model.plan.segmenter,
             "training": model.training,
         },
+        warnings_about(scored, split),
+        {name: scored.uses.get(name, "no") if scored.is_known else "unknown" for name in cases.names},
     )
     if folder is not None:
         by_name = {files.name: place for place, files in enumerate(cases.entries)}
@@ -46,30 +54,61 @@ def evaluate_model(model: Model, data: Path, out: Path | None, split: Part, prog
     return summary
 
 
+def warnings_about(scored: Scored, part: Part) -> list[str]:
+    """What a reader of the scores must know about what the model's training has seen, a sentence each."""
+    if not scored.is_known:
+        return ["It is not known whether the model was trained on these images: it does not say which it has seen."]
+    found = []
+    if scored.left_out:
+        found.append(f"Not scored, for the model's training has seen these images: {_some(scored.left_out)}.")
+    total = len(scored.cases)
+    trained = sorted(name for name, use in scored.uses.items() if use == "trained on")
+    if trained:
+        told = f"The model was trained on {len(trained)} of these {total} images"
+        found.append(f"{told}; scores on them show memory, not skill: {_some(trained)}.")
+    held_out = sorted(name for name, use in scored.uses.items() if use == "held out")
+    if held_out and part != "validation":
+        told = f"{len(held_out)} of these {total} images were held out in the model's training"
+        found.append(f"{told}, where its calibration was fitted to them: {_some(held_out)}.")
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return printable(", ".join(names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
 def _own_split(run: Path) -> Split:
     """What the model was trained on."""
     if not run.is_dir():
-        return NOTHING_KNOWN
+        return NO_NAMES
     from genseg.training.run_folder import RunFolder
 
     return RunFolder.open(run).split()
 
 
-def _scores(model: Model, cases: Sequence[Case], progress: Progress) -> list[CaseScores]:
+def _scores(model: Model, cases: CaseStore, progress: Progress) -> list[CaseScores]:
     scores: list[CaseScores] = []
     faults: list[Fault] = []
-    classes, tolerance = model.plan.classes, default_tolerance(model.plan.rank, model.plan.length_unit)
-    for number, case in enumerate(cases, 1):
+    for place, name in enumerate(cases.names):
         try:
-            if case.mask is not None:
-                mask = model.examine_case(case).mask
-                scores.append(score_case(case.name, case.mask, mask, classes, case.spacing, tolerance))
+            with one_image(name):
+                scores += _score(model, cases[place])
         except DataError as error:
             faults += error.faults
-        progress("Predicting", number, len(cases))
+        progress("Predicting", place + 1, len(cases))
     if faults:
         raise DataError(faults)
     return scores
+
+
+def _score(model: Model, case: Case) -> list[CaseScores]:
+    """Scores of a case; none where it is not labelled."""
+    if case.mask is None:
+        return []
+    mask = model.examine_case(case).mask
+    tolerance = default_tolerance(model.plan.rank, model.plan.length_unit)
+    return [score_case(case.name, case.mask, mask, model.plan.classes, case.spacing, tolerance)]
 
 
 def _picture(model: Model, case: Case) -> NDArray[np.uint8]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PlainValidator
 
 from genseg.data.preprocess import Prepared
+from genseg.records import AboveZero, Finite
 from genseg.segmenters.network import Array
 
 PERCENTILES = (1, 10, 50, 90, 99)
@@ -28,6 +30,21 @@ ACCEPTED = 1.645
 DIGITS = 6
 
 Figures = NDArray[np.float64]
+
+
+def _array(content: Any) -> Figures:
+    """Numbers in lists of lists, all finite. Raises ValueError for anything else."""
+    try:
+        array = np.array(content, np.float64)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"expected numbers ({error})") from error
+    if not np.isfinite(array).all():
+        raise ValueError("expected finite numbers")
+    return array
+
+
+StoredFigures = Annotated[Figures, PlainValidator(_array)]
+"""Figures that are checked when they are read."""
 
 
 def fingerprint(prepared: Prepared) -> Array:
@@ -55,11 +72,21 @@ class Cloud:
     spread; spread: `(direction,)`, the variance along each; rest: the variance along every other direction.
     """
 
-    mean: Figures
-    scale: Figures
-    directions: Figures
-    spread: Figures
-    rest: float
+    mean: StoredFigures
+    scale: StoredFigures
+    directions: StoredFigures
+    spread: StoredFigures
+    rest: AboveZero
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where sizes do not agree, or a scale or variance is not above 0."""
+        figures, directions = len(self.mean), len(self.spread)
+        shapes = [self.mean.shape, self.scale.shape, self.directions.shape, self.spread.shape]
+        expected = [(figures,), (figures,), (directions, figures), (directions,)]
+        if shapes != expected and not (directions == 0 and self.directions.size == 0):
+            raise ValueError(f"a cloud of figures of sizes {shapes}, where {expected} would agree")
+        if not ((self.scale > 0).all() and (self.spread > 0).all()):
+            raise ValueError("scale and spread must be above 0")
 
     @classmethod
     def around(cls, figures: Figures) -> Cloud:
@@ -77,7 +104,7 @@ class Cloud:
     def distance(self, figures: Figures) -> Figures:
         """Of each row of `(image, figure)`, the logarithm of its distance of Mahalanobis, `(image,)`."""
         standard: Figures = (figures - self.mean) / self.scale
-        along = standard @ self.directions.T
+        along = standard @ self.directions.reshape(-1, len(self.mean)).T
         across = (standard**2).sum(1) - (along**2).sum(1)
         squared: Figures = (along**2 / self.spread).sum(1) + np.maximum(across, 0) / self.rest
         distance: Figures = 0.5 * np.log(squared / figures.shape[1] + 1e-12)
@@ -86,12 +113,6 @@ class Cloud:
     def to_json(self) -> dict[str, Any]:
         """Numbers and lists."""
         return {name: _rounded(getattr(self, name)) for name in ("mean", "scale", "directions", "spread", "rest")}
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Cloud:
-        """Reads what `to_json` gave."""
-        arrays = {name: np.array(content[name]) for name in ("mean", "scale", "directions", "spread")}
-        return cls(**arrays, rest=float(content["rest"]))
 
 
 @dataclass(frozen=True)
@@ -103,8 +124,13 @@ class Familiarity:
     """
 
     clouds: tuple[Cloud, ...]
-    usual: tuple[tuple[float, float], ...]
-    highest: float
+    usual: tuple[tuple[Finite, AboveZero], ...]
+    highest: Finite
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where there is no cloud, or not one usual distance for each."""
+        if not self.clouds or len(self.clouds) != len(self.usual):
+            raise ValueError(f"{len(self.clouds)} clouds and {len(self.usual)} usual distances")
 
     @classmethod
     def learn(cls, training: Sequence[Sequence[Array]], held_out: Sequence[Sequence[Array]]) -> Familiarity | None:
@@ -139,12 +165,6 @@ class Familiarity:
         """Numbers and lists."""
         clouds = [cloud.to_json() for cloud in self.clouds]
         return {"clouds": clouds, "usual": [list(pair) for pair in self.usual], "highest": self.highest}
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Familiarity:
-        """Reads what `to_json` gave."""
-        clouds = tuple(Cloud.from_json(cloud) for cloud in content["clouds"])
-        return cls(clouds, tuple((mean, deviation) for mean, deviation in content["usual"]), content["highest"])
 
 
 def _left_out(figures: Figures) -> Figures:

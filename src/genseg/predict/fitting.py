@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from genseg.config import Plan
 from genseg.data.case import Case
 from genseg.data.channels import EIGHT_BIT, called
+from genseg.data.load import too_large_values
 from genseg.errors import DataError, Fault, FaultCode
 
 LUMA = (0.299, 0.587, 0.114)
@@ -92,7 +93,7 @@ def case_of_array(pixels: NDArray[np.generic], spacing: Sequence[float] | None, 
 
     spacing: mm along each spatial axis; the plan's where None, and unknown for pictures.
     Raises DataError, with all faults, for another number of axes, an array without pixels or with values that are no
-    finite real numbers, and a spacing that is not one positive number an axis.
+    finite real numbers or too large, and a spacing that is not one positive number an axis.
     """
     if pixels.ndim == plan.rank:
         pixels = pixels[None]
@@ -118,7 +119,7 @@ def _pixel_faults(pixels: NDArray[np.generic], rank: int) -> list[Fault]:
     if not np.isfinite(pixels).all():
         cure = "Replace them, for instance by the smallest finite value."
         return [_fault(FaultCode.NOT_FINITE, "NaN or infinite values", "finite numbers", cure)]
-    return []
+    return too_large_values(pixels, "array")
 
 
 def _fault(code: FaultCode, found: str, expected: str, cure: str) -> Fault:

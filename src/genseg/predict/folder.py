@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from genseg.data.case import Case, CaseFiles
 from genseg.data.dicom_seg import write_dicom_seg
+from genseg.data.guard import one_image
+from genseg.data.index.names import match_key
 from genseg.data.readers.formats import Format
 from genseg.data.readers.source import is_folder, read_source
 from genseg.data.writers import write_mask
-from genseg.errors import DataError, Fault
-from genseg.files import atomic_write_csv
-from genseg.predict.contours import Contour, trace_contours, write_contours
-from genseg.predict.measurements import Measurement, measure, write_measurements
-from genseg.predict.outputs import CONFIDENCE, output_folder, palette, write_overlay
+from genseg.errors import DataError, Fault, FaultCode
+from genseg.files import file_sha256, printable
+from genseg.predict.content import Stamp, content_sha256, stamp
+from genseg.predict.contours import contour_rows, trace_contours
+from genseg.predict.measurements import measure, measurement_cells
+from genseg.predict.outputs import CONFIDENCE, palette, write_overlay
+from genseg.predict.record import Extra, Record, Written
+from genseg.predict.results import Maker, Results, open_results
 from genseg.progress import Progress
 
 if TYPE_CHECKING:
     from genseg.predict.model import Model
     from genseg.predict.prediction import Prediction
 
-Extra = Literal["overlays", "confidence", "contours", "dicom-seg"]
-
 
 @dataclass(frozen=True)
 class PredictedCase:
-    """A case whose mask was written. The other fields are those of `Prediction`."""
+    """A case whose mask lies in the folder for results.
+
+    state: "new" where it was made just now; "kept" where it was there, of the same image and by the same model;
+    "edited" where a person has changed it since, so that nothing is known about it. set_aside: where an earlier mask of
+    this name was moved to, that was of another image, by another model, or someone else's. The other fields are those
+    of `Prediction`.
+    """
 
     name: str
     mask: Path
     expected_dice: float | None
     strangeness: float | None
     notes: tuple[str, ...]
-
-
-@dataclass
-class Tables:
-    """What is written once for all cases, when the last one is done, or when the user has had enough."""
-
-    cases: list[PredictedCase] = field(default_factory=list)
-    measurements: list[Measurement] = field(default_factory=list)
-    contours: list[Contour] = field(default_factory=list)
-
-    def write(self, folder: Path, rank: int, extras: Collection[Extra], ending: str = "") -> None:
-        """Write `predictions.csv`, `measurements.csv` and, where asked for, `contours.csv`. ending: before the dot."""
-        write_predictions(folder / f"predictions{ending}.csv", self.cases)
-        write_measurements(folder / f"measurements{ending}.csv", self.measurements, rank)
-        if "contours" in extras:
-            write_contours(folder / f"contours{ending}.csv", self.contours, rank)
+    state: Literal["new", "kept", "edited"] = "new"
+    set_aside: Path | None = None
 
 
 def predict_entries(
@@ -62,40 +61,126 @@ def predict_entries(
     progress: Progress,
 ) -> list[PredictedCase]:
     """Segment and write every entry; see `Model.predict_folder`. images: the folder that they were found in."""
-    folder = output_folder(out, [images, *(path for files in entries for path in files.images)])
-    tables = Tables()
+    predicted: list[PredictedCase] = []
     faults: list[Fault] = []
-    try:
+    sources = [images, *(path for files in entries for path in files.images)]
+    with open_results(out, sources, maker_of(model)) as results:
+        results.refuse_strangers(entries)
+        results.set_outdated_aside(entries)
         for number, files in enumerate(entries, 1):
             try:
-                predict_entry(model, files, folder, extras, tables)
+                predicted.append(predict_entry(model, files, results, extras))
             except DataError as error:
                 faults += error.faults
             progress("Predicting", number, len(entries))
-    finally:
-        tables.write(folder, model.plan.rank, extras)
     if faults:
         raise DataError(faults)
-    return tables.cases
+    return predicted
 
 
-def predict_entry(
-    model: Model, files: CaseFiles, folder: Path, extras: Collection[Extra], tables: Tables
-) -> PredictedCase:
-    """Segment one image, write its mask and the extras, and add to the tables.
+def predict_entry(model: Model, files: CaseFiles, results: Results, extras: Collection[Extra]) -> PredictedCase:
+    """Segment one image and write its mask and the extras, unless they are there.
 
-    Raises DataError where it cannot be segmented; of what was asked for, the mask is written first.
+    Raises DataError where it cannot be segmented; where an earlier mask was set aside for it, that is the last fault.
     """
+    results.set_outdated_aside([files])
+    record = results.find(files)
+    if record is not None and record.key in results.edited:
+        return PredictedCase(files.name, results.folder / record.mask.path, None, None, (), "edited")
+    if record is not None and not results.lacks(record, extras):
+        return _predicted(record, results, "kept")
+    try:
+        with one_image(files.images[0]):
+            return _predicted(_segment(model, files, results, extras), results, "new")
+    except DataError as error:
+        raise DataError([*error.faults, *_set_aside(files, results)]) from error
+
+
+def maker_of(model: Model) -> Maker:
+    """What decides the model's masks: its weights, and in one hash all else."""
+    told = {
+        "plan": model.plan.model_dump(mode="json"),
+        "trust": model.trust.to_json(),
+        "labels": model.labels.to_json(),
+        "reading": asdict(model.options),
+    }
+    settings = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return Maker(model.sha256, settings, model.plan.rank)
+
+
+def _predicted(record: Record, results: Results, state: Literal["new", "kept"]) -> PredictedCase:
+    return PredictedCase(
+        record.case,
+        results.folder / record.mask.path,
+        record.expected_dice,
+        record.strangeness,
+        record.notes,
+        state,
+        results.moved.get(record.key) if state == "new" else None,
+    )
+
+
+def _segment(model: Model, files: CaseFiles, results: Results, extras: Collection[Extra]) -> Record:
+    """Segment an image and put what is written in its place."""
+    before = stamp(files)
     case = model.read(files)
     found = model.examine_case(case)
-    mask = write_mask(found.mask, files.images[0], folder, palette(model.plan.classes), files.name)
-    predicted = PredictedCase(files.name, mask, found.expected_dice, found.strangeness, found.notes)
-    _write_extras(case, found, files, folder, extras, model.labels.names)
-    tables.cases.append(predicted)
-    tables.measurements += measure(case, found.mask, model.labels.names)
-    if "contours" in extras:
-        tables.contours += trace_contours(case, found.mask, model.labels.names)
-    return predicted
+    names = model.labels.names
+    with results.staging() as staged:
+        mask = write_mask(found.mask, files.images[0], staged, palette(model.plan.classes), files.name)
+        _write_extras(case, found, files, staged, extras, names)
+        rank = model.plan.rank
+        record = Record(
+            case=files.name,
+            mask=_written(mask, staged),
+            others=tuple(_written(path, staged) for path in _files(staged) if path != mask),
+            extras=tuple(sorted(extras)),
+            image_sha256=_unchanged_sha256(files, before),
+            image_files=before or (),
+            model_sha256=results.maker.model_sha256,
+            settings_sha256=results.maker.settings_sha256,
+            genseg=version("genseg"),
+            written=datetime.now(UTC).isoformat(timespec="seconds"),
+            rank=rank,
+            expected_dice=found.expected_dice,
+            strangeness=found.strangeness,
+            notes=found.notes,
+            measurements=tuple(measurement_cells(row, rank) for row in measure(case, found.mask, names)),
+        )
+        contours = contour_rows(trace_contours(case, found.mask, names)) if "contours" in extras else ()
+        results.keep(record, staged, contours)
+    return record
+
+
+def _unchanged_sha256(files: CaseFiles, before: Stamp | None) -> str:
+    """Hash of an image's files. Raises DataError where they are not what they were before the image was read."""
+    try:
+        sha256 = content_sha256(files)
+    except OSError:
+        sha256 = ""
+    if not sha256 or before is None or stamp(files) != before:
+        found, cure = "a file that changed while it was read", "Predict again when it is complete."
+        fault = Fault(FaultCode.UNREADABLE, printable(files.images[0]), found, "a file that stays as it is", cure)
+        raise DataError([fault])
+    return sha256
+
+
+def _written(path: Path, staged: Path) -> Written:
+    return Written(path=path.relative_to(staged).as_posix(), sha256=file_sha256(path))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _set_aside(files: CaseFiles, results: Results) -> list[Fault]:
+    """The fault that tells of an earlier mask that was moved away, where one was."""
+    place = results.moved.get(match_key(files.name))
+    if place is None:
+        return []
+    found, cure = "an earlier mask, of another image or by another model", f"It was moved to {printable(place)}."
+    expected = "a mask of this image"
+    return [Fault(FaultCode.MASK_SET_ASIDE, printable(files.images[0]), found, expected, cure, stops=False)]
 
 
 def _write_extras(
@@ -105,7 +190,7 @@ def _write_extras(
     if "overlays" in extras:
         write_overlay(case, found.mask, folder)
     if "confidence" in extras:
-        (folder / CONFIDENCE).mkdir(exist_ok=True)
+        (folder / CONFIDENCE).mkdir()
         write_mask(found.confidence, like, folder / CONFIDENCE, name=files.name)
     if "dicom-seg" in extras and _is_dicom(like):
         write_dicom_seg(found.mask, like, folder, names, files.name)
@@ -114,17 +199,3 @@ def _write_extras(
 def _is_dicom(path: Path) -> bool:
     """Of folders only those of a DICOM series are images."""
     return is_folder(path) or read_source(path).format is Format.DICOM
-
-
-def write_predictions(path: Path, cases: Iterable[PredictedCase]) -> None:
-    """One line a case, atomically; an empty cell where there is nothing to say."""
-    columns = ("case", "mask", "expected_dice", "strangeness", "notes")
-    rows = [
-        (case.name, case.mask.name, _shown(case.expected_dice), _shown(case.strangeness), "; ".join(case.notes))
-        for case in cases
-    ]
-    atomic_write_csv(path, columns, rows)
-
-
-def _shown(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

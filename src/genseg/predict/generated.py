@@ -17,13 +17,12 @@ from genseg.config import Plan
 from genseg.data.preprocess import unscale_intensity
 from genseg.device import Machine, choose_machine
 from genseg.errors import RunError, SettingsError
-from genseg.files import atomic_folder
+from genseg.files import FULL_DISK, atomic_folder
 from genseg.generators.copies import describe_images
 from genseg.joint.source import PairSource
-from genseg.predict.loading import read_delivery
+from genseg.predict.loading import read_weights
 from genseg.predict.synthetic_set import SyntheticPair, SyntheticSet
 from genseg.progress import Progress, silent
-from genseg.training.checkpoint import read_tensors
 from genseg.training.run_folder import RunFolder
 
 BATCH = 4
@@ -67,6 +66,8 @@ def generate_pairs(
                 raise RunError(f"{run}: all {marked} images are nearly copies of training images; {cure}")
             written.finish()
     except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
         raise RunError(f"{out}: cannot be written ({error.strerror}); choose another folder by -o") from error
     return Generated(out, kept, marked)
 
@@ -99,20 +100,19 @@ def load_pair_source(run: Path, device: str) -> tuple[Plan, PairSource, Machine]
     DeviceError for an absent device.
     """
     folder = RunFolder.open(run)
-    delivered = read_delivery(folder)
-    described = delivered.get("generator")
+    delivered = folder.delivery()
+    plan, described = delivered.plan, delivered.generator
     machine = choose_machine(device, "float32")
+    if described is None or delivered.why_no_generator:
+        raise RunError(f"{run}: {_why_none(plan, delivered.why_no_generator)}")
     try:
-        plan = Plan.from_mapping(delivered["plan"], "model.json")
-        if described is None or described["off"]:
-            raise RunError(f"{run}: {_why_none(plan, described and described['off'])}")
-        tensors = read_tensors(folder.generator, described["sha256"])
+        tensors = read_weights(folder.generator, described["sha256"])
         return plan, PairSource.restore(tensors, described, plan, machine), machine
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SettingsError) as error:
         raise RunError(f"{run}: the generator is damaged; train again or restore the folder ({error})") from error
 
 
-def _why_none(plan: Plan, reason: str | None) -> str:
+def _why_none(plan: Plan, reason: str) -> str:
     if reason:
         return f"its generator was switched off in training ({reason}); train longer by --pretraining, or on more cases"
     if plan.generation is None:

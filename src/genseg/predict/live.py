@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genseg.data.case import CaseFiles
+from genseg.data.index import find_images
+from genseg.data.index.record import Findings
 from genseg.errors import DataError
-from genseg.predict.folder import Extra, PredictedCase, Tables, predict_entry
-from genseg.predict.outputs import output_folder
-from genseg.predict.watch import has_mask, watch_folder
+from genseg.predict.folder import PredictedCase, maker_of, predict_entry
+from genseg.predict.record import Extra
+from genseg.predict.results import open_results
+from genseg.predict.watch import watch_folder
 
 if TYPE_CHECKING:
     from genseg.predict.model import Model
@@ -28,24 +30,16 @@ def predict_as_they_come(
     report: Callable[[DataError], None],
 ) -> int:
     """Segment every image that is in a folder or comes into it, until `is_stopped`; see `Model.watch`."""
-    folder = output_folder(out, [images])
-    tables = Tables()
+    made = 0
+    with open_results(out, [images], maker_of(model)) as results:
+        results.refuse_strangers(find_images(images, Findings(), channel_files=model.channel_files))
 
-    def handle(files: CaseFiles) -> None:
-        tell(predict_entry(model, files, folder, extras, tables))
+        def handle(files: CaseFiles) -> None:
+            nonlocal made
+            predicted = predict_entry(model, files, results, extras)
+            if predicted.state == "new":
+                made += 1
+                tell(predicted)
 
-    began = datetime.now()
-    try:
-        watch_folder(
-            images,
-            handle,
-            is_stopped=is_stopped,
-            report=report,
-            is_done=lambda files: has_mask(files, folder),
-            channel_files=model.channel_files,
-        )
-    finally:
-        if tables.cases:
-            # Of each watch its own, for one that is begun again passes over what has its mask already.
-            tables.write(folder, model.plan.rank, extras, f"-{began:%Y%m%d-%H%M%S}")
-    return len(tables.cases)
+        watch_folder(images, handle, is_stopped=is_stopped, report=report, channel_files=model.channel_files)
+    return made

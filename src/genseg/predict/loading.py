@@ -5,22 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genseg.config import FORMAT, Plan
+from pydantic import Field
+
+from genseg.choices import Precision
 from genseg.errors import RunError, SettingsError
 from genseg.files import combined_sha256, file_sha256
 from genseg.predict.model import Model, described_model
-from genseg.predict.runtimes import RUNTIMES, open_exported
+from genseg.predict.runtimes import RUNTIMES, open_exported, parts_of
 from genseg.predict.trust import UNTESTED, Trust
+from genseg.records import Record, Sha256, fitted, read_json
 from genseg.segmenters.network import Ensemble, Network
+from genseg.training.delivery import RESTORE, Delivery, Description, check_format
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from genseg.device import Machine
     from genseg.training.run_folder import RunFolder
 
-TRUST = "model/trust.json"
+TRUST = "trust.json"
 GPU_TILES = 4
+EXPORT_AGAIN = "export it again"
+
+
+class ExportDescription(Record):
+    """What an exported model says of itself. files: of a bundle, SHA-256 of its other files by their paths in it."""
+
+    model: Description
+    trust: Trust
+    precision: Precision
+    files: dict[str, Sha256] = Field(default_factory=dict)
 
 
 def load_model(path: Path | str, device: str = "auto", *, ensemble: bool = False, threads: int | None = None) -> Model:
@@ -47,13 +61,10 @@ def load_exported(path: Path, device: str, threads: int | None = None) -> Model:
 
     Raises RunError where the file is damaged, none of genseg's or of another version.
     """
-    network, described = open_exported(path, device, threads)
-    try:
-        check_format(path, described["model"])
-        trust = Trust.from_json(described["trust"])
-        return described_model(described["model"], trust, network, path, _files_sha256(path))
-    except (KeyError, TypeError, SettingsError) as error:
-        raise RunError(f"{path}: the description in the file is damaged; export it again ({error})") from error
+    network, content = open_exported(path, device, threads)
+    check_format(path, content.get("model"))
+    described = fitted(ExportDescription, content, path, EXPORT_AGAIN)
+    return described_model([described.model], described.trust, network, path, _files_sha256(path))
 
 
 def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Model:
@@ -62,32 +73,31 @@ def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Mod
     from genseg.training.run_folder import RunFolder
 
     folder = RunFolder.open(path)
-    described = read_delivery(folder)
+    own = folder.delivery()
     machine = choose_machine(device, "float32")
-    try:
-        members = [folder, *_fellows(folder)] if ensemble else [folder]
-        networks = [torch_network(one, machine) for one in members]
-        network: Network = Ensemble(networks) if ensemble else networks[0]
-        tiles = GPU_TILES if machine.device.type == "cuda" else 1
-        sha256 = combined_sha256([str(read_delivery(one)["sha256"]) for one in members])
-        return described_model(described, read_trust(folder), network, path, sha256, tiles)
-    except (KeyError, TypeError, RuntimeError, SettingsError) as error:
-        raise RunError(f"{path}: the model is damaged; train it again or restore the folder ({error})") from error
+    members = [folder, *_fellows(folder, own)] if ensemble else [folder]
+    deliveries = [own, *(one.delivery() for one in members[1:])]
+    networks = [torch_network(one, machine) for one in members]
+    network: Network = Ensemble(networks) if ensemble else networks[0]
+    tiles = GPU_TILES if machine.device.type == "cuda" else 1
+    sha256 = combined_sha256([one.sha256 for one in deliveries])
+    return described_model(deliveries, read_trust(folder, own), network, path, sha256, tiles)
 
 
-def read_delivery(folder: RunFolder) -> dict[str, Any]:
-    """What a finished run says of the model that it delivered. Raises RunError as `load_model` does."""
-    run = folder.path
-    if not folder.is_finished:
-        raise RunError(f"{run}: this run has not finished; go on with `genseg train DATA -o {run} --resume`")
-    described = folder.read_json("model/model.json")
-    check_format(run, described)
-    return described
+def describe_model(folder: RunFolder) -> dict[str, Any]:
+    """What an export says of a run's model, as JSON values: nothing of its generator, which stays with the run."""
+    delivery = folder.delivery()
+    off = delivery.why_no_generator
+    told = delivery.model_copy(update={"generator": {"off": off} if off else None})
+    return told.model_dump(mode="json", exclude={"files"})
 
 
-def read_trust(folder: RunFolder) -> Trust:
-    """What a run's held-out cases taught. Raises KeyError or TypeError where the file is damaged."""
-    return Trust.from_json(folder.read_json(TRUST)) if (folder.path / TRUST).is_file() else UNTESTED
+def read_trust(folder: RunFolder, delivery: Delivery) -> Trust:
+    """What a run's held-out cases taught. Raises RunError where the file is damaged."""
+    if TRUST not in delivery.files:
+        return UNTESTED
+    path = folder.model / TRUST
+    return fitted(Trust, read_json(path), path, RESTORE)
 
 
 def torch_network(folder: RunFolder, machine: Machine) -> Network:
@@ -102,27 +112,52 @@ def delivered_segmenter(folder: RunFolder, machine: Machine) -> nn.Module:
     import torch
 
     from genseg.segmenters.registry import build_segmenter
+
+    delivery = folder.delivery()
+    plan, weights = delivery.plan, folder.model / delivery.weights
+    try:
+        with torch.random.fork_rng():
+            segmenter = build_segmenter(plan.segmenter, plan.rank, plan.channels, plan.classes)
+    except SettingsError as error:
+        raise RunError(f"{folder.model}: damaged: {error}; {RESTORE}") from error
+    fill(segmenter, read_weights(weights, delivery.sha256), weights)
+    return machine.place(segmenter, plan.rank).eval()
+
+
+def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    """Weights that are all finite. Raises RunError where some are not, and as `read_tensors`."""
     from genseg.training.checkpoint import read_tensors
 
-    described = read_delivery(folder)
-    plan = Plan.from_mapping(described["plan"], "model.json")
-    with torch.random.fork_rng():
-        segmenter = build_segmenter(plan.segmenter, plan.rank, plan.channels, plan.classes)
-    segmenter.load_state_dict(read_tensors(folder.path / "model" / described["weights"], described["sha256"]))
-    return machine.place(segmenter, plan.rank).eval()
+    tensors = read_tensors(path, sha256)
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise RunError(
+            f"{path}: {len(broken)} of its tensors hold NaN or infinite values (such as {broken[0]}); {RESTORE}"
+        )
+    return tensors
+
+
+def fill(segmenter: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put weights from the file `path` into a network. Raises RunError where they are another network's."""
+    try:
+        segmenter.load_state_dict(tensors)
+    except RuntimeError as error:
+        problems = str(error).replace("\n\t", " ")
+        raise RunError(
+            f"{path}: damaged: weights of another network than the plan's; {RESTORE} ({problems})"
+        ) from error
 
 
 def _files_sha256(path: Path) -> str:
     """Hash of an exported file and, where its weights lie beside it, of these."""
-    parts = [part for part in (path, path.with_suffix(".bin")) if part == path or path.suffix == ".xml"]
-    return combined_sha256([file_sha256(part) for part in parts])
+    return combined_sha256([file_sha256(part) for part in (path, *parts_of(path))])
 
 
-def _fellows(folder: RunFolder) -> list[RunFolder]:
+def _fellows(folder: RunFolder, delivery: Delivery) -> list[RunFolder]:
     """The trainings of the other folds, in the arm of the model that the run delivered."""
     from genseg.training.run_folder import RunFolder
 
-    arm = Plan.from_mapping(read_delivery(folder)["plan"], "model.json").arm
+    arm = delivery.plan.arm
     others = [number for number in range(folder.split().folds) if number != folder.settings().fold]
     if not others:
         raise RunError(
@@ -133,10 +168,3 @@ def _fellows(folder: RunFolder) -> list[RunFolder]:
         cure = "`genseg train DATA --resume` without --no-compare trains them"
         raise RunError(f"{folder.path}: the models of the other folds are not all there; {cure}")
     return found
-
-
-def check_format(path: Path, described: dict[str, Any]) -> None:
-    """Raise RunError where what `described` tells of was made by another version."""
-    if described.get("format") != FORMAT:
-        writer = f"format {described.get('format')}, by genseg {described.get('genseg')}"
-        raise RunError(f"{path}: the model is of another version ({writer}); this genseg reads format {FORMAT}")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import Case
-from genseg.files import atomic_write_csv
 from genseg.lengths import Unit, length_unit, steps_in
 from genseg.predict.objects import AXES, ClassObjects, find_class_objects
+
+Cell = str | int | float | None
 
 _DIGITS = 10  # more than anything measured here is exact to, fewer than show how computers round
 _BLOCK = 256  # points whose distances to all others are held at a time
@@ -59,25 +59,20 @@ def measure(case: Case, mask: NDArray[np.uint8], class_names: Sequence[str]) -> 
     return [_measure_class(case, found) for found in find_class_objects(mask, class_names)]
 
 
-def write_measurements(path: Path, rows: Iterable[Measurement], rank: int) -> None:
-    """Write measurements as CSV in UTF-8, atomically, one row a case and class; what is undefined is an empty cell.
-
-    rank: 2 where the cases are pictures, 3 where they are volumes: it decides which columns there are.
-
-    Raises OSError where the folder cannot be written, or the disk is full.
-    """
+def measurement_columns(rank: int) -> tuple[str, ...]:
+    """Names of the columns of a table of measurements; rank: 2 where the cases are pictures, 3 for volumes."""
     size = ("pixels", "area") if rank == 2 else ("voxels", "volume_ml")
     places = [f"{what}_{axis}" for what in ("centroid", "first", "last") for axis in AXES[rank]]
-    columns = ("case", "class", "unit", size[0], "objects", size[1], "longest_extent", *places)
-    atomic_write_csv(path, columns, (_cells(row, rank) for row in rows))
+    return ("case", "class", "unit", size[0], "objects", size[1], "longest_extent", *places)
 
 
-def _cells(row: Measurement, rank: int) -> list[object]:
+def measurement_cells(row: Measurement, rank: int) -> tuple[Cell, ...]:
+    """The row of a measurement under these columns; what is undefined is None."""
     absent = (None,) * rank
     size = row.area if rank == 2 else row.volume_ml
     places = [number for place in (row.centroid, row.first, row.last) for number in (place or absent)]
     cells = (row.case, row.class_name, row.unit, row.voxels, row.objects, size, row.longest_extent, *places)
-    return [float(f"{cell:.{_DIGITS}g}") if isinstance(cell, float) else cell for cell in cells]
+    return tuple(float(f"{cell:.{_DIGITS}g}") if isinstance(cell, float) else cell for cell in cells)
 
 
 def _measure_class(case: Case, found: ClassObjects) -> Measurement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 from genseg.choices import Part, Tilt
 from genseg.config import Plan
 from genseg.data.case import Case, CaseFiles
+from genseg.data.identity import SeenImages
 from genseg.data.index import index_images
 from genseg.data.labels import LabelMap
 from genseg.data.load import LoadOptions, read_raw_case, to_case
-from genseg.data.readers import ReadOptions
-from genseg.errors import DataError, Fault, FaultCode, SettingsError
+from genseg.errors import DataError, Fault, FaultCode, RunError, SettingsError
 from genseg.files import printable
 from genseg.predict.fitting import case_of_array
-from genseg.predict.folder import Extra, PredictedCase, predict_entries
+from genseg.predict.folder import PredictedCase, predict_entries
 from genseg.predict.prediction import Prediction, predict_case
-from genseg.predict.trust import Trust
+from genseg.predict.record import Extra
+from genseg.predict.trust import Trust, check_together
 from genseg.progress import Progress, silent
 from genseg.segmenters.network import Network
+from genseg.training.delivery import RESTORE, Description
 
 if TYPE_CHECKING:
     from genseg.evaluate.summary import EvaluationSummary
@@ -40,7 +42,13 @@ class Model:
     its own. training: the arm it followed, and why its generator was switched off where it was. trust: what its
     held-out cases taught. sha256: of its weights, for telling models apart: as in `model.json` for a run folder, of
     the file for an exported one, over those of all members for an ensemble. tile_batch: tiles of a large volume that
-    are computed at once.
+    are computed at once. seen: hashes of the images that it was trained on, of each member of an ensemble; empty where
+    they are not known.
+
+    Several threads may use one model, or models made from one another, at once: `predict`, `examine` and the other
+    methods that take one image keep nothing between calls and give each thread what it would get alone. Of
+    `predict_folder`, `watch`, `segment_video` and `evaluate`, each call needs an output folder of its own. The number
+    of threads that PyTorch computes with (`genseg.load(threads=...)`) is one for the whole process.
     """
 
     plan: Plan
@@ -53,6 +61,7 @@ class Model:
     trust: Trust
     sha256: str
     tile_batch: int = 1
+    seen: tuple[SeenImages, ...] = ()
 
     def predict(
         self, image: Path | str | NDArray[np.generic], spacing: Sequence[float] | None = None
@@ -88,12 +97,17 @@ class Model:
         extras: what else to write. "overlays": `overlays/NAME.png`, the image with the mask drawn over it.
         "confidence": `confidence/NAME`, the probability in percent of each pixel's class. "contours": `contours.csv`,
         the outline of every object. "dicom-seg": a DICOM segmentation beside the mask of each DICOM image.
-        `predictions.csv` (for each case what there is to say about it) and `measurements.csv` (area or volume, and
-        number of objects) are always written.
+        `predictions.csv` (for each case what there is to say about it), `measurements.csv` (area or volume, and number
+        of objects) and `manifest.jsonl` (hashes of image, model and mask) are always written; see
+        `genseg.predict.results`.
 
-        Returns what was written. Raises RunError where `out` cannot be used or holds the images, DataError where two
-        images have one name, both before anything is written; and DataError naming every image that could not be
-        segmented, after all others were written.
+        Masks that lie in `out` already, of the same image and by the same model, are kept; those of another image or by
+        another model are moved into `out/replaced`; those that a person has edited since are left alone, without rows.
+
+        Returns the cases, in the order of their names. Raises RunError where `out` cannot be used, holds the images or
+        files of someone else's that would be replaced, or another process is at work in it; DataError where two images
+        have one name, all before anything is written; and DataError naming every image that could not be segmented,
+        after all others were written.
         """
         entries = index_images(Path(images), channel_files=self.channel_files)
         return predict_entries(self, entries, Path(images), Path(out), extras, progress)
@@ -110,12 +124,12 @@ class Model:
     ) -> int:
         """Segment the images that are in a folder and those that come into it, as `predict_folder`, until told to stop.
 
-        Each is segmented once, when it is complete, and again when it changes; those whose masks are there already are
-        passed over. is_stopped: asked several times a second. tell: told of each mask. report: told of each image that
-        cannot be segmented, which stops no other, and of a folder that cannot be reached, which is waited for.
+        Each is segmented once, when it is complete, and again when its content changes: the earlier mask is moved into
+        `out/replaced`, also where the new image cannot be read. is_stopped: asked several times a second. tell: told of
+        each mask that is made. report: told of each image that cannot be segmented, which stops no other, and of a
+        folder that cannot be reached, which is waited for.
 
-        The tables have the time of the beginning in their names. Returns the number of masks. Raises RunError where
-        `out` cannot be used or is the folder itself.
+        Returns the number of masks made. Raises RunError as `predict_folder`.
         """
         from genseg.predict.live import predict_as_they_come
 
@@ -184,28 +198,46 @@ class Model:
 
 
 def described_model(
-    described: dict[str, Any], trust: Trust, network: Network, run: Path, sha256: str, tile_batch: int = 1
+    members: Sequence[Description], trust: Trust, network: Network, run: Path, sha256: str, tile_batch: int = 1
 ) -> Model:
-    """The model that `model.json`, or the same text in an exported file, describes. sha256: as in `Model`.
+    """The model that a description, or of an ensemble each member's, tells of. sha256: as in `Model`.
 
-    Raises KeyError, TypeError or SettingsError where the description is damaged.
+    Network and description are tried on each other. Raises RunError where they do not go together.
     """
-    plan = Plan.from_mapping(described["plan"], "model.json")
-    reading = described["reading"]
-    return Model(
-        plan=plan,
-        labels=LabelMap.from_json(described["labels"]),
+    own = members[0]
+    seen = [one.seen for one in members if one.seen is not None]
+    model = Model(
+        plan=own.plan,
+        labels=own.labels,
         run=run,
         network=network,
-        options=LoadOptions(ReadOptions(**reading["read"]), reading["mask_repair"], reading.get("unlabelled", "stop")),
-        channel_files=described["channel_files"],
-        training=_training(plan, described.get("generator")),
+        options=own.reading,
+        channel_files=own.channel_files,
+        training=_training(own),
         trust=trust,
         sha256=sha256,
         tile_batch=tile_batch,
+        seen=tuple(seen) if len(seen) == len(members) else (),
     )
+    try_out(model)
+    return model
 
 
-def _training(plan: Plan, generator: dict[str, Any] | None) -> str:
-    off = (generator or {}).get("off")
-    return f"{plan.arm}; {off}, so that real pairs alone were trained on" if off else plan.arm
+def try_out(model: Model) -> None:
+    """Raise RunError where network and description do not go together: before any image is read, not at the first."""
+    try:
+        check_together(model.network, model.plan, model.trust)
+    except MemoryError:
+        raise
+    except FloatingPointError as error:
+        raise RunError(f"{model.run}: damaged: {error}, even for a plain image; {RESTORE}") from error
+    except Exception as error:  # runtimes raise errors without a common base
+        problem = str(error).strip().partition("\n")[0]
+        raise RunError(
+            f"{model.run}: damaged: the network does not fit its description ({problem}); {RESTORE}"
+        ) from error
+
+
+def _training(described: Description) -> str:
+    arm, off = described.plan.arm, described.why_no_generator
+    return f"{arm}; {off}, so that real pairs alone were trained on" if off else arm

@@ -15,7 +15,7 @@ from genseg.data.pictures import class_colours, marked_slice, overlay
 from genseg.errors import RunError
 from genseg.evaluate.report import write_report
 from genseg.evaluate.summary import EvaluationSummary
-from genseg.files import atomic_path
+from genseg.files import FULL_DISK, atomic_path
 
 BACKGROUND_COLOUR = (0, 0, 0)
 REPORT_SIZE = 320
@@ -42,6 +42,8 @@ def output_folder(out: Path, images: Iterable[Path] = ()) -> Path:
         with TemporaryFile(dir=out):
             pass
     except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
         raise RunError(f"{out}: cannot be used for results ({error.strerror}); choose another folder by -o") from error
     return out
 

@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from genseg.predict.objects import number_objects
+from genseg.records import Share
 
 Mask = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
@@ -31,10 +33,10 @@ class Mending:
     speck, as a share of the picture or in mm^3 of a volume.
     """
 
-    class_index: int
+    class_index: Annotated[int, Field(ge=1)]
     rule: Rule
-    gain: float
-    least: float = 0.0
+    gain: Share
+    least: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Prediction:
 def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_batch: int = 1) -> Prediction:
     """Segment a case in its own size and voxel order.
 
-    Raises DataError for one that the model cannot take, or that memory is too small for.
+    Raises DataError for one that the model cannot take, whose values overflow in it, or that memory is too small for.
     """
     prepared = prepare(fit_case(case, plan), plan)
     try:
@@ -51,6 +51,8 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
         size = f"{' x '.join(map(str, case.spatial))} pixels, for which memory ran out, in small pieces too"
         fault = Fault(FaultCode.TOO_LARGE, case.name, size, "fewer", "Free some memory, or use --device cpu.")
         raise DataError([fault]) from error
+    except FloatingPointError as error:
+        raise DataError([_overflow(case)]) from error
     strangeness = None if trust.familiarity is None else trust.familiarity.strangeness(figures(prepared, found))
     dice = expected_dice(found)
     mask = mend(found.mask, trust.mendings, case.spacing) if trust.mendings else found.mask
@@ -60,6 +62,17 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
     if plan.channels == 1 and is_in_colour(case.image):
         notes += (IN_GREY,)
     return Prediction(mask, found.confidence, dice, strangeness, notes)
+
+
+def _overflow(case: Case) -> Fault:
+    """The network gave finite values when the model was loaded: it is the image's values that it cannot take."""
+    found = (
+        f"values from {case.image.min():.3g} to {case.image.max():.3g}, with which the network's output is not finite"
+    )
+    cure = (
+        "Look at the original for damage, or for marks of missing values, and replace these by the background's value."
+    )
+    return Fault(FaultCode.OVERFLOW, case.name, found, "values as those of the training images", cure)
 
 
 def _notes(mask: NDArray[np.uint8], dice: float | None, strangeness: float | None, trust: Trust) -> tuple[str, ...]:

@@ -11,14 +11,21 @@ from typing import Any
 import numpy as np
 
 from genseg.errors import DeviceError, MissingExtraError, RunError
+from genseg.files import file_sha256, printable
+from genseg.records import parse_json
+from genseg.seals import has_seal, is_whole
 from genseg.segmenters.network import Array, Network, Response
+from genseg.training.delivery import check_format
 
 DESCRIPTION = "genseg"
 """Key under which an exported file holds, as JSON, what `model.json` and `trust.json` say."""
 
 
 class OnnxNetwork:
-    """An ONNX file in ONNX Runtime, on the processor. threads: None takes all cores."""
+    """An ONNX file in ONNX Runtime, on the processor. threads: None takes all cores.
+
+    Several threads may call it at once, as ONNX Runtime lets them run one session.
+    """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         try:
@@ -41,6 +48,9 @@ class OpenVinoNetwork:
     """An OpenVINO model (or an ONNX file) on the processor.
 
     threads: None takes all cores. precision: of what is not int8; None takes what the file was exported for.
+
+    Several threads may call it at once. Inputs and outputs of an inference lie in its request, which the compiled model
+    would keep for the next call, of whatever thread: so each call has a request of its own.
     """
 
     def __init__(self, path: Path, threads: int | None = None, precision: str | None = None) -> None:
@@ -53,7 +63,7 @@ class OpenVinoNetwork:
         model = core.read_model(path)
         self.description = str(model.get_rt_info([DESCRIPTION]).value) if model.has_rt_info([DESCRIPTION]) else ""
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        settings["INFERENCE_PRECISION_HINT"] = HINTS[precision or _described_precision(self.description)]
+        settings["INFERENCE_PRECISION_HINT"] = HINTS.get(precision or _described_precision(self.description), "f32")
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
         self._compiled = core.compile_model(model, "CPU", settings)
@@ -61,7 +71,7 @@ class OpenVinoNetwork:
 
     def __call__(self, image: Array) -> Response:
         """As `genseg.segmenters.network.Network`."""
-        said = self._compiled(np.ascontiguousarray(image))
+        said = self._compiled.create_infer_request().infer(np.ascontiguousarray(image))
         logits, *features = (said[place] for place in range(len(said)))
         return Response(logits, tuple(features))
 
@@ -93,6 +103,7 @@ def open_exported(path: Path, device: str = "auto", threads: int | None = None) 
     """
     if device not in ("auto", "cpu"):
         raise DeviceError(f"device: {device!r} was asked for, but exported models run on the processor; use cpu")
+    is_sealed = _check_seal(path)
     try:
         network = RUNTIMES[path.suffix](path, threads)
     except (RuntimeError, ValueError, OSError) as error:
@@ -102,11 +113,38 @@ def open_exported(path: Path, device: str = "auto", threads: int | None = None) 
         if type(error).__module__.partition(".")[0] != "onnxruntime":
             raise
         raise RunError(f"{path}: cannot be read as a model; export it again ({_first_line(error)})") from error
-    try:
-        described = json.loads(network.description)
-    except ValueError as error:
-        raise RunError(f"{path}: not a model that genseg exported (it does not say how to prepare images)") from error
+    if not network.description:
+        raise RunError(f"{path}: not a model that genseg exported (it does not say how to prepare images)")
+    described = parse_json(network.description, path)
+    if not is_sealed:
+        check_format(path, described.get("model"))
+        raise RunError(f"{path}: damaged; it has lost the hash that it is checked by; export it again")
     return network, described
+
+
+def _check_seal(path: Path) -> bool:
+    """Whether an exported file has a hash of itself. Raises RunError where it is not what was exported.
+
+    Before a runtime reads it: a damaged model may end the whole process there.
+    """
+    try:
+        content = path.read_bytes()
+        if not has_seal(content):
+            return False
+        parts = [file_sha256(one) for one in parts_of(path)]
+    except OSError as error:
+        found = printable(error.filename or path)
+        raise RunError(f"{path}: {found} cannot be read ({error.strerror}); export it again") from error
+    if not is_whole(content, parts):
+        which = f" or {path.with_suffix('.bin').name}" if parts else ""
+        problem = f"the file{which} is damaged, of another export, or was edited after it (its SHA-256 differs)"
+        raise RunError(f"{path}: {problem}; copy it again or export it again")
+    return True
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files that belong to an exported one: of an OpenVINO model its weights."""
+    return [path.with_suffix(".bin")] if path.suffix == ".xml" else []
 
 
 def _first_line(error: Exception) -> str:
@@ -116,5 +154,5 @@ def _first_line(error: Exception) -> str:
 def _described_precision(description: str) -> str:
     try:
         return str(json.loads(description)["precision"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return "float32"

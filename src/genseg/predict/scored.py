@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from genseg.choices import Part
 from genseg.data.case import CaseFiles
+from genseg.data.identity import SeenImages, Use, pixels_hash
 from genseg.data.index import index_dataset
 from genseg.data.labels import LabelMap, fit_label_map
-from genseg.data.load import CaseStore, LoadOptions, memory_budget, read_raw_case
+from genseg.data.load import CaseStore, LoadOptions, RawCase, memory_budget, read_raw_case
 from genseg.data.reading import Reading, read_all
 from genseg.data.split import Split
 from genseg.errors import DataError, RunError
@@ -17,15 +19,86 @@ from genseg.files import printable
 from genseg.progress import Progress
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Cases to score. uses: of those that the model's training has seen, what for. left_out: labelled cases of the part
+    that are not scored, for the training has seen them. is_known: whether it is known what the training has seen.
+    """
+
+    cases: CaseStore
+    uses: Mapping[str, Use]
+    left_out: tuple[str, ...]
+    is_known: bool
+
+
 def scored_cases(
-    data: Path, part: Part, split: Split, labels: LabelMap, options: LoadOptions, progress: Progress
-) -> CaseStore:
+    data: Path,
+    part: Part,
+    split: Split,
+    seen: Sequence[SeenImages],
+    labels: LabelMap,
+    options: LoadOptions,
+    progress: Progress,
+) -> Scored:
     """Read the labelled cases of a part of a data set, masks mapped to the model's classes.
 
-    split: of the model's own training. labels, options: how the model's training data were read.
-    Raises DataError with all faults of the cases, RunError where there is no case in that part.
+    Which of them training has seen is told by their pixels: names are no evidence.
+
+    split: of the model's own training; it tells by names what need not be read. seen: what each training of the model
+    has seen; empty where that is not known, and then the names must do. labels, options: how the model's training data
+    were read. Raises DataError with all faults of the cases, RunError where there is no case in that part.
     """
-    return labelled_cases(data, lambda labelled: choose_part(labelled, part, split), labels, options, progress)
+    if not seen:
+        store = labelled_cases(data, lambda found: choose_part(found, part, split), labels, options, progress)
+        return Scored(store, {}, (), is_known=False)
+    count = 0
+    for candidates in _CANDIDATES[part]:
+        uses: dict[str, Use | None] = {}
+
+        def belongs(raw: RawCase, uses: dict[str, Use | None] = uses) -> bool:
+            use = uses[raw.files.name] = use_by(seen, pixels_hash(raw.image))
+            return part == "all" or use == ("held out" if part == "validation" else None)
+
+        def choose(found: list[CaseFiles], candidates: _Choice = candidates) -> list[CaseFiles]:
+            nonlocal count
+            count = len(found)
+            return candidates(found, split)
+
+        store = labelled_cases(data, choose, labels, options, progress, belongs)
+        if len(store):
+            met = {name: use for name, use in uses.items() if use is not None}
+            left_out = tuple(sorted(met.keys() - set(store.names))) if part == "test" else ()
+            return Scored(store, {name: met[name] for name in store.names if name in met}, left_out, is_known=True)
+    raise RunError(_none_in(part, count))
+
+
+def use_by(seen: Sequence[SeenImages], found: str) -> Use | None:
+    """What an image, by its `pixels_hash`, was used for: to train, if any of the trainings was on it."""
+    uses = {one.use_of(found) for one in seen}
+    return "trained on" if "trained on" in uses else "held out" if "held out" in uses else None
+
+
+_Choice = Callable[[Sequence[CaseFiles], Split], list[CaseFiles]]
+
+
+def _all(labelled: Sequence[CaseFiles], _: Split) -> list[CaseFiles]:
+    return list(labelled)
+
+
+def _called_held_out(labelled: Sequence[CaseFiles], split: Split) -> list[CaseFiles]:
+    return [files for files in labelled if files.name in split.validation]
+
+
+def _declared_test(labelled: Sequence[CaseFiles], _: Split) -> list[CaseFiles]:
+    return [files for files in labelled if files.split == "test"] or list(labelled)
+
+
+_CANDIDATES: dict[Part, tuple[_Choice, ...]] = {
+    "all": (_all,),
+    "test": (_declared_test,),
+    "validation": (_called_held_out, _all),
+}
+"""Which cases are read for a part; the next where none of them belongs to it. Reading is what takes time."""
 
 
 def labelled_cases(
@@ -34,22 +107,29 @@ def labelled_cases(
     labels: LabelMap,
     options: LoadOptions,
     progress: Progress,
+    belongs: Callable[[RawCase], bool] = lambda _: True,
 ) -> CaseStore:
-    """Read those of the labelled cases of a data set that `choose` picks. Raises DataError as `scored_cases`."""
+    """Read those of the labelled cases of a data set that `choose` picks and of which, once read, `belongs` is true.
+
+    Raises DataError as `scored_cases`.
+    """
     index = index_dataset(data, unlabelled=options.unlabelled)
     options = options.suited_to(index)
     chosen = choose([files for files in index.entries if files.mask is not None])
     readings, found = read_all(chosen, options, memory_budget(), lambda done, total: progress("Reading", done, total))
     faults = [fault for fault in found if fault.stops]
     store = CaseStore(chosen, _labels_for(readings, labels, options), None, options)
+    kept: set[str] = set()
     for reading in readings:
         try:
-            store.keep(reading.raw or read_raw_case(reading.files, options))
+            raw = reading.raw or read_raw_case(reading.files, options)
+            if belongs(raw):
+                kept.add(store.keep(raw).name)
         except DataError as error:
             faults += error.faults
     if faults:
         raise DataError(faults)
-    return store
+    return store.select([files.name for files in chosen if files.name in kept])
 
 
 def own_cases(data: Path, split: Split, labels: LabelMap, options: LoadOptions, progress: Progress) -> CaseStore:
@@ -74,18 +154,20 @@ def choose_part(labelled: Sequence[CaseFiles], part: Part, split: Split) -> list
         "test": [files for files in labelled if files.split == "test"] or unseen,
     }
     if not parts[part]:
-        raise RunError(
-            f"no {part} case among the {len(labelled)} labelled cases. Use --split validation or --split all, "
-            "or give cases that were not trained on"
-        )
+        raise RunError(_none_in(part, len(labelled)))
     return parts[part]
+
+
+def _none_in(part: Part, labelled: int) -> str:
+    cure = "Use --split validation or --split all, or give cases that were not trained on"
+    return f"no {part} case among the {labelled} labelled cases. {cure}"
 
 
 def _labels_for(readings: Sequence[Reading], labels: LabelMap, options: LoadOptions) -> LabelMap:
     """The model's label map or, for two classes, one for other values: 0/255 where the training masks had 0/1."""
     counts = {printable(reading.files.mask or ""): reading.measures.counts or {} for reading in readings}
     is_known = all(value in labels.values for values in counts.values() for value in values)
-    if is_known or labels.colours or len(labels.names) != 2:
+    if is_known or labels.colours or labels.rule != "values" or len(labels.names) != 2:
         return labels
     try:
         return fit_label_map(counts, labels.names, None, options.mask_repair)

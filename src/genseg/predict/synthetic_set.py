@@ -69,7 +69,7 @@ class SyntheticSet:
         """case_names: of the training cases, whose positions pairs name. threshold: distance below which is a copy."""
         self._folder = folder
         self._plan = plan
-        self._cases = [printable(name) for name in case_names]
+        self._cases = list(case_names)
         self._threshold = threshold
         self._paths: list[tuple[Path, Path]] = []
         self._rows: list[tuple[str, ...]] = []
@@ -98,7 +98,8 @@ class SyntheticSet:
                 overlay(pair.image[..., shown], mask, spacing=self._plan.spacing)
                 for mask in (pair.mask[..., shown], None)
             ]
-            self._titles += [name, f"COPY of {nearest}" if pair.is_copy else f"{pair.distance:.2f} from {nearest}"]
+            origin = f"COPY of {nearest}" if pair.is_copy else f"{pair.distance:.2f} from {nearest}"
+            self._titles += [name, printable(origin)]
 
     def finish(self) -> None:
         """Write description, record and picture. Raises OSError where the disk is full."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,20 +12,25 @@ from numpy.typing import NDArray
 
 from genseg.config import Plan
 from genseg.data.case import IGNORE, Case
-from genseg.data.preprocess import Prepared, prepare
+from genseg.data.preprocess import Geometry, Prepared, prepare
+from genseg.errors import RunError
 from genseg.predict.calibration import Calibration, LabelledLogits, calibrate
 from genseg.predict.familiarity import ACCEPTED, Familiarity, fingerprint
 from genseg.predict.fitting import fit_case
 from genseg.predict.postprocess import Judged, Mending, learn_mending, object_sizes, speck_size
 from genseg.progress import Progress, silent
+from genseg.records import Share
 from genseg.segmenters.inference import Segmentation, responses, segment
-from genseg.segmenters.network import Array, Network
+from genseg.segmenters.network import Array, Checked, Network
 
 MOST_PIXELS = 20_000
 """Pixels of a held-out case that calibration looks at, evenly spread."""
 
 LEAST_HELD_OUT = 3
 """Held-out cases below which no limit of what is usual can be told."""
+
+TRIED = {2: 32, 3: 16}
+"""Side of the image that a network is tried on when it is loaded, by spatial rank."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Trust:
     calibration: Calibration | None
     familiarity: Familiarity | None
     mendings: tuple[Mending, ...]
-    lowest_dice: float | None
+    lowest_dice: Share | None
     often_empty: bool
 
     @property
@@ -51,18 +57,6 @@ class Trust:
         clouds = None if self.familiarity is None else self.familiarity.to_json()
         return {**asdict(self), "familiarity": clouds}
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Trust:
-        """Reads what `to_json` gave. Raises KeyError or TypeError for anything else."""
-        calibration, familiarity = content["calibration"], content["familiarity"]
-        return cls(
-            calibration=None if calibration is None else Calibration(**calibration),
-            familiarity=None if familiarity is None else Familiarity.from_json(familiarity),
-            mendings=tuple(Mending(**one) for one in content["mendings"]),
-            lowest_dice=content["lowest_dice"],
-            often_empty=content["often_empty"],
-        )
-
 
 UNTESTED = Trust(None, None, (), None, often_empty=False)
 """For a model of which nothing was learned from held-out cases."""
@@ -73,8 +67,18 @@ def learn_trust(
 ) -> Trust:
     """Learn how good probabilities and masks are from held-out cases, and what is usual from training cases too.
 
-    All cases are labelled. One is prepared at a time; held-out ones are segmented twice.
+    All cases are labelled. One is prepared at a time; held-out ones are segmented twice. Raises RunError where the
+    network's values are not finite for one of them.
     """
+    try:
+        return _learned(network, training, held_out, plan, progress)
+    except FloatingPointError as error:
+        raise RunError(f"the trained {error}; train again, with another --seed or a lower --learning-rate") from error
+
+
+def _learned(
+    network: Network, training: Sequence[Case], held_out: Sequence[Case], plan: Plan, progress: Progress
+) -> Trust:
     logits = [labelled_logits(network, _prepared(case, plan), plan) for case in held_out]
     calibration = calibrate(logits) if logits else None
     temperature = 1.0 if calibration is None else calibration.temperature
@@ -135,3 +139,22 @@ def _lowest(dice: Sequence[float]) -> float | None:
     if len(dice) < LEAST_HELD_OUT:
         return None
     return max(0.0, float(np.mean(dice) - ACCEPTED * np.std(dice, ddof=1)))
+
+
+def check_together(network: Network, plan: Plan, trust: Trust) -> None:
+    """Try a network, its plan and what was learned about it on a small image.
+
+    Raises ValueError where they do not go together, FloatingPointError where the network's values are not finite, and
+    whatever a runtime raises for an image that it cannot take.
+    """
+    sides = plan.patch_size if network.is_fixed else tuple(TRIED[plan.rank] for _ in plan.patch_size)
+    image = np.linspace(-1, 1, plan.channels * math.prod(sides), dtype=np.float32).reshape(plan.channels, *sides)
+    said = Checked(network)(image[None])
+    if said.logits.shape != (1, plan.classes, *sides):
+        raise ValueError(f"logits of size {said.logits.shape} for {plan.classes} classes and an image of {sides}")
+    rules = [one.class_index for one in trust.mendings if one.class_index >= plan.classes]
+    if rules:
+        raise ValueError(f"rules for the classes {rules}, of which there are {plan.classes}")
+    if trust.familiarity is not None:
+        prepared = Prepared("", image, None, Geometry(None, sides, sides), np.zeros(0, np.int64))
+        trust.familiarity.strangeness((fingerprint(prepared), *(level[0] for level in said.features)))

@@ -5,7 +5,6 @@ The folder is looked at again and again rather than asked to tell, for network d
 
 from __future__ import annotations
 
-import glob
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,12 +16,13 @@ from genseg.data.index import find_images
 from genseg.data.index.listing import reading
 from genseg.data.index.names import match_key
 from genseg.data.index.record import Findings
-from genseg.data.readers.formats import IMAGE_SUFFIXES, stem, suffix
 from genseg.errors import DataError, Fault
+from genseg.predict.content import Stamp, sizes, stamp
+
+EMPTY_LOOKS = 10
+"""An empty file may be one that is being written, or one that stays empty: for so many looks it is waited for."""
 
 _NAP_SECONDS = 0.2
-_DETACHED = frozenset({".mhd", ".nhdr"})
-"""Headers whose pixels lie in another file of the same name."""
 
 
 def watch_folder(
@@ -31,29 +31,28 @@ def watch_folder(
     *,
     is_stopped: Callable[[], bool],
     report: Callable[[DataError], None],
-    is_done: Callable[[CaseFiles], bool] | None = None,
     channel_files: bool = False,
     every: float = 1.0,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """Hand over each image of a folder, in the order of names, those that are there and those that come.
 
-    What is an image, and which files are one, is as for `index_images`. An image is complete when its files are not
-    empty and have the same size and time as one look earlier; when they change later, it is handed over again.
+    What is an image, and which files are one, is as for `index_images`. An image is complete when its files are as they
+    were one look earlier, where one is empty `EMPTY_LOOKS` looks earlier; when they change later, it is handed over
+    again, whatever time they are said to be from.
 
     handle: its DataError is reported, and the image is tried again only when it changes; or, where it has changed or
         become unreachable meanwhile, when it can be read again. Whatever else it raises ends the watch.
     is_stopped: asked before each image and several times a second; the watch ends when it is true.
     report: told of each fault once: of images, of names that two images have (none of them is handed over), and of a
         folder that is missing or cannot be read, which is waited for.
-    is_done: asked when an image is first met, whether it was handled by an earlier watch: see `has_mask`.
     channel_files: each image is several files, one a channel.
     every: seconds from the end of one look to the next. wait: pauses for some seconds.
 
     A name and a number are kept for each image, also when it has gone: a drive that drops out may look like a folder
     that has been emptied.
     """
-    watch = _Watch(images, handle, report, is_done or (lambda _: False), channel_files)
+    watch = _Watch(images, handle, report, channel_files)
     while not is_stopped():
         watch.look(is_stopped)
         left = every
@@ -62,21 +61,14 @@ def watch_folder(
             left -= _NAP_SECONDS
 
 
-def has_mask(files: CaseFiles, out: Path) -> bool:
-    """Whether the folder `out` holds a mask named after the image, as `write_mask` names it, and no older than it."""
-    try:
-        newest = max(path.stat().st_mtime_ns for image in files.images for path in _parts(image))
-        masks = [out / f"{files.name}{suffix}" for suffix in IMAGE_SUFFIXES]
-        return any(mask.stat().st_mtime_ns >= newest for mask in masks if mask.is_file())
-    except OSError:
-        return False
-
-
 @dataclass(frozen=True)
 class _State:
-    """Of an image: what it was like at the last look, None where incomplete; and whether that has been dealt with."""
+    """Of an image: what it was like at the last look, None where it could not be reached; and at how many looks before
+    that it was the same; and whether that has been dealt with.
+    """
 
-    stamp: int | None
+    stamp: Stamp | None
+    looks: int = 0
     is_settled: bool = False
 
 
@@ -87,7 +79,6 @@ class _Watch:
     folder: Path
     handle: Callable[[CaseFiles], None]
     report: Callable[[DataError], None]
-    is_done: Callable[[CaseFiles], bool]
     channel_files: bool
     seen: dict[str, _State] = field(default_factory=dict)
     told: frozenset[Fault] = frozenset()
@@ -113,42 +104,23 @@ class _Watch:
         return [files for files in found if names[match_key(files.name)] == 1]
 
     def _is_due(self, files: CaseFiles) -> bool:
-        stamp, before = _stamp(files), self.seen.get(files.name)
-        if before is None:
-            self.seen[files.name] = _State(stamp, stamp is not None and self.is_done(files))
+        now, before = stamp(files), self.seen.get(files.name)
+        if before is None or now is None or before.stamp != now:
+            self.seen[files.name] = _State(now)
             return False
-        if before.stamp != stamp:
-            self.seen[files.name] = _State(stamp)
+        if before.is_settled:
             return False
-        return stamp is not None and not before.is_settled
+        looks = before.looks + 1
+        self.seen[files.name] = _State(now, looks)
+        return looks >= (1 if all(sizes(now)) else EMPTY_LOOKS)
 
     def _attempt(self, files: CaseFiles) -> None:
-        stamp = self.seen[files.name].stamp
+        before = self.seen[files.name].stamp
         try:
             self.handle(files)
         except DataError as error:
-            if _stamp(files) != stamp:  # a drive dropped out, or the file is still being written: no fault of its own
+            if stamp(files) != before:  # a drive dropped out, or the file is still being written: no fault of its own
                 self.seen[files.name] = _State(None)
                 return
             self.report(error)
-        self.seen[files.name] = _State(stamp, is_settled=True)
-
-
-def _stamp(files: CaseFiles) -> int | None:
-    """A number that changes with any file of an image; None while a file is empty or cannot be reached."""
-    try:
-        stats = [(path.name, path.stat()) for image in files.images for path in _parts(image)]
-    except OSError:
-        return None
-    if not stats or any(stat.st_size == 0 for _, stat in stats):
-        return None
-    return hash(tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
-
-
-def _parts(image: Path) -> list[Path]:
-    """The files of an image: all in a DICOM series' folder, header and pixels of a file in two, else the file alone."""
-    if image.is_dir():
-        return sorted(path for path in image.iterdir() if path.is_file() and not path.name.startswith("."))
-    if suffix(image).lower() in _DETACHED:
-        return sorted(image.parent.glob(f"{glob.escape(stem(image))}.*"))
-    return [image]
+        self.seen[files.name] = _State(before, is_settled=True)

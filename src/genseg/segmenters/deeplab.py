@@ -84,17 +84,16 @@ class DeepLab(nn.Module):
         self.decoder = nn.Sequential(ConvNormAct(rank, width + 32, width), ConvNormAct(rank, width, width))
         self.head = CONVOLUTION[rank](width, classes, 1)
 
-    @property
-    def encoding(self) -> list[nn.Module]:
-        """The modules whose outputs are the encoder's features, finest first."""
-        return [self.encoder]
-
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any size."""
-        features = self.encoder(image)
+        return self.with_features(image)[0]
+
+    def with_features(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits, and the encoder's features, finest first."""
+        features: list[Tensor] = self.encoder(image)
         fine = self.fine(features[self.level])
         deep = resize(self.pyramid(features[-1]), fine.shape[2:])
-        return resize(self.head(self.decoder(torch.cat([deep, fine], dim=1))), image.shape[2:])
+        return resize(self.head(self.decoder(torch.cat([deep, fine], dim=1))), image.shape[2:]), features
 
 
 def build_deeplab(rank: int, channels: int, classes: int) -> DeepLab:

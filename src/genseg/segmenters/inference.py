@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from genseg.config import Plan
 from genseg.data.preprocess import Geometry, Prepared, restore
-from genseg.segmenters.network import Array, Mirrored, Network, Response, softmax
+from genseg.segmenters.network import Array, Checked, Mirrored, Network, Response, softmax
 from genseg.segmenters.resample import resampled
 from genseg.segmenters.tiles import in_tiles
 
@@ -47,7 +47,8 @@ def segment(
 
     temperature: what logits are divided by before they become probabilities (see `genseg.predict.calibration`).
     tile_batch: tiles of a large volume that go through the network at once. Where memory runs out the case is segmented
-    once more, in smaller pieces; raises MemoryError where it runs out again.
+    once more, in smaller pieces; raises MemoryError where it runs out again, FloatingPointError where the network's
+    values are not finite.
     """
     try:
         said = responses(network, prepared, plan, tile_batch)
@@ -76,7 +77,7 @@ def assemble(said: Iterable[Response], geometry: Geometry, classes: int, tempera
         probabilities = softmax(logits / np.float32(temperature))
         mask[rows] = chosen = probabilities.argmax(0)
         highest = probabilities.max(0)
-        confidence[rows] = np.rint(100 * np.nan_to_num(highest))  # a training that diverges is validated too
+        confidence[rows] = np.rint(100 * highest)
         within += np.bincount(chosen.ravel(), highest.ravel(), classes)
         size += np.bincount(chosen.ravel(), minlength=classes)
         probable += probabilities.reshape(classes, -1).sum(1, dtype=np.float64)
@@ -91,14 +92,18 @@ def assemble(said: Iterable[Response], geometry: Geometry, classes: int, tempera
 
 
 def predict_mask(network: Network, prepared: Prepared, plan: Plan) -> NDArray[np.uint8]:
-    """The most probable class of every pixel, `(*spatial)` uint8, in the case's own size and voxel order."""
+    """The most probable class of every pixel, `(*spatial)` uint8, in the case's own size and voxel order.
+
+    Raises FloatingPointError as `segment`.
+    """
     return segment(network, prepared, plan).mask
 
 
 def responses(network: Network, prepared: Prepared, plan: Plan, tile_batch: int = 1) -> Iterator[Response]:
     """What the network says of a prepared case, rows of the prepared image at a time; together they are all of it.
 
-    Where the plan says so, logits are means over all ways to mirror the image.
+    Where the plan says so, logits are means over all ways to mirror the image. Raises FloatingPointError where values
+    are not finite.
     """
     image = prepared.image[None]
     whole = image.shape[2:] == plan.patch_size or (
@@ -112,7 +117,7 @@ def responses(network: Network, prepared: Prepared, plan: Plan, tile_batch: int 
 
 
 def _as_planned(network: Network, plan: Plan) -> Network:
-    return Mirrored(network, plan.flip_axes) if plan.mirroring else network
+    return Checked(Mirrored(network, plan.flip_axes) if plan.mirroring else network)
 
 
 def _smaller_tile(prepared: Prepared, plan: Plan) -> tuple[int, ...]:

@@ -13,6 +13,9 @@ from genseg.mirroring import ways_to_mirror
 
 Array = NDArray[np.float32]
 
+LARGEST = 1e30
+"""Logits and features stay below it, or their sums and squares might not be finite."""
+
 
 @dataclass(frozen=True)
 class Response:
@@ -60,6 +63,26 @@ class Mirrored:
         for way in ways_to_mirror([axis + 2 for axis in self.axes])[1:]:
             logits.append(np.flip(self.network(np.flip(image, way)).logits, way))
         return Response(mean_of(logits), own.features)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A network whose numbers are looked at: what is not finite, or nearly so, would become an empty mask."""
+
+    network: Network
+
+    @property
+    def is_fixed(self) -> bool:
+        """As the network's own."""
+        return self.network.is_fixed
+
+    def __call__(self, image: Array) -> Response:
+        """As `Network`. Raises FloatingPointError where arithmetic has overflowed."""
+        said = self.network(image)
+        # A NaN makes the comparison false as well.
+        if not all(np.abs(part).max(initial=0) < LARGEST for part in (said.logits, *said.features)):
+            raise FloatingPointError("the network gives values that are not finite")
+        return said
 
 
 @dataclass(frozen=True)

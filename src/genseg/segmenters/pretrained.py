@@ -20,14 +20,14 @@ class PretrainedUNet(nn.Module):
         self.decoder = Decoder(2, self.encoder.widths, DECODER_WIDTHS)
         self.head = nn.Conv2d(DECODER_WIDTHS[0], classes, 1)
 
-    @property
-    def encoding(self) -> list[nn.Module]:
-        """The modules whose outputs are the encoder's features, finest first."""
-        return [self.encoder]
-
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, row, column)` in [-1, 1] to logits `(batch, class, row, column)`; any size."""
-        return resize(self.head(self.decoder(self.encoder(image))), image.shape[2:])
+        return self.with_features(image)[0]
+
+    def with_features(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits, and the encoder's features, finest first."""
+        features: list[Tensor] = self.encoder(image)
+        return resize(self.head(self.decoder(features)), image.shape[2:]), features
 
 
 def build_pretrained_unet(rank: int, channels: int, classes: int) -> PretrainedUNet:  # noqa: ARG001

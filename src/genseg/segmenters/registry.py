@@ -1,7 +1,9 @@
 """Every segmenter that genseg offers, by name. Imports no torch, so that `--help` and tables answer at once.
 
 The contract, the same for all: `forward(image)` takes float images `(batch, channel, *spatial)` of any spatial size
-and returns logits `(batch, class, *spatial)`; class 0 is background.
+and returns logits `(batch, class, *spatial)`; class 0 is background. `with_features(image)` returns these logits and a
+list of the encoder's features `(batch, feature, *spatial of the level)`, finest first. Nothing is kept between calls,
+so that several threads can use one network.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,23 +20,15 @@ class WithFeatures(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)` and features by level."""
-        features: list[Tensor] = []
-
-        def keep(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor | list[Tensor]) -> None:
-            features.extend([output] if isinstance(output, Tensor) else output)
-
-        encoder: Sequence[nn.Module] = self.segmenter.encoding  # type: ignore[assignment]
-        hooks = [part.register_forward_hook(keep) for part in encoder]
-        try:
-            logits = self.segmenter(image)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        logits, features = self.segmenter.with_features(image)  # type: ignore[operator]
         return logits, *(level.mean(tuple(range(2, level.ndim))) for level in features)
 
 
 class TorchNetwork:
-    """Runs in float32, so that a result depends neither on the precision of training nor on other cases."""
+    """Runs in float32, so that a result depends neither on the precision of training nor on other cases.
+
+    Several threads may call it at once.
+    """
 
     is_fixed = False
 

@@ -36,17 +36,16 @@ class UNet(nn.Module):
         self.decoder = Decoder(rank, widths, widths[:-1])
         self.head = CONVOLUTION[rank](widths[0], classes, 1)
 
-    @property
-    def encoding(self) -> list[nn.Module]:
-        """The modules whose outputs are the encoder's features, finest first."""
-        return [self.stem, *self.levels]
-
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, *spatial)` to logits `(batch, class, *spatial)`; any spatial size."""
+        return self.with_features(image)[0]
+
+    def with_features(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits, and the encoder's features, finest first."""
         features = [self.stem(image)]
         for level in self.levels:
             features.append(level(features[-1]))
-        return resize(self.head(self.decoder(features)), image.shape[2:])
+        return resize(self.head(self.decoder(features)), image.shape[2:]), features
 
 
 def build_small_unet(rank: int, channels: int, classes: int) -> UNet:

@@ -13,16 +13,18 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
 from genseg.config import FORMAT
 from genseg.errors import RunError
-from genseg.files import TEMPORARY, atomic_path, atomic_write_bytes, file_sha256
+from genseg.files import TEMPORARY, atomic_path, atomic_write_bytes, file_sha256, inner_folder
+from genseg.records import Record, Sha256, fitted, read_json
 from genseg.training.state import TrainingState
 
 KEPT = 2
@@ -66,19 +68,16 @@ def save_checkpoint(folder: Path, state: TrainingState) -> None:
 
     A checkpoint of a later update was found damaged when training resumed from an earlier one: it goes too.
     """
-    folder.mkdir(exist_ok=True)
+    inner_folder(folder.parent, folder.name)
     name = f"update-{state.update:07d}.safetensors"
-    entry: dict[str, Any] = {
-        "file": name,
-        "update": state.update,
-        "counters": state.counters(),
-        "sha256": write_tensors(folder / name, _flatten(state)),
-    }
-    kept = [entry, *(old for old in _read_manifest(folder) if int(old["update"]) < state.update)][:KEPT]
-    manifest = {"format": FORMAT, "torch": torch.__version__, "checkpoints": kept}
+    sha256 = write_tensors(folder / name, _flatten(state))
+    entry = Entry(file=name, update=state.update, counters=state.counters(), sha256=sha256)
+    kept = [entry, *(old for old in _read_manifest(folder) if old.update < state.update)][:KEPT]
+    entries = [one.model_dump() for one in kept]
+    manifest = {"format": FORMAT, "torch": torch.__version__, "checkpoints": entries}
     atomic_write_bytes(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
     for stale in {*folder.glob("update-*.safetensors"), *folder.glob(f"{TEMPORARY}*")}:
-        if stale.name not in {old["file"] for old in kept}:
+        if stale.name not in {old.file for old in kept}:
             stale.unlink()
 
 
@@ -90,30 +89,45 @@ def load_checkpoint(folder: Path, state: TrainingState) -> list[str]:
     problems: list[str] = []
     for entry in _read_manifest(folder):
         try:
-            tensors = read_tensors(folder / str(entry["file"]), str(entry["sha256"]))
+            tensors = read_tensors(folder / entry.file, entry.sha256)
         except RunError as error:
             problems.append(str(error))
             continue
-        state.restore_counters(entry["counters"])
+        try:
+            state.restore_counters(entry.counters)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise RunError(f"{folder / 'manifest.json'}: damaged: its counters do not fit; start a new run") from error
         _restore(state, tensors)
         return problems
     raise RunError(f"{folder}: no usable checkpoint to resume from; start a new run. " + "; ".join(problems))
 
 
-def _read_manifest(folder: Path) -> list[dict[str, Any]]:
+class Entry(Record):
+    """One checkpoint in the manifest."""
+
+    file: Annotated[str, Field(pattern=r"^update-\d+\.safetensors$")]
+    update: Annotated[int, Field(ge=0)]
+    counters: dict[str, Any]
+    sha256: Sha256
+
+
+class Manifest(Record):
+    """What lies in the folder of checkpoints, the newest first."""
+
+    format: int
+    checkpoints: list[Entry]
+
+
+def _read_manifest(folder: Path) -> list[Entry]:
     path = folder / "manifest.json"
     if not path.exists():
         return []
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        written, checkpoints = manifest["format"], list(manifest["checkpoints"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path}: damaged, so that there is nothing to resume from; start a new run ({error})"
-        ) from error
-    if written != FORMAT:
-        raise RunError(f"{path}: format {written} was written by another version of genseg; this one reads {FORMAT}")
-    return checkpoints
+    cure = "there is nothing to resume from, so start a new run"
+    manifest = fitted(Manifest, read_json(path), path, cure)
+    if manifest.format != FORMAT:
+        written = f"format {manifest.format} was written by another version of genseg"
+        raise RunError(f"{path}: {written}; this one reads {FORMAT}")
+    return manifest.checkpoints
 
 
 def _flatten(state: TrainingState) -> dict[str, Tensor]:

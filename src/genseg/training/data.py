@@ -47,7 +47,10 @@ def examine_for_training(data: Path, settings: Settings, progress: Progress) -> 
     index = index_dataset(data, unlabelled=settings.unlabelled)
     names = [files.name for files in labelled_subset(index, settings.labels)]
     options = LoadOptions(
-        ReadOptions(settings.pages, settings.nan_to, tilt=settings.tilt), settings.mask_repair, settings.unlabelled
+        ReadOptions(settings.pages, settings.nan_to, tilt=settings.tilt),
+        settings.mask_repair,
+        settings.unlabelled,
+        settings.instances,
     )
     return examine(index, options, names=names, progress=lambda done, total: progress("Reading", done, total))
 

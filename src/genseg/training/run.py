@@ -47,6 +47,7 @@ def run_training(
 
 
 def _resume(data: Path, run: RunFolder, progress: Progress, *, accept_changes: bool) -> RunFolder:
+    run.check_links()
     if run.is_finished:
         return run
     settings = run.settings()

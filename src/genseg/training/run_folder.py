@@ -3,13 +3,15 @@
 ::
 
     settings.yaml plan.yaml split.json labels.json cases.json cases.png   what was trained on what, and how
+    images.json                                                           hashes of the images' pixels
     data.json                                                             what the data are like, in figures
     environment.json                                                      versions and machine
     events.jsonl curves.png tensorboard/                                  every update and validation, and its picture
     stalled.txt                                                           what it was doing, where it hung
     checkpoints/                                                          to resume from
     pairs/                                                                pictures of real and generated pairs
-    model/segmenter.safetensors model/model.json                          the result, for prediction
+    model/segmenter.safetensors                                           the result, for prediction
+    model/model.json                                                      what it is; SHA-256 of all files beside it
     model/trust.json                                                      what held-out cases teach about its use
     model/generator.safetensors                                           the generator, for synthetic pairs
     model/card.md model/card.json                                         what the model is, for whom, and its limits
@@ -21,37 +23,54 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import Any, TypeVar
 
 from genseg.config import FORMAT, Plan, Settings
 from genseg.data.case import Case
 from genseg.data.check import Examination, contact_sheet
+from genseg.data.identity import SeenImages, pixels_hash, seen_images
 from genseg.data.split import Split
 from genseg.device import Machine
 from genseg.errors import RunError
-from genseg.files import TEMPORARY, atomic_write_bytes, printable
+from genseg.files import (
+    FULL_DISK,
+    TEMPORARY,
+    atomic_write_bytes,
+    inner_folder,
+    make_folders,
+    printable,
+    remove_empty,
+    stay_inside,
+    sweep,
+)
 from genseg.joint.generation import Generation
 from genseg.joint.source import PairSource
+from genseg.locking import folder_lock
+from genseg.records import fitted, read_json
 from genseg.training.checkpoint import write_tensors
 from genseg.training.data import TrainingData
+from genseg.training.delivery import MODEL, RESTORE, Delivery, read_delivery, read_sealed, write_sealed
 from genseg.training.state import TrainingState
 
 PACKAGES = ("genseg", "torch", "monai", "numpy", "scipy", "scikit-image", "pillow", "nibabel", "pydicom", "tifffile")
-FROZEN = ("settings.yaml", "split.json", "labels.json", "cases.json", "data.json", "cases.png", "plan.yaml")
+FROZEN = (
+    *("settings.yaml", "split.json", "labels.json", "cases.json", "images.json", "data.json"),
+    *("cases.png", "plan.yaml"),
+)
 """What is written before the first update; plan.yaml last, for it marks a run folder."""
 
 BEGINNING = f"{TEMPORARY}beginning"
 """There only until plan.yaml is: tells the remains of a process that was killed from files of the user's."""
+
+
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True)
@@ -83,35 +102,37 @@ class RunFolder:
         return self.path / "pairs"
 
     @property
+    def model(self) -> Path:
+        """Folder of the delivered model."""
+        return self.path / "model"
+
+    @property
     def weights(self) -> Path:
         """The weights that the run's own training ended with."""
-        return self.path / "model" / "segmenter.safetensors"
+        return self.model / "segmenter.safetensors"
 
     @property
     def generator(self) -> Path:
         """The delivered generator; there only where the run has one that is of use."""
-        return self.path / "model" / "generator.safetensors"
+        return self.model / "generator.safetensors"
 
     @property
     def is_finished(self) -> bool:
         """Whether the run has delivered its weights."""
-        return (self.path / "model" / "model.json").is_file()
+        return (self.model / MODEL).is_file()
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a small JSON file, atomically; in ASCII, for file names may hold bytes that are no text."""
-        target = self.path / name
-        target.parent.mkdir(exist_ok=True)
-        atomic_write_bytes(target, json.dumps(content, indent=1).encode())
+        folder = inner_folder(self.path, Path(name).parent)
+        atomic_write_bytes(folder / Path(name).name, json.dumps(content, indent=1).encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a small JSON file. Raises RunError where it is missing or broken."""
-        try:
-            content = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.path / name}: cannot be read ({error})") from error
-        if not isinstance(content, dict):
-            raise RunError(f"{self.path / name}: damaged; expected keys and values, found {type(content).__name__}")
-        return content
+        return read_json(self.path / name)
+
+    def record(self, name: str, kind: type[_Kind]) -> _Kind:
+        """What a small JSON file holds. Raises RunError where it is missing, broken, or holds anything else."""
+        return fitted(kind, self.read_json(name), self.path / name, RESTORE)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -119,32 +140,37 @@ class RunFolder:
 
         Raises RunError where one is at work in it.
         """
-        lock, owner = self.path / "training.lock", self.path / "training.owner"
-        try:
-            with FileLock(lock, timeout=0):
-                owner.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
-                try:
-                    yield
-                finally:
-                    for path in (owner, lock):
-                        with suppress(OSError):  # Windows keeps open files
-                            path.unlink()
-        except Timeout:
-            other = owner.read_text(encoding="utf-8") if owner.is_file() else "another process"
-            cure = "wait for it to end, or choose another -o"
-            raise RunError(f"{self.path}: {other} is training in this folder; {cure}") from None
+        with folder_lock(self.path, "training"):
+            self.check_links()
+            for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
+                sweep(folder)
+            yield
+
+    def check_links(self) -> None:
+        """Raise RunError where a folder in this one lies elsewhere by a link: nothing is written there."""
+        for path in self.path.iterdir():
+            if path.is_symlink() and path.is_dir():
+                stay_inside(self.path, path)
 
     def freeze(self, settings: Settings, gathered: TrainingData) -> None:
         """Write down what is to be trained, before the first update; see `FROZEN`."""
         settings.to_yaml(self.path / "settings.yaml")
         self.write_json("split.json", gathered.split.to_json())
         self.write_json("labels.json", gathered.examination.labels.to_json())
-        self.write_json("cases.json", fingerprints(gathered.examination.cases))
+        self._keep_hashes(gathered.examination.cases)
         index, statistics = gathered.examination.index, gathered.examination.statistics
         described = {"title": index.title, "licence": index.licence, "modality": index.modality}
         self.write_json("data.json", {**described, "statistics": statistics.to_json()})
         contact_sheet(gathered.examination, self.path / "cases.png")
         gathered.plan.to_yaml(self.path / "plan.yaml")
+
+    def _keep_hashes(self, cases: Iterable[Case]) -> None:
+        """Write down what tells whether cases are those of before, and their images those that were seen."""
+        files, pixels = {}, {}
+        for case in cases:
+            files[case.name], pixels[case.name] = fingerprint(case), pixels_hash(case)
+        self.write_json("cases.json", files)
+        self.write_json("images.json", pixels)
 
     def settings(self) -> Settings:
         """The settings that the run began with."""
@@ -156,7 +182,7 @@ class RunFolder:
 
     def split(self) -> Split:
         """The split that the run began with."""
-        return Split.from_json(self.read_json("split.json"))
+        return Split.from_json(self.read_json("split.json"), str(self.path / "split.json"))
 
     def deliver(self, state: TrainingState, gathered: TrainingData, source: PairSource | None) -> None:
         """Write the trained weights and what is needed to use them; model.json last, for it marks a finished run.
@@ -164,31 +190,82 @@ class RunFolder:
         source: what synthetic pairs are made from, where the run has a generator that is of use.
         """
         examination = gathered.examination
-        self.weights.parent.mkdir(exist_ok=True)
-        described = {
-            "format": FORMAT,
-            "genseg": version("genseg"),
-            "weights": self.weights.name,
-            "sha256": write_tensors(self.weights, state.learner.average.module.state_dict()),
-            "plan": gathered.plan.model_dump(mode="json"),
-            "labels": examination.labels.to_json(),
-            "reading": asdict(examination.options),
-            "generator": self._deliver_generator(state.generation, source),
-            "channel_files": any(len(files.images) > 1 for files in examination.cases.entries),
-        }
-        self.write_json("model/model.json", described)
+        inner_folder(self.path, self.model.name)
+        sha256 = write_tensors(self.weights, state.learner.average.module.state_dict())
+        generator = self._deliver_generator(state.generation, source)
+        self._write_delivery(
+            Delivery(
+                format=FORMAT,
+                genseg=version("genseg"),
+                weights=self.weights.name,
+                sha256=sha256,
+                plan=gathered.plan,
+                labels=examination.labels,
+                reading=examination.options,
+                generator=generator,
+                channel_files=any(len(files.images) > 1 for files in examination.cases.entries),
+                seen=self._seen_images(),
+                files={self.weights.name: sha256} | self._generator_file(generator),
+            )
+        )
+
+    def deliver_file(self, name: str, content: bytes) -> None:
+        """Add a file to the delivered model, or put another in its place.
+
+        Whenever it is interrupted, model.json names what is there: a file that it does not name does not count.
+        """
+        delivery = self._stored_delivery()
+        others = {other: sha256 for other, sha256 in delivery.files.items() if other != name}
+        if name in delivery.files:
+            self._write_delivery(delivery.model_copy(update={"files": others}))
+        atomic_write_bytes(self.model / name, content)
+        files = {**others, name: hashlib.sha256(content).hexdigest()}
+        self._write_delivery(delivery.model_copy(update={"files": files}))
+
+    def has_delivered(self, name: str) -> bool:
+        """Whether a file belongs to the delivered model and is there."""
+        return name in self._stored_delivery().files and (self.model / name).is_file()
+
+    def delivery(self) -> Delivery:
+        """What the run says of the model that it delivered, which is seen to be whole.
+
+        Raises RunError where the run has not finished, the model is of another version, or a file of it was changed.
+        """
+        if not self.is_finished:
+            cure = f"go on with `genseg train DATA -o {self.path} --resume`"
+            raise RunError(f"{self.path}: this run has not finished; {cure}")
+        return read_delivery(self.model)
 
     def deliver_instead(self, other: RunFolder) -> None:
         """Deliver the model of another finished run, which was better, in place of the own; the generator stays.
 
         Whenever it is interrupted, one of the two is there whole: model.json, written last, names the file of weights.
+        What was learned about the own model, and its card, are no longer part of the delivery.
         """
-        described = other.read_json("model/model.json")
-        weights = self.path / "model" / f"segmenter-{Plan.from_mapping(described['plan']).arm}.safetensors"
-        atomic_write_bytes(weights, other.weights.read_bytes())
-        own = self.read_json("model/model.json")
-        self.write_json("model/model.json", {**described, "weights": weights.name, "generator": own["generator"]})
-        self.weights.unlink(missing_ok=True)
+        better, own = other.delivery(), self.delivery()
+        weights = self.model / f"segmenter-{better.plan.arm}.safetensors"
+        atomic_write_bytes(weights, (other.model / better.weights).read_bytes())
+        files = {weights.name: better.sha256} | self._generator_file(own.generator)
+        update = {"weights": weights.name, "generator": own.generator, "files": files}
+        self._write_delivery(better.model_copy(update=update))
+        for name in own.files.keys() - files.keys():
+            (self.model / name).unlink(missing_ok=True)
+
+    def _stored_delivery(self) -> Delivery:
+        """What model.json says; the files that it names are not looked at."""
+        return fitted(Delivery, read_sealed(self.model / MODEL), self.model / MODEL, RESTORE)
+
+    def _write_delivery(self, delivery: Delivery) -> None:
+        write_sealed(self.model / MODEL, delivery.model_dump(mode="json"))
+
+    def _seen_images(self) -> SeenImages:
+        """The images of the run's training, as its model remembers them."""
+        split = self.split()
+        cases, images = (self.record(name, dict[str, str]) for name in ("cases.json", "images.json"))
+        return seen_images(images, cases, split.train, split.validation)
+
+    def _generator_file(self, generator: Mapping[str, Any] | None) -> dict[str, str]:
+        return {self.generator.name: str(generator["sha256"])} if generator and "sha256" in generator else {}
 
     def _deliver_generator(self, generation: Generation | None, source: PairSource | None) -> dict[str, Any] | None:
         """Write the generator. Returns what model.json says of it: why it was switched off ("off", empty where it was
@@ -228,12 +305,12 @@ class RunFolder:
                 f"{self.path}: the cases or their classes are not those that this run began with ({listed}); {cure}"
             )
         if different:
-            self.write_json("cases.json", found)
+            self._keep_hashes(examination.cases)
         return _listed(different)
 
     def _differences(self, found: Mapping[str, str]) -> dict[str, list[str]]:
         """Names of cases that are not as they were when the run began, by what has become of them."""
-        frozen = self.read_json("cases.json")
+        frozen = self.record("cases.json", dict[str, str])
         kinds = {
             "changed": sorted(name for name in found.keys() & frozen.keys() if found[name] != frozen[name]),
             "added": sorted(found.keys() - frozen.keys()),
@@ -256,15 +333,13 @@ def new_run_folder(path: Path) -> Iterator[RunFolder]:
     already, or nothing can be written there.
     """
     made = _make_empty(path)
-    (path / BEGINNING).touch()
+    atomic_write_bytes(path / BEGINNING, b"")
     try:
         yield RunFolder(path)
     except BaseException:
         for name in (*FROZEN, BEGINNING):
             (path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # someone else has put something there
-            for folder in made:
-                folder.rmdir()
+        remove_empty(made)
         raise
     (path / BEGINNING).unlink(missing_ok=True)
 
@@ -272,12 +347,14 @@ def new_run_folder(path: Path) -> Iterator[RunFolder]:
 def _make_empty(path: Path) -> list[Path]:
     """Make the folder, see that it can be written to, and return the folders that had to be made, deepest first."""
     try:
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
+        made = make_folders(path)
+        sweep(path)
         occupied = _is_occupied(path)
         with TemporaryFile(dir=path):
             pass
     except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
         raise RunError(f"{path}: cannot be made a run folder ({error.strerror}); choose another -o") from error
     if occupied:
         raise RunError(f"{path}: not empty. Choose another -o, or go on with an interrupted run by --resume")

@@ -59,7 +59,7 @@ class TrainingState:
             self.generation.keep(counted["kernels"])
 
 
-GENERATION_COUNTERS = ("updates", "pretrained", "feedbacks", "l1", "off")
+GENERATION_COUNTERS = ("updates", "pretrained", "feedbacks", "l1", "alive", "off")
 
 
 def begin_training(plan: Plan, cases: int, seed: int, machine: Machine) -> TrainingState:

@@ -122,7 +122,10 @@ def _validate(state: TrainingState, held_out: Sequence[HeldOut], course: Course,
     scores = []
     network = TorchNetwork(state.learner.average.module, course.machine.device)
     for one in held_out:
-        predicted = predict_mask(network, one.prepared, course.plan)
+        try:
+            predicted = predict_mask(network, one.prepared, course.plan)
+        except FloatingPointError:  # a training that diverges is validated too
+            predicted = np.zeros_like(one.mask)
         scores.append(dice_scores(one.mask, predicted, course.plan.classes))
     by_class = dict(zip(course.plan.class_names[1:], np.mean(scores, axis=0).tolist(), strict=True))
     log.write("validation", state.update, dice=float(np.mean(scores)), dice_by_class=by_class)

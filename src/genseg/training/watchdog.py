@@ -21,7 +21,8 @@ def watchdog(report: Path, tell: Callable[[str], None], patience: float = PATIEN
     """
     said = f"Nothing was done for {patience / 60:.0f} min; where it hangs is in {report}"
     timer = threading.Timer(patience, tell, [said])
-    with report.open("w", encoding="utf-8") as stream:
+    report.unlink(missing_ok=True)
+    with report.open("x", encoding="utf-8") as stream:
 
         def something_was_done() -> None:
             nonlocal timer

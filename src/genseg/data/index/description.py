@@ -89,13 +89,11 @@ def _label_values(value: object, path: Path, findings: Findings) -> dict[str, in
 
 def _label(key: str, item: object, path: Path, findings: Findings) -> tuple[str, int] | None:
     expected = "a name with one whole number"
-    if key.lower() == "ignore":
-        stop_broken(path, "a label 'ignore'", "classes only; label these regions or leave the cases out", findings)
-    elif isinstance(item, int) and not isinstance(item, bool):
+    if isinstance(item, int) and not isinstance(item, bool):
         return key, item
-    elif isinstance(item, str) and key.isdecimal():
+    if isinstance(item, str) and key.isdecimal():
         return item, int(key)
-    elif isinstance(item, list):
+    if isinstance(item, list):
         stop_broken(path, f"label {key!r} made of several values (a region)", expected, findings)
     else:
         stop_broken(path, f"label {key!r}: {reprlib.repr(item)}", expected, findings)

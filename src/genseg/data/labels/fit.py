@@ -9,23 +9,28 @@ The rules, applied to the values of all masks together, for a mask by itself may
 3. Colours: black is the background, the others are classes in ascending order of red, green, blue. Names that are
    declared for more than one foreground class stop, for nobody said which colour is which.
 4. Values that look blurred (`stray`) stop, unless repair is asked for: then the values that the masks were drawn with
-   are found first and rules 1 to 3 applied to these. A mask whose whole foreground repair would erase stops always:
-   it is coded otherwise than the rest (0/1 among 0/255).
+   are found first and rules 1 to 3 applied to these. A mask of which repair would erase the whole foreground (0/1 among
+   0/255), or anything else that looks like a class, stops always.
+5. Values that number objects (`instances`) stop, unless they are to be merged into one class. So do values declared to
+   be ignored, and those that may be meant so (`ignored`): 255 above 0, 1, 2.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from genseg.choices import MaskRepair
-from genseg.data.labels.label_map import LabelMap, MaskValue, unexpected_label, value_list, value_text
-from genseg.data.labels.stray import MOST_VALUES, are_apart, dominant_values, has_stray_values, nearest
+from genseg.choices import Instances, MaskRepair
+from genseg.config import MOST_CLASSES
+from genseg.data.labels.blurred import as_drawn, background_of
+from genseg.data.labels.ignored import WHITE, stop_unexplained, without_ignored
+from genseg.data.labels.instances import look_like_instances
+from genseg.data.labels.label_map import LabelMap, MaskValue, added, unexpected_label, value_list, value_text
+from genseg.data.labels.regions import Regions, shapes_of
+from genseg.data.labels.stray import has_stray_values
 from genseg.errors import DataError, Fault, FaultCode
 
-_MOST_CLASSES = 256
-_WHITE = (255, 65535)
 Counts = dict[str, dict[Any, int]]
 
 
@@ -34,28 +39,38 @@ def fit_label_map(
     names: Sequence[str] | None,
     declared: Mapping[str, int] | None,
     repair: MaskRepair = "stop",
+    instances: Instances = "stop",
+    regions: Mapping[str, Regions] | None = None,
 ) -> LabelMap:
     """Decide which stored value is which class, by the rules at the head of this file.
 
     counts: mask file -> value or colour -> voxels, of the whole data set (`count_labels`).
     names: class names, background first; declared: name -> stored value. Either may be None.
     repair: what to do about blurred masks: "stop", or find the map of `repair_mask`.
+    instances: what to do about values that number objects: "stop", or "merge" all values but 0 into one class.
+    regions: mask file -> what its values look like (`measure_regions`); without, they are judged by their voxels alone.
 
     Raises DataError with all faults, at most one a file: MASK_STRAY_VALUES, MASK_TOO_MANY_COLOURS, UNEXPECTED_LABEL,
-    NO_FOREGROUND, LAYOUT_BROKEN (names and declared values that contradict each other).
+    NO_FOREGROUND, IGNORE_LABEL, INSTANCE_IDS, TOO_MANY_CLASSES, LAYOUT_BROKEN (names and declared values that
+    contradict each other). Faults of one cause say the same of each file.
     """
-    files = _in_one_kind(counts)
-    total = _total(files)
+    files, regions = _in_one_kind(counts), regions or {}
+    _stop_contradiction(names, declared)
+    names, declared = without_ignored(files, names, declared)
     expected = _expected(names, declared)
     names = tuple(names) if names else tuple(sorted(declared, key=declared.__getitem__)) if declared else None
+    total = added(files.values())
+    if instances == "merge":
+        _stop_without_foreground(files, total, expected)
+        return _merged_map(files, names)
+    if len(expected) <= 2 and not total.keys() <= expected.keys():
+        _stop_instances(files, regions)
+    stop_unexplained(files, expected, regions)
     colours = any(isinstance(value, tuple) for value in total)
-    if has_stray_values(total, () if colours else expected):
-        limit = len(names) if names else None
-        told = declared and not colours and are_apart(expected)
-        kept = list(expected) if told else dominant_values(total, limit)
-        _stop_stray(files, kept, expected, repair)
-        files = {file: _repaired(values, kept) for file, values in files.items()}
-        total = _total(files)
+    shapes = [shapes_of(found) for found in regions.values()]
+    if has_stray_values(total, () if colours else expected, shapes):
+        files = as_drawn(files, names, expected if declared and not colours else {}, repair, regions)
+        total = added(files.values())
     _stop_without_foreground(files, total, expected)
     return _colour_map(files, total, names) if colours else _value_map(files, total, names, expected)
 
@@ -69,18 +84,41 @@ def _in_one_kind(counts: Mapping[str, Mapping[MaskValue, int]]) -> Counts:
     }
 
 
-def _total(files: Counts) -> Counter[Any]:
-    return sum((Counter(values) for values in files.values()), Counter())
+def _stop_contradiction(names: Sequence[str] | None, declared: Mapping[str, int] | None) -> None:
+    if names and declared and set(names) != set(declared):
+        found = f"class names {list(names)} and labels {list(declared)}"
+        raise DataError([_broken(found, "the same names")])
 
 
 def _expected(names: Sequence[str] | None, declared: Mapping[str, int] | None) -> dict[int, int]:
     """Stored value -> class index as declared; empty where nothing is declared."""
-    if names and declared and set(names) != set(declared):
-        raise DataError([_contradiction(f"class names {list(names)} and labels {list(declared)}", "the same names")])
     ordered = names or sorted(declared or (), key=lambda name: (declared or {})[name])
-    if len(ordered) > _MOST_CLASSES:
-        raise DataError([_contradiction(f"{len(ordered)} classes", f"at most {_MOST_CLASSES}")])
+    if len(ordered) > MOST_CLASSES:
+        raise DataError([_too_many("dataset.json", len(ordered))])
     return {declared[name] if declared else index: index for index, name in enumerate(ordered)}
+
+
+def _merged_map(files: Counts, names: tuple[str, ...] | None) -> LabelMap:
+    """The map that takes every value but 0 (black) as one class."""
+    negative = {file: {v: n for v, n in found.items() if isinstance(v, int) and v < 0} for file, found in files.items()}
+    faults = _unexpected(negative, [0])
+    if names and len(names) > 2:
+        faults.append(_broken(f"--instances merge, and the classes {', '.join(names)}", "one class besides background"))
+    if faults:
+        raise DataError(faults)
+    return LabelMap(names or _names_of((0, 1)), {0: 0, 1: 1}, rule="merged")
+
+
+def _stop_instances(files: Counts, regions: Mapping[str, Regions]) -> None:
+    if not look_like_instances(regions):
+        return
+    most = max(len(found) for found in regions.values())
+    found = f"values that look like instance ids: up to {most} in a mask, each one object, in no fixed place"
+    cure = "Use --instances merge to take all as one class. If each value is a class, name them all in dataset.json."
+    expected = "the same value for the same structure in every mask"
+    raise DataError(
+        [_fault(FaultCode.INSTANCE_IDS, file, found, expected, cure) for file in files if regions.get(file)]
+    )
 
 
 def _value_map(
@@ -89,13 +127,15 @@ def _value_map(
     if names and total.keys() <= expected.keys():
         return LabelMap(names, expected)
     white = max(total)
-    if names and expected.keys() == {0, 1} and white in _WHITE and total.keys() <= {0, white}:
+    if names and expected.keys() == {0, 1} and white in WHITE and total.keys() <= {0, white}:
         return LabelMap(names, {0: 0, white: 1})
     if names:
         raise DataError(_unexpected(files, expected))
     if min(total) < 0:
         raise DataError(_unexpected(files, [value for value in total if value >= 0]))
     values = sorted(total)
+    if len(values) > MOST_CLASSES:
+        raise DataError([_too_many(file, len(values)) for file, found in files.items() if found])
     return LabelMap(_names_of(values), {value: index for index, value in enumerate(values)})
 
 
@@ -116,15 +156,18 @@ def _names_of(values: Sequence[MaskValue]) -> tuple[str, ...]:
 
 
 def _unexpected(files: Counts, expected: Collection[int]) -> list[Fault]:
-    """One fault for each file that has values other than expected."""
+    """One fault for each file that has values other than expected; files with the same ones are told their sum."""
     known = dict.fromkeys(expected, 0)
     unknown = {file: {v: n for v, n in values.items() if v not in known} for file, values in files.items()}
-    return [unexpected_label(file, values, known) for file, values in unknown.items() if values]
+    sums: dict[frozenset[int], Counter[int]] = defaultdict(Counter)
+    for values in unknown.values():
+        sums[frozenset(values)].update(values)
+    return [unexpected_label(file, sums[frozenset(values)], known) for file, values in unknown.items() if values]
 
 
 def _stop_without_foreground(files: Counts, total: Mapping[Any, int], expected: Mapping[int, int]) -> None:
     """Raise where no mask has a background (and nothing says what is), or no mask has anything else."""
-    background = _background(total, expected)
+    background = background_of(total, expected)
     if not total or set(total) == {background}:
         cure = "Look at the masks: they may have been exported empty."
         found = f"no foreground in any of {len(files)} masks"
@@ -136,55 +179,12 @@ def _stop_without_foreground(files: Counts, total: Mapping[Any, int], expected: 
         raise DataError([_fault(FaultCode.UNEXPECTED_LABEL, next(iter(files)), found, "a background", cure)])
 
 
-def _background(total: Mapping[Any, int], expected: Mapping[int, int]) -> MaskValue:
-    if any(isinstance(value, tuple) for value in total):
-        return (0, 0, 0)
-    return next((value for value, index in expected.items() if index == 0), 0)
+def _too_many(file: str, count: int) -> Fault:
+    cure = "Merge classes, or train on some of them."
+    return _fault(FaultCode.TOO_MANY_CLASSES, file, f"{count} classes", f"at most {MOST_CLASSES}", cure)
 
 
-def _stop_stray(files: Counts, kept: list[Any], expected: Mapping[int, int], repair: str) -> None:
-    """Raise one fault for each file that repair would empty and, unless repair is asked for, for each blurred one."""
-    faults = []
-    for file, values in files.items():
-        stray = {value: count for value, count in values.items() if value not in kept}
-        background = _background(values, expected)
-        foreground = [value for value in values if value != background]
-        if foreground and background in kept and all(nearest(value, kept) == background for value in foreground):
-            faults.append(_coded_otherwise(file, foreground, kept))
-        elif stray and repair == "stop":
-            faults.append(_blurred(file, stray, kept))
-    if faults:
-        raise DataError(faults)
-
-
-def _coded_otherwise(file: str, foreground: list[Any], kept: list[Any]) -> Fault:
-    found = f"the values {value_list(sorted(foreground))}, which the values of the other masks would turn to background"
-    cure = "Store this mask with the same values as the others."
-    return _fault(FaultCode.MASK_STRAY_VALUES, file, found, f"only {value_list(sorted(kept))}", cure)
-
-
-def _blurred(file: str, stray: Mapping[Any, int], kept: list[Any]) -> Fault:
-    colours = any(isinstance(value, tuple) for value in stray)
-    many = colours and len(stray) + len(kept) > MOST_VALUES
-    what = "colours" if colours else "values"
-    known = value_list(sorted(kept))
-    return _fault(
-        FaultCode.MASK_TOO_MANY_COLOURS if many else FaultCode.MASK_STRAY_VALUES,
-        file,
-        f"{len(stray)} stray {what} on {sum(stray.values())} voxels ({value_list(sorted(stray))})",
-        f"a few separate {what}, as PNG keeps them and JPEG or resizing does not",
-        f"Export it again without loss, use --mask-repair nearest (keeps {known}), or declare the classes.",
-    )
-
-
-def _repaired(values: Mapping[Any, int], kept: Sequence[Any]) -> dict[Any, int]:
-    repaired: Counter[Any] = Counter()
-    for value, count in values.items():
-        repaired[nearest(value, kept)] += count
-    return dict(repaired)
-
-
-def _contradiction(found: str, expected: str) -> Fault:
+def _broken(found: str, expected: str) -> Fault:
     return _fault(FaultCode.LAYOUT_BROKEN, "dataset.json", found, expected, "Correct dataset.json.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ from genseg.errors import DataError, Fault, FaultCode, MissingExtraError
 from genseg.lengths import MM_PER_UNIT, SpacingUnit
 
 _READERS = {Format.NRRD: "NrrdImageIO", Format.META: "MetaImageIO"}
+_SEGMENT = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
 _BITS = re.compile(r"(\d+)-bit")
 
 
@@ -40,13 +42,15 @@ def read(source: Source, options: ReadOptions) -> Scan:
     """Read a picture as `(channel, row, column)` or a volume as `(channel, i, j, k)`.
 
     Raises:
-        DataError: UNSUPPORTED_PIXELS (complex), UNDECLARED_CHANNELS (vectors in a volume, four axes), BAD_SPACING,
+        DataError: SEGMENT_NAMES (segments of 3D Slicer that overlap, or whose names contradict each other),
+            UNSUPPORTED_PIXELS (complex), UNDECLARED_CHANNELS (vectors in a volume, four axes), BAD_SPACING,
             BAD_AFFINE, TOO_LARGE, or OUTSIDE_FOLDER (the header names a pixel file elsewhere).
         MissingExtraError: SimpleITK is not installed.
     """
     simpleitk = load_simpleitk()
     stored = stored_pixels(source)
     reader = open_header(source)
+    segments = _segments(reader, source.name)
     promised = _pixel_bytes(reader, simpleitk)
     _check_header(reader, simpleitk, source.name, options, promise_faults(source.name, promised, len(stored.data)))
     check_packed(stored, source, promised)
@@ -57,11 +61,11 @@ def read(source: Source, options: ReadOptions) -> Scan:
     if image.GetDimension() == 2:
         spacing = tuple(float(step) * scale for step in reversed(image.GetSpacing()))
         kind = picture_modality(len(pixels))
-        return Scan(pixels, spacing, None, kind, stored.sha256, spacing_unit=unit)
+        return Scan(pixels, spacing, None, kind, stored.sha256, spacing_unit=unit, segments=segments)
     affine = _affine(image, scale)
     spacing = spacing_of(affine)
     warnings = extent_warnings(pixels.shape[1:], spacing, source.name, scale) if unit == "mm" else ()
-    return Scan(pixels, spacing, affine, "", stored.sha256, warnings, unit)
+    return Scan(pixels, spacing, affine, "", stored.sha256, warnings, unit, segments)
 
 
 def open_header(source: Source) -> Any:
@@ -71,6 +75,43 @@ def open_header(source: Source) -> Any:
     reader.SetFileName(str(source.path))
     reader.ReadImageInformation()
     return reader
+
+
+def _segments(reader: Any, name: str) -> dict[int, str]:
+    """Value -> name of the segments that 3D Slicer writes into the header of a `.seg.nrrd`; empty for other files.
+
+    Raises:
+        DataError: SEGMENT_NAMES where they overlap, or one name or value stands for several.
+    """
+    fields: dict[int, dict[str, str]] = {}
+    for key in reader.GetMetaDataKeys():
+        match = _SEGMENT.fullmatch(key)
+        if match:
+            fields.setdefault(int(match[1]), {})[match[2]] = reader.GetMetaData(key).strip()
+    segments = [fields[number] for number in sorted(fields)]
+    if reader.GetNumberOfComponents() > 1 or len({one.get("Layer", "0") for one in segments}) > 1:
+        if segments:
+            cure = "In 3D Slicer, make the segments not overlap, and save the segmentation again."
+            found = f"{len(segments)} segments in several layers"
+            raise DataError([Fault(FaultCode.SEGMENT_NAMES, name, found, "segments that do not overlap", cure)])
+        return {}
+    return _one_to_one([(one.get("LabelValue", "1"), one.get("Name", "")) for one in segments], name)
+
+
+def _one_to_one(segments: list[tuple[str, str]], name: str) -> dict[int, str]:
+    """Value -> name of segments that have both; see `_segments`."""
+    named = [(int(value), text) for value, text in segments if text and value.isdecimal()]
+    texts, values = (
+        Counter(" ".join(text.split()).casefold() for _, text in named),
+        Counter(value for value, _ in named),
+    )
+    twice = [text for text, count in texts.items() if count > 1]
+    twice += [f"value {value}" for value, count in values.items() if count > 1]
+    if twice:
+        cure = "In 3D Slicer, give each segment a name of its own, or merge the segments, and save again."
+        found = f"several segments for {', '.join(twice)}"
+        raise DataError([Fault(FaultCode.SEGMENT_NAMES, name, found, "one segment for each name and value", cure)])
+    return dict(named)
 
 
 def _pixel_bytes(reader: Any, simpleitk: ModuleType) -> int:

@@ -108,6 +108,12 @@ def with_unit(content: bytes, format: Format, unit: str, axes: int) -> bytes:
     return content.replace(b"\nElementDataFile", f"\nDistanceUnits = {unit}\nElementDataFile".encode(), 1)
 
 
+def named_pixel_files(header: bytes, format: Format) -> list[str]:
+    """Names of the files beside a header that it says hold the pixels; none where it holds them itself."""
+    named = [match[1].strip().decode("utf-8", "surrogateescape") for match in _DATA_FILE[format].finditer(header)]
+    return [name for name in named if name.upper() != "LOCAL" and Path(name).name == name and "\0" not in name]
+
+
 def check_packed(stored: StoredPixels, source: Source, promised: int) -> None:
     """Unpack compressed pixels, in pieces, to see that they are whole.
 

@@ -33,6 +33,7 @@ def read(source: Source, as_mask: bool) -> Scan:
         image.load()
         tag = _orientation(image)
         pixels, transparency = _channels(image, source.name, as_mask)
+        palette = _palette(image) if as_mask else {}
     pixels, turned = upright(pixels, tag, source.name)
     pixels = native(pixels)
     return Scan(
@@ -43,6 +44,7 @@ def read(source: Source, as_mask: bool) -> Scan:
         sha256=source.sha256,
         warnings=warnings + transparency + turned,
         spacing_unit="px",
+        palette=palette,
     )
 
 
@@ -105,6 +107,12 @@ def _orientation(image: Image.Image) -> int:
     except SyntaxError:
         return 1
     return tag if isinstance(tag, int) else 1
+
+
+def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
+    """Index -> colour of a palette picture; empty for any other."""
+    colours = (image.getpalette("RGB") or []) if image.mode == "P" else []
+    return {index: (*colours[3 * index : 3 * index + 3],) for index in range(len(colours) // 3)}  # type: ignore[misc]
 
 
 def _channels(image: Image.Image, name: str, as_mask: bool) -> tuple[Pixels, tuple[Fault, ...]]:
