@@ -49,7 +49,9 @@ def test_single_file_is_a_picture_with_its_spacing(tmp_path: Path, write_dicom: 
     assert is_scan_file(path)
 
 
-@pytest.mark.parametrize(("stored", "modality"), [("CT", "ct"), ("MR", "mr"), ("US", "gray"), (None, "gray")])
+@pytest.mark.parametrize(
+    ("stored", "modality"), [("CT", "ct"), ("MR", "mr"), ("PT", "pet"), ("US", "gray"), (None, "gray")]
+)
 def test_modality(tmp_path: Path, write_dicom: Write, stored: str | None, modality: str) -> None:
     assert read_image(write_dicom(tmp_path / "a.dcm", GRAY, Modality=stored)).modality == modality
 

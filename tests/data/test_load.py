@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from genseg.data.case import Case, CaseFiles
@@ -168,6 +169,28 @@ def test_displacement_is_the_largest_over_the_volume() -> None:
 def test_image_too_small_to_hold_anything_stops(tmp_path: Path, shape: tuple[int, int]) -> None:
     path = _picture(tmp_path / "a.png", np.resize(NOISE[..., 0], shape))
     assert " x ".join(map(str, shape)) in _faults(_files(path))[FaultCode.TOO_SMALL]
+
+
+@pytest.mark.fault(13, 56)
+def test_each_channel_of_a_file_may_be_saturated(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 60000, (2, 24, 32)).astype(np.uint16)
+    pixels[0, :20] = 4095
+    pixels[0] = pixels[0].clip(0, 4095)
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(pixels, 0, -1), photometric="minisblack", planarconfig="contig")
+    (fault,) = read_raw_case(_files(tmp_path / "a.tif")).image.warnings
+    assert fault.code is FaultCode.SATURATED_IMAGE
+    assert "of channel 0 have the highest value, 4095" in fault.found
+
+
+@pytest.mark.fault(3)
+def test_channels_and_mask_are_compared_though_the_first_channel_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a_0000.nii.gz").write_bytes(b"")
+    second = _volume(tmp_path / "a_0001.nii.gz", np.arange(1000.0).reshape(10, 10, 10))
+    third = _volume(tmp_path / "a_0002.nii.gz", np.arange(900.0).reshape(10, 10, 9))
+    mask = _volume(tmp_path / "m.nii.gz", np.ones((10, 9, 10), np.uint8))
+    with pytest.raises(DataError) as caught:
+        read_raw_case(_files((tmp_path / "a_0000.nii.gz", second, third), mask))
+    assert [Path(fault.file).name for fault in caught.value.faults] == ["a_0000.nii.gz", "a_0002.nii.gz", "m.nii.gz"]
 
 
 @pytest.mark.fault(14)

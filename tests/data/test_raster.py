@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -224,6 +225,20 @@ def test_not_finite_tiff(tmp_path: Path, faults_of: FaultsOf) -> None:
     assert scan.pixels[0, 0, 0] == scan.pixels[0, 1, 1] == 9
     assert codes(scan.warnings) == [FaultCode.NOT_FINITE]
     assert scan.warnings[0].stops is False
+
+
+@pytest.mark.fault(21, 56)
+def test_not_finite_values_become_the_smallest_of_their_own_channel(tmp_path: Path, faults_of: FaultsOf) -> None:
+    stored = np.stack([GRAY - 1000.0, GRAY + 7.0]).astype(np.float32)
+    stored[:, 0, 0] = np.nan
+    image = nibabel.Nifti1Image(np.moveaxis(stored, 0, -1)[:, :, None], np.eye(4))
+    nibabel.save(image, tmp_path / "a.nii")
+    options = ReadOptions(nan_to="min", channels_last_axis=True)
+    assert read_image(tmp_path / "a.nii", options).pixels[:, 0, 0, 0].tolist() == np.nanmin(stored, (1, 2)).tolist()
+    stored[1] = np.nan
+    image = nibabel.Nifti1Image(np.moveaxis(stored, 0, -1)[:, :, None], np.eye(4))
+    nibabel.save(image, tmp_path / "a.nii")
+    assert codes(faults_of(tmp_path / "a.nii", options=options)) == [FaultCode.NOT_FINITE]
 
 
 def test_all_nan_stops_even_when_nan_becomes_the_minimum(tmp_path: Path, faults_of: FaultsOf) -> None:

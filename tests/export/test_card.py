@@ -131,3 +131,16 @@ def test_what_held_out_cases_taught_is_told(run: RunFolder, change: Callable[...
 
 
 MENDING = {"class_index": 1, "rule": "fill-holes", "gain": 0.02, "least": 0.0}
+
+
+@pytest.mark.fault(56)
+def test_the_rule_of_each_channel_is_told(run: RunFolder) -> None:
+    model = run.read_json("model/model.json")
+    assert describe(run)["intensity"] == ["eight-bit"]
+    rules = [{"rule": "window", "channel": "CT"}, {"rule": "z-score", "channel": "PET"}, {"rule": "unchanged"}]
+    run.write_json("model/model.json", {**model, "plan": {**model["plan"], "intensity": rules}})
+    assert describe(run)["intensity"] == [
+        "window for channel 0 (CT)",
+        "z-score for channel 1 (PET)",
+        "unchanged for channel 2",
+    ]

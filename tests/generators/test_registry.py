@@ -37,7 +37,7 @@ def test_a_built_generator_makes_images(rank: int, bounded: bool) -> None:
     with torch.inference_mode():
         image = generator(torch.rand(1, 4, *(17,) * rank), torch.randn(1, *style_shape(rank, 4, STYLE_SIZE)))
     assert image.shape == (1, 2, *(17,) * rank)
-    assert generator.bounded == bounded
+    assert generator.bounded == [bounded] * 2
 
 
 def test_an_unknown_name_is_refused_with_the_choices() -> None:

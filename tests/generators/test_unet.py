@@ -39,6 +39,22 @@ def _style(rank: int) -> Tensor:
     return torch.randn(2, *style_shape(rank, 2, STYLE), generator=torch.Generator().manual_seed(2))
 
 
+@pytest.mark.fault(56)
+@pytest.mark.parametrize("rank", [2, 3])
+def test_each_channel_is_bounded_or_free_by_itself(rank: int) -> None:
+    torch.manual_seed(0)
+    mixed = MaskToImage(rank, 2, 3, (4, 6), style_size=STYLE, bounded=[True, False, True])
+    torch.nn.init.constant_(mixed.head.bias, 1.5)
+    free = MaskToImage.from_description({**mixed.describe(), "bounded": False})
+    free.load_state_dict(mixed.state_dict())
+    image, plain = (generator(_mask(rank), _style(rank)) for generator in (mixed, free))
+    torch.testing.assert_close(image[:, 1], plain[:, 1])
+    torch.testing.assert_close(image[:, ::2], plain[:, ::2].tanh())
+    assert image[:, 1].max() > 1
+    with pytest.raises(RunError, match="cannot be built"):
+        MaskToImage.from_description({**mixed.describe(), "bounded": [True]})
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     ("rank", "spatial"), [(2, (13, 18)), (2, (1, 5)), (2, (16, 12)), (3, (7, 9, 8)), (3, (1, 2, 3))]

@@ -82,6 +82,42 @@ def test_values_that_no_8_bit_picture_has_are_refused(make_model: MakeModel, val
     assert _codes(refused) == [FaultCode.UNSUPPORTED_PIXELS]
 
 
+TWO_KINDS = ({"channel": "blue light", "rule": "eight-bit"}, {"channel": "depth", "rule": "percentile"})
+
+
+@pytest.mark.fault(43, 56)
+def test_only_channels_that_had_8_bits_are_held_to_them(make_model: MakeModel) -> None:
+    plan = make_model(channels=2, intensity=TWO_KINDS).plan
+    pixels = np.stack([np.full((8, 8), 200.0), np.full((8, 8), -4000.0)])
+    assert fit_case(case_of_array(pixels, None, plan), plan).image.shape == (2, 8, 8)
+    with pytest.raises(DataError, match=r"channel 0 \(blue light\): values -4000.0 to -4000.0") as refused:
+        fit_case(case_of_array(pixels[::-1], None, plan), plan)
+    assert _codes(refused) == [FaultCode.UNSUPPORTED_PIXELS]
+
+
+@pytest.mark.fault(43, 56)
+def test_a_grey_picture_stands_for_no_three_channels_of_other_names(make_model: MakeModel) -> None:
+    rules = [{"channel": name, "rule": "percentile"} for name in ("T1", "T2", "FLAIR")]
+    plan = make_model(intensity=rules).plan
+    with pytest.raises(DataError, match="1 channels; expected 3") as refused:
+        fit_case(case_of_array(np.zeros((8, 8)), None, plan), plan)
+    assert _codes(refused) == [FaultCode.CHANNEL_MISMATCH]
+
+
+@pytest.mark.fault(43, 56)
+@pytest.mark.parametrize(("rank", "shape"), [(2, (2, 20, 12)), (3, (2, 12, 9, 10))])
+def test_a_channel_in_which_nothing_is_seen_is_noted(make_model: MakeModel, rank: int, shape: tuple[int, ...]) -> None:
+    window = {"channel": "CT", "rule": "window", "low": -100, "high": 200}
+    model = make_model(rank=rank, channels=2, intensity=[window, {"channel": "PET", "rule": "z-score"}])
+    image = np.random.default_rng(0).uniform(-1, 1, shape) * np.array([100, 5]).reshape(2, *[1] * rank)
+    assert not any("same value" in note for note in model.examine(image).notes)
+    empty, outside = image.copy(), image.copy()
+    empty[1], outside[0] = 0, image[0] - 900
+    said = "has the same value everywhere once scaled, so nothing is seen in it"
+    assert f"channel 1 (PET) {said}" in model.examine(empty).notes
+    assert f"channel 0 (CT) {said}" in model.examine(outside).notes
+
+
 @pytest.mark.parametrize(
     ("pixels", "code"),
     [

@@ -15,11 +15,13 @@ from deliveries import change_description
 from PIL import Image
 
 import genseg
-from genseg.config import Settings
+from genseg.config import Plan, Settings
+from genseg.data.pairs import write_description, write_pair
 from genseg.data.phantoms import write_phantoms
 from genseg.errors import RunError, SettingsError
 from genseg.generators.copies import CopyTest
 from genseg.joint import guards
+from genseg.predict.synthetic_set import channel_names
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +221,36 @@ def test_a_generator_that_was_switched_off_is_not_delivered(
     assert "separate; it has collapsed, so that real pairs alone" in (run / "validation" / "report.html").read_text()
     with pytest.raises(RunError, match=r"switched off in training \(it has collapsed\)"):
         genseg.generate(run, tmp_path / "set")
+
+
+@pytest.mark.fault(56)
+@pytest.mark.parametrize(
+    ("rules", "rank", "names"),
+    [
+        ([{"rule": "window"}], 3, ["channel 0 (CT)"]),
+        ([{"rule": "window", "channel": "CT"}], 3, ["CT"]),
+        ([{"rule": "z-score"}], 3, []),
+        ([{"rule": "z-score"}, {"rule": "window"}], 3, ["channel 0", "channel 1 (CT)"]),
+        ([{"rule": "z-score", "channel": "PET"}, {"rule": "window", "channel": "venous"}], 3, ["PET", "venous (CT)"]),
+        ([{"rule": "z-score"}, {"rule": "z-score"}], 3, ["channel 0", "channel 1"]),
+        ([{"rule": "eight-bit"}] * 3, 2, []),
+        ([{"rule": "unchanged", "channel": "noNorm"}, {"rule": "percentile"}], 2, ["noNorm", "channel 1"]),
+    ],
+)
+def test_a_second_training_finds_the_rule_of_each_channel_again(
+    plan_of: Callable[..., Plan], tmp_path: Path, rules: list[dict[str, Any]], rank: int, names: list[str]
+) -> None:
+    plan = plan_of(rank, channels=len(rules), intensity=rules)
+    assert channel_names(plan) == names
+    pairs = []
+    for number in range(2):
+        random = np.random.default_rng(number)
+        image = random.integers(1, 200, (len(rules), *(9,) * rank)).astype(np.uint8 if rank == 2 else np.float32)
+        mask = np.zeros((9,) * rank, np.uint8)
+        mask[(slice(2, 6),) * rank] = 1
+        if {"rule": "percentile"} in rules:
+            image = image.astype(np.float32)
+        pairs.append(write_pair(tmp_path, f"a{number}", image, mask, plan.spacing))
+    write_description(tmp_path, plan.class_names, pairs, names)
+    found = genseg.check(tmp_path).statistics.by_channel
+    assert [channel.rule.rule for channel in found] == [rule["rule"] for rule in rules]

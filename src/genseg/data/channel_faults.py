@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from genseg.config import IntensityRule, Rule
 from genseg.data.channels import AIR_HU, SHOWN, ChannelStatistics, called, fits_eight_bits, named_modality
 from genseg.data.consistency import listed
 from genseg.data.index import Index
@@ -18,6 +19,12 @@ from genseg.data.reading import Reading
 from genseg.data.statistics import Statistics
 from genseg.errors import Fault, FaultCode
 from genseg.files import printable
+
+LEAST_CONTRAST = 0.01
+"""Of what images usually have after scaling: with less there is nothing to see."""
+
+_SAME_FOR_ALL: tuple[Rule, ...] = ("eight-bit", "window", "unchanged")
+"""Rules that do not look at the image that they scale."""
 
 
 def channel_faults(index: Index, readings: Sequence[Reading], statistics: Statistics) -> list[Fault]:
@@ -61,17 +68,19 @@ def _without_contrast(
 
 
 def _lost_in_scaling(index: Index, readings: Sequence[Reading], number: int, channel: ChannelStatistics) -> list[Fault]:
-    """A channel with something to see, of which its rule leaves nothing: a case in other units than the rest."""
-    lost = [
-        reading.files.name
+    """A channel with something to see, of which a rule for all images leaves nothing: a case in other units, say."""
+    if channel.rule.rule not in _SAME_FOR_ALL:
+        return []
+    contrasts = {
+        reading.files.name: _contrast(reading, number, channel.rule)
         for reading in readings
-        if not _is_flat(reading, number)
-        and np.ptp(reading.measures.image_sample[number]) > 0
-        and np.ptp(scale_channel(reading.measures.image_sample[number], channel.rule)) == 0
-    ]
+        if np.ptp(reading.measures.image_sample[number]) > 0
+    }
+    least = LEAST_CONTRAST * float(np.median(list(contrasts.values()) or [0.0]))
+    lost = [name for name, contrast in contrasts.items() if contrast <= least]
     if not lost:
         return []
-    found = f"{called(number, channel.name)} has the same value everywhere after scaling ({channel.rule}) in "
+    found = f"{called(number, channel.name)} is almost the same everywhere once scaled ({channel.rule}) in "
     cure = "Export these images in the units of the others, or edit the rule in the plan."
     found += _of(lost, readings)
     return [_warning(FaultCode.CONSTANT_IMAGE, index, found, "values in the range of the other images", cure)]
@@ -123,7 +132,8 @@ def _copied(index: Index, readings: Sequence[Reading]) -> list[Fault]:
     holders: dict[tuple[str, int], list[Reading]] = defaultdict(list)
     for reading in readings:
         for one in reading.measures.by_channel if len(reading.files.images) > 1 else ():
-            holders[one.origin.sha256, one.origin.number].append(reading)
+            if one.lowest < one.highest:  # empty channels are alike, and are said to be empty
+                holders[one.origin.sha256, one.origin.number].append(reading)
     copied = {
         reading.files.name: None
         for shared in holders.values()
@@ -145,6 +155,10 @@ def _are_copies(readings: Sequence[Reading]) -> bool:
 def _is_flat(reading: Reading, number: int) -> bool:
     one = reading.measures.by_channel[number]
     return one.lowest == one.highest
+
+
+def _contrast(reading: Reading, number: int, rule: IntensityRule) -> float:
+    return float(scale_channel(reading.measures.image_sample[number], rule).std())
 
 
 def _of(names: Sequence[str], readings: Iterable[Reading]) -> str:

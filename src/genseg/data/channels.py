@@ -91,7 +91,7 @@ def called(number: int, name: str) -> str:
 
 
 def names_of(declared: Sequence[str], channels: int) -> tuple[str, ...]:
-    """The name of each channel: those declared, one for all where there is only one, "" where their number is off."""
+    """The name of each channel: those declared, a single one for all; none where there are more or fewer."""
     if len(declared) == channels:
         return tuple(declared)
     return tuple(declared) * channels if len(declared) == 1 else ("",) * channels
@@ -112,8 +112,8 @@ def modality_of(name: str, text: str, cases: Sequence[ChannelMeasures], rank: in
     told = Counter(case.origin.modality for case in cases)
     said = told.most_common(1)[0][0]
     for declared in (named_modality(name), said, named_modality(text)):
-        if declared == "ct" or declared == "mr" or declared == "pet":
-            return declared
+        if declared in _WORDS:
+            return next(modality for modality in _WORDS if modality == declared)
     if rank == 2:
         return "rgb" if "rgb" in told else "gray"
     return "ct" if sum(case.lowest < AIR_HU for case in cases) > len(cases) / 2 else ""

@@ -126,9 +126,8 @@ def describe(run: RunFolder) -> dict[str, Any]:
 
 def _intensities(plan: Plan) -> list[str]:
     """The rule of each channel, or the one that all of them have."""
-    rules = [rule.rule for rule in plan.intensity]
-    if len(set(rules)) == 1:
-        return rules[:1]
+    if len({rule.rule for rule in plan.intensity}) == 1:
+        return [plan.intensity[0].rule]
     return [f"{rule.rule} for {called(number, rule.channel)}" for number, rule in enumerate(plan.intensity)]
 
 

@@ -52,7 +52,8 @@ def finite(pixels: Pixels, name: str, options: ReadOptions) -> tuple[Pixels, tup
     """The pixels `(channel, *spatial)` without NaN and infinity, and a warning where some were replaced.
 
     Raises:
-        DataError: NOT_FINITE with the voxel count, unless `options.nan_to` is "min" and each channel has finite values.
+        DataError: NOT_FINITE with the voxel count, unless `options.nan_to` is "min" and each channel has some finite
+            value.
     """
     if pixels.dtype.kind != "f":
         return pixels, ()
