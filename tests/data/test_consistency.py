@@ -26,6 +26,7 @@ def _readings(channels: Sequence[int], ranks: Sequence[int], units: Sequence[Spa
             None,
             Measures((9,) * rank, (1.0,) * rank, count, "uint8", "", 0.0, None, np.zeros((count, 0)), {}, unit),
             f"{place}",
+            np.zeros((0, 64, 64), np.uint8),
         )
         for place, (count, rank, unit) in enumerate(zip(channels, ranks, units, strict=True))
     ]

@@ -29,7 +29,7 @@ from genseg.data.index import Index
 from genseg.data.labels import LabelMap, fit_label_map
 from genseg.data.load import DEFAULT_OPTIONS, CaseStore, LoadOptions, memory_budget
 from genseg.data.pictures import overlay, tile, with_heading
-from genseg.data.reading import Images, Reading, read_all
+from genseg.data.reading import Reading, read_all
 from genseg.data.statistics import Statistics, summarise
 from genseg.data.writers import write_mask
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
@@ -83,7 +83,7 @@ def examine(
     complete = len(readings) == len(entries)
     channels, channel_faults = common_channels(index.root, readings)
     labels, label_faults = _fit_labels(index, readings, options)
-    pairs = near_duplicates(Images(readings, options))
+    pairs = near_duplicates({reading.files.name: reading.thumbnail for reading in readings})
     faults = [*index.warnings, *faults, *mixed_dimensions(readings), *channel_faults, *label_faults]
     faults += spacing_faults(index.root, readings)
     faults += [*same_images(readings, options), *nearly_same_images(index.root, readings, pairs)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import CaseFiles
+from genseg.data.duplicates import Thumbnail, thumbnail
 from genseg.data.load import LoadOptions, RawCase, read_raw_case
 from genseg.data.readers import read_mask
 from genseg.data.statistics import Measures, measure
@@ -23,18 +24,14 @@ _MOST_WORKERS = 4
 class Reading:
     """What is kept of one case that could be read.
 
-    raw: the pixels, or None where the memory for them was used up.
+    raw: the pixels, or None where the memory for them was used up. thumbnail: what near-duplicates are found by.
     """
 
     files: CaseFiles
     raw: RawCase | None
     measures: Measures
     image_hash: str
-
-    def image(self, options: LoadOptions) -> NDArray[np.generic]:
-        """Pixels `(channel, *spatial)`, read again where they were not kept."""
-        raw = read_raw_case(self.files, options) if self.raw is None else self.raw
-        return raw.image.pixels
+    thumbnail: Thumbnail
 
     def mask(self, options: LoadOptions) -> NDArray[np.generic] | None:
         """Values of the mask as stored, read again where they were not kept; None for an unlabelled case."""
@@ -43,23 +40,6 @@ class Reading:
         if self.raw is None or self.raw.mask is None:
             return read_mask(self.files.mask, options.read).pixels
         return self.raw.mask.pixels
-
-
-class Images(Mapping[str, NDArray[np.generic]]):
-    """Case name -> pixels `(channel, *spatial)`, never more than one of them read again at a time."""
-
-    def __init__(self, readings: Sequence[Reading], options: LoadOptions) -> None:
-        self._readings = {reading.files.name: reading for reading in readings}
-        self._options = options
-
-    def __getitem__(self, name: str) -> NDArray[np.generic]:
-        return self._readings[name].image(self._options)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._readings)
-
-    def __len__(self) -> int:
-        return len(self._readings)
 
 
 def read_all(
@@ -97,4 +77,4 @@ def _read(files: CaseFiles, options: LoadOptions) -> tuple[Reading | None, tuple
         raw = read_raw_case(files, options)
     except DataError as error:
         return None, error.faults
-    return Reading(files, raw, measure(raw), raw.image.sha256), raw.warnings
+    return Reading(files, raw, measure(raw), raw.image.sha256, thumbnail(raw.image.pixels)), raw.warnings
