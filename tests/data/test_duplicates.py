@@ -32,21 +32,20 @@ def pairs_of(images: Mapping[str, NDArray[Any]]) -> list[tuple[str, str]]:
 def retina(seed: int, contrast: float = 0.2, size: int = 128) -> NDArray[np.uint8]:
     """A photograph of a retina as a camera with a round frame takes it: rim darker than centre, disc, macula, vessels.
 
-    contrast: of what one eye has and another has not.
+    contrast: of the vessels, which are another eye's own; the rest is alike in all.
     """
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size - 0.5
-    radius, side = np.hypot(x, y), random.choice([-1, 1])
+    radius = np.hypot(x, y)
     colours = np.stack([0.75 - 0.35 * radius, 0.42 - 0.3 * radius, 0.2 - 0.12 * radius])
-    own = ndimage.gaussian_filter(random.normal(size=(size, size)), size / 20)
-    own += 3 * np.exp(-((x - 0.22 * side) ** 2 + y**2) / 0.003) - np.exp(-((x + 0.02 * side) ** 2 + y**2) / 0.006)
     vessels = Image.new("L", (size, size))
-    draw, disc = ImageDraw.Draw(vessels), size * (0.5 + 0.22 * side)
+    draw, disc = ImageDraw.Draw(vessels), size * 0.72
     for _ in range(14):
         steps = random.normal(random.uniform(-1, 1, 2) * 0.03, 0.012, (30, 2)).cumsum(axis=0) * size
         draw.line([(disc + dx, size / 2 + dy) for dx, dy in steps.tolist()], fill=255, width=2)
-    own -= 3 * ndimage.gaussian_filter(np.asarray(vessels) / 255, 0.6)
-    seen = colours * (1 + contrast * own) + 0.01 * random.normal(size=colours.shape)
+    alike = 1 + 0.8 * np.exp(-((x - 0.22) ** 2 + y**2) / 0.004) - 0.4 * np.exp(-((x + 0.02) ** 2 + y**2) / 0.01)
+    own = contrast * ndimage.gaussian_filter(np.asarray(vessels) / 255, 0.6)
+    seen = colours * alike * (1 - own) + 0.004 * random.normal(size=colours.shape)
     return (np.clip(seen * (radius < 0.47), 0, 1) * 255).astype(np.uint8)
 
 
@@ -109,8 +108,7 @@ def test_pictures_and_volumes_have_hashes_of_their_own_length() -> None:
 
 
 @pytest.mark.fault(80)
-@pytest.mark.parametrize("contrast", [0.05, 0.1, 0.2])
-@pytest.mark.parametrize("count", [3, 30])
+@pytest.mark.parametrize(("contrast", "count"), [(0.05, 30), (0.1, 30), (0.2, 30), (0.2, 3)])
 def test_different_retinas_in_the_same_frame_are_kept_apart(contrast: float, count: int) -> None:
     assert pairs_of({f"{seed}": retina(seed, contrast) for seed in range(count)}) == []
 

@@ -14,8 +14,10 @@ from genseg.data.case import CaseFiles
 from genseg.data.duplicates import Thumbnail, thumbnail
 from genseg.data.load import LoadOptions, RawCase, read_raw_case
 from genseg.data.readers import read_mask
-from genseg.data.statistics import Measures, measure
+from genseg.data.statistics import Measures, measure, samples_of_each
+from genseg.data.readers.source import memory_for
 from genseg.errors import DataError, Fault
+from genseg.files import printable
 
 _MOST_WORKERS = 4
 
@@ -66,15 +68,18 @@ def _in_threads(
 ) -> Iterator[tuple[Reading | None, tuple[Fault, ...]]]:
     """Read a few cases at a time, for decoding runs outside of Python's lock; results come in order."""
     workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+    samples = samples_of_each(len(entries))
     with ThreadPoolExecutor(workers) as pool:
         # In batches: given all cases at once, the pool would read ahead and hold a set larger than the memory.
         for start in range(0, len(entries), 2 * workers):
-            yield from pool.map(lambda files: _read(files, options), entries[start : start + 2 * workers])
+            yield from pool.map(lambda files: _read(files, options, samples), entries[start : start + 2 * workers])
 
 
-def _read(files: CaseFiles, options: LoadOptions) -> tuple[Reading | None, tuple[Fault, ...]]:
+def _read(files: CaseFiles, options: LoadOptions, samples: int) -> tuple[Reading | None, tuple[Fault, ...]]:
     try:
-        raw = read_raw_case(files, options)
+        with memory_for(printable(files.images[0])):
+            raw = read_raw_case(files, options)
+            kept = measure(raw, samples), raw.image.sha256, thumbnail(raw.image.pixels)
     except DataError as error:
         return None, error.faults
-    return Reading(files, raw, measure(raw), raw.image.sha256, thumbnail(raw.image.pixels)), raw.warnings
+    return Reading(files, raw, *kept), raw.warnings
