@@ -32,6 +32,7 @@ def _readings(channels: Sequence[int], ranks: Sequence[int], units: Sequence[Spa
             None,
             Measures((9,) * rank, (1.0,) * rank, _channels(count), None, np.zeros((count, 0)), {}, unit),
             f"{place}",
+            np.zeros((0, 64, 64), np.uint8),
         )
         for place, (count, rank, unit) in enumerate(zip(channels, ranks, units, strict=True))
     ]

@@ -139,14 +139,15 @@ def fits_eight_bits(cases: Sequence[ChannelMeasures]) -> bool:
     return all(case.lowest >= 0 and case.highest <= EIGHT_BIT for case in cases)
 
 
-def distributions(samples: Sequence[NDArray[np.float32]]) -> tuple[Distribution, ...]:
+def distributions(samples: Sequence[NDArray[np.generic]]) -> tuple[Distribution, ...]:
     """One distribution a channel over `(channel, n)` samples; none where there are no values."""
     if sum(sample.shape[1] for sample in samples) == 0:
         return ()
-    # Channel by channel: over all at once, sums are rounded as their number has it.
-    return tuple(_distribution(values.astype(np.float64)) for values in np.concatenate(samples, axis=1))
+    # Channel by channel: over all at once, sums are rounded as their number has it, and take several times the memory.
+    return tuple(_distribution([sample[channel] for sample in samples]) for channel in range(len(samples[0])))
 
 
-def _distribution(values: NDArray[np.float64]) -> Distribution:
+def _distribution(samples: Sequence[NDArray[np.generic]]) -> Distribution:
+    values = np.concatenate(samples).astype(np.float64)
     low, median, high = (float(bound) for bound in np.percentile(values, (0.5, 50, 99.5)))
     return Distribution(low, median, high, float(values.mean()), float(values.std()))

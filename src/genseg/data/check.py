@@ -33,7 +33,7 @@ from genseg.data.labelling import fit_labels
 from genseg.data.labels import LabelMap
 from genseg.data.load import DEFAULT_OPTIONS, CaseStore, LoadOptions, memory_budget
 from genseg.data.pictures import overlay, tile, with_heading
-from genseg.data.reading import Images, read_all
+from genseg.data.reading import read_all
 from genseg.data.statistics import Statistics, summarise
 from genseg.data.writers import write_mask
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
@@ -87,7 +87,7 @@ def examine(
     complete = len(readings) == len(entries)
     channels, mixed_channels = common_channels(index.root, readings, index.channel_names)
     readings, labels, label_faults = fit_labels(index, readings, options)
-    pairs = near_duplicates(Images(readings, options))
+    pairs = near_duplicates({reading.files.name: reading.thumbnail for reading in readings})
     faults = [*index.warnings, *faults, *mixed_dimensions(readings), *mixed_channels, *label_faults]
     faults += spacing_faults(index.root, readings)
     faults += [*same_images(readings, options), *nearly_same_images(index.root, readings, pairs)]

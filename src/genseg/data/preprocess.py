@@ -7,6 +7,7 @@ size. `restore` undoes each step in reverse order, so that a prediction has the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,13 @@ from numpy.typing import NDArray
 from genseg.config import IntensityRule, Plan, Rule
 from genseg.data.case import IGNORE, Case
 from genseg.data.readers.geometry import spacing_of
+from genseg.data.readers.source import memory_for
 from genseg.data.straighten import Tilt, straight_affine, tilt_of
+from genseg.errors import DataError, Fault, FaultCode
+from genseg.memory import GIB, free_memory
+
+_BESIDE = 2
+"""Arrays of the size of a channel that are in memory beside all channels, at least, while an image is prepared."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,20 @@ class Prepared:
 
 
 def prepare(case: Case, plan: Plan) -> Prepared:
-    """Bring `case` to the plan's orientation, spacing or size, and intensities."""
+    """Bring `case` to the plan's orientation, spacing or size, and intensities.
+
+    Raises:
+        DataError: TOO_LARGE where it would take more memory than there is, as with metres taken for millimetres.
+    """
+    with memory_for(case.name):
+        return _prepare(case, plan)
+
+
+def _prepare(case: Case, plan: Plan) -> Prepared:
     straight, tilt = _straightened(case)
     image, mask, spacing, orientation = _orient(straight)
     worked = _worked_size(image.shape[1:], spacing, plan)
+    _check_size(case, worked)
     geometry = Geometry(orientation, tuple(image.shape[1:]), worked, tilt)
     # One channel at a time: as floating-point numbers, a large picture is several times as large.
     pairs = zip(image, plan.intensity, strict=True)
@@ -168,6 +185,17 @@ def _worked_size(spatial: Sequence[int], spacing: Sequence[float], plan: Plan) -
     else:
         ratios = [min(target / size for size, target in zip(spatial, plan.patch_size, strict=True))] * len(spatial)
     return tuple(max(1, round(size * ratio)) for size, ratio in zip(spatial, ratios, strict=True))
+
+
+def _check_size(case: Case, worked: tuple[int, ...]) -> None:
+    needed = np.dtype(np.float32).itemsize * math.prod(worked) * (len(case.image) + _BESIDE)
+    if needed <= free_memory():
+        return
+    size, spacing = (" x ".join(f"{number:.4g}" for number in numbers) for numbers in (worked, case.spacing))
+    found = f"{size} voxels at the voxel size of training; its own is {spacing} {case.spacing_unit}"
+    expected = f"a size that fits in memory; this one takes {needed / GIB:.0f} GiB"
+    cure = "See whether the unit of its voxel size is right; else crop it."
+    raise DataError([Fault(FaultCode.TOO_LARGE, case.name, found, expected, cure)])
 
 
 def _resize(channel: NDArray[np.float32], worked: tuple[int, ...]) -> NDArray[np.float32]:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.case import CaseFiles
+from genseg.data.duplicates import Thumbnail, thumbnail
 from genseg.data.guard import one_image
 from genseg.data.labels import Colour, Regions, measure_regions
 from genseg.data.load import LoadOptions, RawCase, read_raw_case
 from genseg.data.readers import read_mask
-from genseg.data.statistics import Measures, measure
+from genseg.data.statistics import Measures, measure, samples_of_each
 from genseg.errors import DataError, Fault
 
 _MOST_WORKERS = 4
@@ -25,7 +26,7 @@ _MOST_WORKERS = 4
 class Reading:
     """What is kept of one case that could be read.
 
-    raw: the pixels, or None where the memory for them was used up.
+    raw: the pixels, or None where the memory for them was used up. thumbnail: what near-duplicates are found by.
     regions: what each value of the mask looks like; segments, palette: what the mask's file says of its values, see
         `Scan`. Empty for an unlabelled case.
     """
@@ -34,14 +35,10 @@ class Reading:
     raw: RawCase | None
     measures: Measures
     image_hash: str
+    thumbnail: Thumbnail
     regions: Regions = field(default_factory=dict)
     segments: Mapping[int, str] = field(default_factory=dict)
     palette: Mapping[int, Colour] = field(default_factory=dict)
-
-    def image(self, options: LoadOptions) -> NDArray[np.generic]:
-        """Pixels `(channel, *spatial)`, read again where they were not kept."""
-        raw = read_raw_case(self.files, options) if self.raw is None else self.raw
-        return raw.image.pixels
 
     def mask(self, options: LoadOptions) -> NDArray[np.generic] | None:
         """Values of the mask as stored, read again where they were not kept; None for an unlabelled case."""
@@ -50,23 +47,6 @@ class Reading:
         if self.raw is None or self.raw.mask is None:
             return read_mask(self.files.mask, options.read).pixels
         return self.raw.mask.pixels
-
-
-class Images(Mapping[str, NDArray[np.generic]]):
-    """Case name -> pixels `(channel, *spatial)`, never more than one of them read again at a time."""
-
-    def __init__(self, readings: Sequence[Reading], options: LoadOptions) -> None:
-        self._readings = {reading.files.name: reading for reading in readings}
-        self._options = options
-
-    def __getitem__(self, name: str) -> NDArray[np.generic]:
-        return self._readings[name].image(self._options)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._readings)
-
-    def __len__(self) -> int:
-        return len(self._readings)
 
 
 def read_all(
@@ -93,25 +73,27 @@ def _in_threads(
 ) -> Iterator[tuple[Reading | None, tuple[Fault, ...]]]:
     """Read a few cases at a time, for decoding runs outside of Python's lock; results come in order."""
     workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+    samples = samples_of_each(len(entries))
     with ThreadPoolExecutor(workers) as pool:
         # In batches: given all cases at once, the pool would read ahead and hold a set larger than the memory.
         for start in range(0, len(entries), 2 * workers):
-            yield from pool.map(lambda files: _read(files, options), entries[start : start + 2 * workers])
+            yield from pool.map(lambda files: _read(files, options, samples), entries[start : start + 2 * workers])
 
 
-def _read(files: CaseFiles, options: LoadOptions) -> tuple[Reading | None, tuple[Fault, ...]]:
+def _read(files: CaseFiles, options: LoadOptions, samples: int) -> tuple[Reading | None, tuple[Fault, ...]]:
     try:
         with one_image(files.images[0]):
             raw = read_raw_case(files, options)
-            return _measured(raw), raw.warnings
+            return _measured(raw, samples), raw.warnings
     except DataError as error:
         return None, error.faults
 
 
-def _measured(raw: RawCase) -> Reading:
-    measures, mask = measure(raw), raw.mask
+def _measured(raw: RawCase, samples: int) -> Reading:
+    measures, mask = measure(raw, samples), raw.mask
+    reading = Reading(raw.files, raw, measures, raw.image.sha256, thumbnail(raw.image.pixels))
     if mask is None or measures.counts is None:
-        return Reading(raw.files, raw, measures, raw.image.sha256)
+        return reading
     regions = measure_regions(mask, raw.image, measures.counts)
     palette = {value: colour for value, colour in mask.palette.items() if value in measures.counts}
-    return Reading(raw.files, raw, measures, raw.image.sha256, regions, mask.segments, palette)
+    return replace(reading, regions=regions, segments=mask.segments, palette=palette)

@@ -31,8 +31,10 @@ from genseg.data.load import RawCase
 from genseg.data.preprocess import axis_order
 from genseg.lengths import SpacingUnit, length_unit, steps_in
 
-_SAMPLES = 4000
 _MOST_SAMPLED_VALUES = 32
+_SAMPLES = 4000
+_LEAST_SAMPLES = 100
+_SAMPLES_IN_ALL = 500 * _SAMPLES  # so that what is kept of large sets does not grow with them
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Measures:
 
     by_channel: where each channel comes from, and its bounds.
     counts: voxels of each stored mask value; None for a case without mask.
-    image_sample: `(channel, n)` intensities at a fixed stride over the whole image.
+    image_sample: `(channel, n)` intensities, as stored, at a fixed stride over the whole image.
     mask_samples: mask value -> `(channel, n)` intensities at a fixed stride over its voxels, without the value 0.
     spacing_unit: as in `Scan`.
     """
@@ -50,8 +52,8 @@ class Measures:
     spacing: tuple[float, ...]
     by_channel: tuple[ChannelMeasures, ...]
     counts: Mapping[MaskValue, int] | None
-    image_sample: NDArray[np.float32]
-    mask_samples: Mapping[MaskValue, NDArray[np.float32]]
+    image_sample: NDArray[np.generic]
+    mask_samples: Mapping[MaskValue, NDArray[np.generic]]
     spacing_unit: SpacingUnit = "mm"
 
     @property
@@ -127,8 +129,13 @@ class Statistics:
         return ", ".join(dict.fromkeys(SHOWN[channel.modality] for channel in self.by_channel))
 
 
-def measure(raw: RawCase) -> Measures:
-    """Measure one case; see `Measures`."""
+def samples_of_each(cases: int) -> int:
+    """How many intensities to keep of each case, of its image and again under its mask, in a set of so many."""
+    return min(_SAMPLES, max(_LEAST_SAMPLES, _SAMPLES_IN_ALL // max(cases, 1)))
+
+
+def measure(raw: RawCase, samples: int = _SAMPLES) -> Measures:
+    """Measure one case; see `Measures`. samples: about how many intensities to keep, as `samples_of_each` says."""
     counts = None if raw.mask is None else count_labels(raw.mask)
     flat = raw.image.pixels.reshape(raw.image.pixels.shape[0], -1)
     order = _working_order(raw.image)
@@ -140,8 +147,8 @@ def measure(raw: RawCase) -> Measures:
             for origin, values in zip(raw.origins, flat, strict=True)
         ),
         counts=counts,
-        image_sample=flat[:, :: _stride(flat.shape[1])].astype(np.float32),
-        mask_samples={} if raw.mask is None or counts is None else _sample_values(flat, raw.mask, counts),
+        image_sample=flat[:, :: _stride(flat.shape[1], samples)].copy(),  # a view would keep the whole image
+        mask_samples={} if raw.mask is None or counts is None else _sample_values(flat, raw.mask, counts, samples),
         spacing_unit=raw.image.spacing_unit,
     )
 
@@ -222,16 +229,15 @@ def _working_order(scan: Scan) -> list[int]:
 
 
 def _sample_values(
-    flat: NDArray[np.generic], mask: Scan, counts: Mapping[MaskValue, int]
-) -> dict[MaskValue, NDArray[np.float32]]:
+    flat: NDArray[np.generic], mask: Scan, counts: Mapping[MaskValue, int], samples: int
+) -> dict[MaskValue, NDArray[np.generic]]:
     """Intensities under each mask value, every value at the same stride, so that classes weigh as their voxels do."""
     black: MaskValue = 0 if mask.pixels.shape[0] == 1 else (0, 0, 0)
     frequent = [v for v, _ in Counter(counts).most_common(_MOST_SAMPLED_VALUES) if v != black]
-    step = _stride(sum(counts[value] for value in frequent))
+    step = _stride(sum(counts[value] for value in frequent), samples)
     codes = _codes(mask.pixels.reshape(mask.pixels.shape[0], -1))
     return {
-        value: flat[:, np.flatnonzero(codes == _codes(np.array(value).reshape(-1, 1)))[::step]].astype(np.float32)
-        for value in frequent
+        value: flat[:, np.flatnonzero(codes == _codes(np.array(value).reshape(-1, 1)))[::step]] for value in frequent
     }
 
 
@@ -245,19 +251,19 @@ def _codes(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return code
 
 
-def _foreground_samples(case: Measures, labels: LabelMap, channels: int) -> list[NDArray[np.float32]]:
+def _foreground_samples(case: Measures, labels: LabelMap, channels: int) -> list[NDArray[np.generic]]:
     values = list(case.mask_samples)
     classes = nearest_classes(values, labels)
     chosen = [value for value, index in zip(values, classes, strict=True) if index > 0]
     return [_repeated(case.mask_samples[value], channels) for value in chosen]
 
 
-def _repeated(sample: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+def _repeated(sample: NDArray[np.generic], channels: int) -> NDArray[np.generic]:
     return np.repeat(sample, channels, axis=0) if sample.shape[0] == 1 else sample
 
 
-def _stride(count: int) -> int:
-    return max(1, count // _SAMPLES)
+def _stride(count: int, samples: int) -> int:
+    return max(1, count // samples)
 
 
 def _whole(values: NDArray[np.generic]) -> tuple[int, ...]:

@@ -12,7 +12,15 @@ from genseg.data.case import Scan
 from genseg.data.readers.formats import HEAD_BYTES, IMAGE_SUFFIXES, Format, identify, stem
 from genseg.data.readers.options import DEFAULT_OPTIONS, ReadOptions
 from genseg.data.readers.pixels import finite, label_values, mask_channels
-from genseg.data.readers.source import Source, decoding, empty_axis, is_folder, read_source, suffix_warnings
+from genseg.data.readers.source import (
+    Source,
+    decoding,
+    empty_axis,
+    is_folder,
+    memory_for,
+    read_source,
+    suffix_warnings,
+)
 from genseg.errors import DataError
 from genseg.files import printable
 
@@ -44,7 +52,8 @@ def read_mask(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Scan:
     """
     scan = _read(path, options, as_mask=True)
     name = printable(path)
-    return replace(scan, pixels=mask_channels(label_values(scan.pixels, name), name))
+    with memory_for(name):
+        return replace(scan, pixels=mask_channels(label_values(scan.pixels, name), name))
 
 
 def is_scan_file(path: Path) -> bool:
@@ -59,20 +68,26 @@ def is_scan_file(path: Path) -> bool:
 
 
 def _read(path: Path, options: ReadOptions, as_mask: bool) -> Scan:
-    if is_folder(path):
-        from genseg.data.readers import dicom_series
-
-        with decoding(printable(path), Format.DICOM):
-            scan = dicom_series.read_series(path, as_mask, options.tilt)
-    else:
-        source = read_source(path)
-        with decoding(source.name, source.format):
-            scan = _decode(source, options, as_mask)
-        scan = replace(scan, warnings=suffix_warnings(source) + scan.warnings)
+    scan = _read_folder(path, options, as_mask) if is_folder(path) else _read_file(path, options, as_mask)
     if not scan.pixels.size:
         raise DataError([empty_axis(printable(path), scan.spatial)])
-    pixels, warnings = finite(scan.pixels, printable(path), options)
+    with memory_for(printable(path)):
+        pixels, warnings = finite(scan.pixels, printable(path), options)
     return replace(scan, pixels=pixels, warnings=scan.warnings + warnings)
+
+
+def _read_folder(path: Path, options: ReadOptions, as_mask: bool) -> Scan:
+    from genseg.data.readers import dicom_series
+
+    with decoding(printable(path), Format.DICOM):
+        return dicom_series.read_series(path, as_mask, options.tilt)
+
+
+def _read_file(path: Path, options: ReadOptions, as_mask: bool) -> Scan:
+    source = read_source(path)
+    with decoding(source.name, source.format):
+        scan = _decode(source, options, as_mask)
+    return replace(scan, warnings=suffix_warnings(source) + scan.warnings)
 
 
 def _decode(source: Source, options: ReadOptions, as_mask: bool) -> Scan:

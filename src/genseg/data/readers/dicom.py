@@ -5,6 +5,7 @@ Nothing that could name a patient is put into a fault: only file names, geometry
 
 from __future__ import annotations
 
+import zlib
 from io import BytesIO
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.encaps import generate_frames
+from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     JPEG2000,
+    DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -33,9 +36,10 @@ from genseg.data.readers.dicom_spacing import picture_spacing
 from genseg.data.readers.geometry import extent_warnings
 from genseg.data.readers.jpeg_stream import JpegFrame, read_frame
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
-from genseg.data.readers.source import Source, promise_faults
+from genseg.data.readers.source import Source, check_unpacked, inflated, promise_faults
 from genseg.errors import DataError, Fault, FaultCode
 
+_FIRST_TAG, _META_GROUP = 132, 2  # DICOM PS3.10, 7.1
 _MODALITIES = {"CT": "ct", "MR": "mr", "PT": "pet"}
 _KINDS = frozenset({"MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"})
 _OTHER_KINDS = frozenset({"ARGB", "CMYK", "HSV", "XYB"})  # DICOM PS3.3, C.7.6.3.1.2; other words may be anything
@@ -70,9 +74,30 @@ def read(source: Source, as_mask: bool, tilt: Tilt = "stop") -> Scan:
 
 
 def parse(source: Source) -> Dataset:
-    """All tags of a file, values unchecked: pydicom's remarks on them would quote them."""
+    """All tags of a file, values unchecked: pydicom's remarks on them would quote them.
+
+    Raises:
+        DataError: TOO_LARGE for a deflated file that would fill the memory.
+    """
+    _check_deflated(source)
     with disable_value_validation():
         return dcmread(BytesIO(source.data))
+
+
+def _check_deflated(source: Source) -> None:
+    """pydicom inflates a file of the deflated syntax whole, tags and pixels, before anything of it is known."""
+    for implicit in (False, True):  # as pydicom goes through the tags 0002, which are never deflated
+        stream = BytesIO(source.data)
+        stream.seek(_FIRST_TAG)
+        try:
+            meta = read_dataset(stream, implicit, True, stop_when=lambda tag, _, __: tag >> 16 != _META_GROUP)
+            is_deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+        except Exception:  # whatever is wrong with them, reading the file says it
+            continue
+        if is_deflated:
+            rest = memoryview(source.data)[stream.tell() :]
+            check_unpacked(source.name, inflated(rest, -zlib.MAX_WBITS))
+            return
 
 
 def modality(dataset: Dataset) -> str:
@@ -94,7 +119,7 @@ def check_pixels(dataset: Dataset, name: str) -> None:
     if kind not in _KINDS and not kind.startswith("YBR"):
         found = f"pixels of {f'kind {kind}' if kind in _OTHER_KINDS else 'an unknown kind'}"
         faults.append(_unsupported(name, found, "Convert it to gray or RGB."))
-    faults += promise_faults(name, _promised_bytes(dataset), len(dataset.get("PixelData") or b""))
+    faults += promise_faults(name, promised_bytes(dataset), len(dataset.get("PixelData") or b""))
     if not _can_decode(dataset):
         faults.append(_compressed(dataset, name))
     if faults:
@@ -111,7 +136,8 @@ def _unsupported(name: str, found: str, cure: str) -> Fault:
     return Fault(FaultCode.UNSUPPORTED_PIXELS, name, found, "a gray or RGB image", cure)
 
 
-def _promised_bytes(dataset: Dataset) -> int:
+def promised_bytes(dataset: Dataset) -> int:
+    """Bytes that the pixels take when decoded, as the tags say."""
     counts = [int(dataset.get(key) or 1) for key in ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel")]
     return counts[0] * counts[1] * counts[2] * counts[3] * (int(dataset.get("BitsAllocated") or 8) // 8 or 1)
 

@@ -17,7 +17,7 @@ from genseg.data.readers.dicom_planes import Plane, make_plane, stack_planes, st
 from genseg.data.readers.formats import SUFFIXES, Format, suffix
 from genseg.data.readers.geometry import extent_warnings
 from genseg.data.readers.pixels import Pixels
-from genseg.data.readers.source import Source, decoding, read_source
+from genseg.data.readers.source import Source, decoding, most_bytes, promise_faults, read_source, too_large
 from genseg.errors import DataError, Fault, FaultCode
 from genseg.files import printable
 
@@ -66,8 +66,11 @@ def _slices_of_one_series(folder: Path, name: str) -> tuple[list[_Slice], tuple[
 
 def _parse_all(folder: Path) -> list[_Slice]:
     """All DICOM files of the folder by name; raises the faults of all files that cannot be read, together."""
-    slices, faults = [], []
-    for path in _files(folder):
+    slices: list[_Slice] = []
+    faults: list[Fault] = []
+    paths = _files(folder)
+    _check_size(paths, printable(folder))
+    for path in paths:
         try:
             source = read_source(path)
             if source.format is Format.DICOM:
@@ -79,6 +82,13 @@ def _parse_all(folder: Path) -> list[_Slice]:
     if faults:
         raise DataError(faults)
     return slices
+
+
+def _check_size(paths: Sequence[Path], name: str) -> None:
+    """Raise TOO_LARGE for a folder of more bytes than may be in memory at once."""
+    held = sum(path.stat().st_size for path in paths if path.is_file())
+    if held > most_bytes():
+        raise DataError([too_large(name, f"a folder of {held} bytes")])
 
 
 def _files(folder: Path) -> list[Path]:
@@ -180,10 +190,13 @@ def _mixed(name: str, found: str, expected: str) -> Fault:
 
 
 def _stack(slices: Sequence[_Slice], name: str, as_mask: bool, tilt: Tilt) -> Scan:
+    promised = sum(dicom.promised_bytes(one.tags) for one in slices if "Rows" in one.tags)
+    faults = promise_faults(name, promised, sum(len(one.source.data) for one in slices))
+    if faults:
+        raise DataError(faults)
     planes: list[Plane] = []
     pictures: list[Pixels] = []
     warnings: list[Fault] = []
-    faults: list[Fault] = []
     for one in slices:
         try:
             with decoding(one.source.name, one.source.format):

@@ -126,7 +126,11 @@ def _checked_content(source: Source, count: int) -> bytes:
 def _header_faults(header: Nifti1Header, source: Source, options: ReadOptions) -> list[Fault]:
     shape, name = header.get_data_shape(), source.name
     faults = _damage_faults(header, name) + _kind_faults(header, name) + _axis_faults(shape, name, options)
-    faults += promise_faults(name, _pixel_bytes(header), len(source.data))
+    faults += promise_faults(name, _scaled_bytes(header), len(source.data))
+    if not 0 <= header.get_data_offset() <= _MOST_BEYOND:
+        found = f"pixels that begin at byte {header.get_data_offset()}"
+        cure = "Copy or export the file again."
+        faults.append(Fault(FaultCode.UNREADABLE, name, found, f"at most {_MOST_BEYOND}", cure))
     spacing = [float(zoom) for zoom in header["pixdim"][1 : 1 + min(len(shape), 3)]]
     return faults + (spacing_faults(spacing, name) or _affine_faults(header, name))
 
@@ -150,6 +154,12 @@ def _pixel_bytes(header: Nifti1Header) -> int:
     for length in header.get_data_shape():
         voxels *= int(length)
     return voxels * int(header.get_data_dtype().itemsize)
+
+
+def _scaled_bytes(header: Nifti1Header) -> int:
+    """What the voxels take when they are scaled to fractions: at least four bytes each."""
+    itemsize = int(header.get_data_dtype().itemsize)
+    return _pixel_bytes(header) // itemsize * max(itemsize, 4)
 
 
 def _kind_faults(header: Nifti1Header, name: str) -> list[Fault]:

@@ -7,7 +7,8 @@ import hashlib
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,15 @@ from pathlib import Path
 from genseg.data.readers.formats import SUFFIXES, Format, identify, suffix, suffix_fits
 from genseg.errors import DataError, Fault, FaultCode, GensegError
 from genseg.files import printable
+from genseg.memory import GIB, free_memory
 
 MAX_DECODED_BYTES = 8 * 2**30
-"""A file whose header promises more pixels than this is refused before any memory is taken."""
+"""No file may hold more bytes than this, nor promise more bytes of pixels; see `most_bytes` for smaller machines."""
 
+SHARE_OF_MEMORY = 1 / 4
+"""Largest share of the free memory that one file may take: several are read at once, and pixels are copied."""
+
+_PIECE = 2**20
 _UNSUSPICIOUS_BYTES = 256 * 2**20
 _MOST_PACKED = 5000
 """Pixels may take so many times the bytes of the file: more than deflate and LZW can pack."""
@@ -84,11 +90,29 @@ class Source:
         return printable(self.path)
 
 
+def most_bytes() -> int:
+    """How many bytes one file may hold, or its pixels take when unpacked, on this machine or in its container now."""
+    return min(MAX_DECODED_BYTES, int(SHARE_OF_MEMORY * free_memory()))
+
+
+@contextmanager
+def memory_for(name: str) -> Iterator[None]:
+    """Turn memory that runs out in work on one image into a fault of that image, so that others go on.
+
+    Raises:
+        DataError: TOO_LARGE.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise DataError([too_large(name, "more pixels than fit in this machine's memory")]) from None
+
+
 def read_source(path: Path) -> Source:
     """Read a file once and find its format by content.
 
     Raises:
-        DataError: EMPTY_FILE, UNREADABLE or UNKNOWN_FORMAT.
+        DataError: EMPTY_FILE, UNREADABLE, UNKNOWN_FORMAT or TOO_LARGE.
     """
     data = read_bytes(path)
     if not data:
@@ -120,16 +144,16 @@ def suffix_warnings(source: Source) -> tuple[Fault, ...]:
 def decoding(name: str, format: str) -> Iterator[None]:
     """Turn whatever a decoder raises on broken bytes into a DataError, and keep its warnings off the terminal.
 
+    Memory that runs out becomes TOO_LARGE.
+
     Decoders raise nearly every kind of exception on damaged files, hence the broad net. The library's own words
     are left out, and so is the chain of causes: those of DICOM and NIfTI can quote a patient's name.
     """
     try:
-        with _QUIET:
+        with _QUIET, memory_for(name):
             yield
     except GensegError:
         raise
-    except MemoryError:
-        raise DataError([too_large(name, "more pixels than fit in this machine's memory")]) from None
     except Exception as error:
         raise DataError([_damaged(name, format, type(error).__name__)]) from None
 
@@ -139,18 +163,43 @@ def promise_faults(name: str, promised: int, held: int) -> list[Fault]:
 
     held: bytes of the file, or files, that hold the pixels.
     """
-    if promised > MAX_DECODED_BYTES:
+    if promised > most_bytes():
         return [too_large(name, f"a header that promises {promised} bytes of pixels")]
     if promised > max(_UNSUSPICIOUS_BYTES, _MOST_PACKED * held):
         return [too_large(name, f"a header that promises {promised} bytes of pixels in a file of {held} bytes")]
     return []
 
 
+def check_unpacked(name: str, pieces: Iterable[bytes], most: int | None = None) -> None:
+    """See what compressed bytes unpack to, in pieces that are not kept, before a decoder unpacks them whole.
+
+    most: how many bytes they may be; `most_bytes` if None.
+
+    Raises:
+        DataError: TOO_LARGE.
+    """
+    limit, found = most_bytes() if most is None else most, 0
+    for piece in pieces:
+        found += len(piece)
+        if found > limit:
+            raise DataError([too_large(name, f"a compressed file that unpacks to more than {limit} bytes")])
+
+
+def inflated(data: bytes | memoryview, envelope: int) -> Iterator[bytes]:
+    """What deflated bytes hold, a piece at a time. envelope: `wbits` of `zlib`. Ends where they are damaged."""
+    unpacker = zlib.decompressobj(envelope)
+    try:
+        while data and not unpacker.eof:
+            yield unpacker.decompress(data, _PIECE)
+            data = unpacker.unconsumed_tail
+    except zlib.error:
+        return
+
+
 def too_large(name: str, found: str) -> Fault:
     """The fault of a file that would take too much memory."""
-    return Fault(
-        FaultCode.TOO_LARGE, name, found, "a file that fits in memory", "Crop or scale it down, image and mask alike."
-    )
+    expected = f"at most {most_bytes() / GIB:.2g} GiB, a quarter of the free memory or less"
+    return Fault(FaultCode.TOO_LARGE, name, found, expected, "Crop or scale it down, image and mask alike.")
 
 
 def truncated(name: str, format: str, found: int, expected: int) -> Fault:
@@ -182,12 +231,16 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file.
 
     Raises:
-        DataError: UNREADABLE, with the reason that the system gave.
+        DataError: UNREADABLE, with the reason that the system gave, or TOO_LARGE.
     """
     try:
         if path.exists() and not path.is_file():
             raise DataError([_unreadable(path, "neither a file nor a folder")])
-        return path.read_bytes()
+        size = path.stat().st_size
+        if size > most_bytes():
+            raise DataError([too_large(printable(path), f"a file of {size} bytes")])
+        with memory_for(printable(path)):
+            return path.read_bytes()
     except OSError as error:
         reason = f"{error.strerror or 'error'} ({errno.errorcode.get(error.errno or 0, 'unknown')})"
         raise DataError([_unreadable(path, f"cannot be read: {reason}")]) from error

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import lzma
 import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -15,7 +18,7 @@ from genseg.data.case import Scan
 from genseg.data.readers.options import ReadOptions
 from genseg.data.readers.orientation import ORIENTATION_TAG, SIDEWAYS, upright
 from genseg.data.readers.pixels import Pixels, invert, inverted_warning, native, picture_modality
-from genseg.data.readers.source import Source, promise_faults, truncated
+from genseg.data.readers.source import Source, check_unpacked, inflated, most_bytes, promise_faults, truncated
 from genseg.data.readers.tiff_spacing import stated_spacing
 from genseg.data.readers.transparency import without_transparency
 from genseg.errors import DataError, Fault, FaultCode
@@ -29,6 +32,9 @@ _ALPHA_SAMPLES = frozenset({1, 2})  # values of the ExtraSamples tag, TIFF 6.0 s
 # Size, kind, packing and place of the pixels: TIFF 6.0 specification, appendix A.
 _PIXEL_TAGS = frozenset({256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325})
 _PIXEL_TAGS |= {338, 339}
+_HARMLESS_BYTES = 64 * 2**20
+_PIECE = 2**20
+_MOST_PACKED = 10000  # what LZMA can do; deflate packs 1032 times at most
 
 # What tifffile says of damaged files may quote their text; with a handler of its own it is not printed.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -56,6 +62,7 @@ def read(source: Source, options: ReadOptions, as_mask: bool) -> Scan:
         series = tiff.series[0]
         page = series.keyframe
         _check_header(tiff, source, options)
+        _check_packed(series, source)
         decoded = _decode(series, source)
         pixels = _channels_first(decoded)
         pixels, shown = (pixels, ()) if decoded.as_shown else _as_shown(pixels, page, source.name)
@@ -103,6 +110,43 @@ def _check_header(tiff: TiffFile, source: Source, options: ReadOptions) -> None:
         faults.append(truncated(source.name, source.format, len(source.data), end))
     if faults:
         raise DataError(faults)
+
+
+def _check_packed(series: TiffPageSeries, source: Source) -> None:
+    """Raise TOO_LARGE where a strip or tile unpacks to far more than the tags say: tifffile unpacks each of them whole.
+
+    LZW and PackBits, which cannot grow so, and what Pillow unpacks, which looks at sizes, are left out; so are strips too
+    short to do harm.
+    """
+    unpack = _UNPACKERS.get(series.keyframe.compression)
+    if unpack is None:
+        return
+    most = min(most_bytes(), max(_HARMLESS_BYTES, 4 * series.keyframe.nbytes))
+    for page in series.pages:
+        if page is None:
+            continue
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+            if count * _MOST_PACKED > _HARMLESS_BYTES:
+                check_unpacked(source.name, unpack(memoryview(source.data)[offset : offset + count]), most)
+
+
+def _unpack_lzma(data: memoryview) -> Iterator[bytes]:
+    """What a strip compressed with LZMA holds, a piece at a time. Ends where it is damaged."""
+    unpacker, rest = lzma.LZMADecompressor(), bytes(data)
+    try:
+        while not unpacker.eof and (rest or not unpacker.needs_input):
+            yield unpacker.decompress(rest, _PIECE)
+            rest = b""
+    except lzma.LZMAError:
+        return
+
+
+def _inflate(data: memoryview) -> Iterator[bytes]:
+    return inflated(data, zlib.MAX_WBITS)
+
+
+_UNPACKERS = {COMPRESSION.ADOBE_DEFLATE: _inflate, COMPRESSION.DEFLATE: _inflate, COMPRESSION.LZMA: _unpack_lzma}
+"""How to unpack, in pieces, what can grow more than a thousandfold."""
 
 
 def _layout_faults(tiff: TiffFile, name: str, options: ReadOptions) -> list[Fault]:
