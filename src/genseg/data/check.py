@@ -7,7 +7,7 @@ what does not is returned with the examination as warnings.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from genseg.data.labelling import fit_labels
 from genseg.data.labels import LabelMap
 from genseg.data.load import DEFAULT_OPTIONS, CaseStore, LoadOptions, memory_budget
 from genseg.data.pictures import overlay, tile, with_heading
-from genseg.data.reading import Images, Reading, read_all
+from genseg.data.reading import Images, read_all
 from genseg.data.statistics import Statistics, summarise
 from genseg.data.writers import write_mask
 from genseg.errors import DataError, Fault, FaultCode, SettingsError

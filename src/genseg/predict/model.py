@@ -192,7 +192,12 @@ def described_model(described: dict[str, Any], trust: Trust, network: Network, r
         labels=LabelMap.from_json(described["labels"]),
         run=run,
         network=network,
-        options=LoadOptions(ReadOptions(**reading["read"]), reading["mask_repair"], reading.get("unlabelled", "stop"), reading.get("instances", "stop")),
+        options=LoadOptions(
+            ReadOptions(**reading["read"]),
+            reading["mask_repair"],
+            reading.get("unlabelled", "stop"),
+            reading.get("instances", "stop"),
+        ),
         channel_files=described["channel_files"],
         training=_training(plan, described.get("generator")),
         trust=trust,

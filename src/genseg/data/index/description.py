@@ -91,9 +91,9 @@ def _label(key: str, item: object, path: Path, findings: Findings) -> tuple[str,
     expected = "a name with one whole number"
     if isinstance(item, int) and not isinstance(item, bool):
         return key, item
-    elif isinstance(item, str) and key.isdecimal():
+    if isinstance(item, str) and key.isdecimal():
         return item, int(key)
-    elif isinstance(item, list):
+    if isinstance(item, list):
         stop_broken(path, f"label {key!r} made of several values (a region)", expected, findings)
     else:
         stop_broken(path, f"label {key!r}: {reprlib.repr(item)}", expected, findings)

@@ -1,7 +1,15 @@
 """What the values stored in masks mean: counting them, mapping them to classes, applying and storing the map."""
 
 from genseg.data.labels.fit import fit_label_map
-from genseg.data.labels.label_map import Colour, LabelMap, MaskValue, by_class, count_labels, nearest_classes, value_text
+from genseg.data.labels.label_map import (
+    Colour,
+    LabelMap,
+    MaskValue,
+    by_class,
+    count_labels,
+    nearest_classes,
+    value_text,
+)
 from genseg.data.labels.regions import Region, Regions, measure_regions
 from genseg.data.labels.repair import repair_mask
 from genseg.data.labels.segments import segment_classes

@@ -17,7 +17,11 @@ Counts = Mapping[str, Mapping[Any, int]]
 
 
 def as_drawn(
-    files: Counts, names: Sequence[str] | None, expected: Mapping[int, int], repair: MaskRepair, regions: Mapping[str, Regions]
+    files: Counts,
+    names: Sequence[str] | None,
+    expected: Mapping[int, int],
+    repair: MaskRepair,
+    regions: Mapping[str, Regions],
 ) -> dict[str, dict[Any, int]]:
     """Voxels of the values that blurred masks were drawn with, each stray value counted as the nearest of them.
 

@@ -116,7 +116,9 @@ def _stop_instances(files: Counts, regions: Mapping[str, Regions]) -> None:
     found = f"values that look like instance ids: up to {most} in a mask, each one object, in no fixed place"
     cure = "Use --instances merge to take all as one class. If each value is a class, name them all in dataset.json."
     expected = "the same value for the same structure in every mask"
-    raise DataError([_fault(FaultCode.INSTANCE_IDS, file, found, expected, cure) for file in files if regions.get(file)])
+    raise DataError(
+        [_fault(FaultCode.INSTANCE_IDS, file, found, expected, cure) for file in files if regions.get(file)]
+    )
 
 
 def _value_map(
@@ -157,7 +159,7 @@ def _unexpected(files: Counts, expected: Collection[int]) -> list[Fault]:
     """One fault for each file that has values other than expected; files with the same ones are told their sum."""
     known = dict.fromkeys(expected, 0)
     unknown = {file: {v: n for v, n in values.items() if v not in known} for file, values in files.items()}
-    sums: dict[frozenset[int], Counter[int]] = defaultdict(Counter)
+    sums: dict[frozenset[Any], Counter[Any]] = defaultdict(Counter)
     for values in unknown.values():
         sums[frozenset(values)].update(values)
     return [unexpected_label(file, sums[frozenset(values)], known) for file, values in unknown.items() if values]

@@ -15,7 +15,17 @@ from genseg.errors import DataError, Fault, FaultCode
 WHITE = (255, 65535)
 """White in 8 and in 16 bits: the usual value of pixels to ignore, and of the foreground of masks of two values."""
 
-_NAMES = {"ignore", "ignored", "void", "unlabelled", "unlabeled", "dont care", "dontcare", "not labelled", "not labeled"}
+_NAMES = {
+    "ignore",
+    "ignored",
+    "void",
+    "unlabelled",
+    "unlabeled",
+    "dont care",
+    "dontcare",
+    "not labelled",
+    "not labeled",
+}
 _MOST_APART = 2
 _FAR = 32
 Counts = Mapping[str, Mapping[MaskValue, int]]
@@ -31,9 +41,7 @@ def without_ignored(
     """
     values = dict(declared) if declared else {name: index for index, name in enumerate(names or ())}
     background = any(_plain(name) == "background" for name in values)
-    ignored = {
-        name: value for name, value in values.items() if _plain(name) in _NAMES and (value != 0 or background)
-    }
+    ignored = {name: value for name, value in values.items() if _plain(name) in _NAMES and (value != 0 or background)}
     if not ignored:
         return names, declared
     held = {file: sum(found.get(value, 0) for value in ignored.values()) for file, found in files.items()}
@@ -62,8 +70,8 @@ def stop_unexplained(files: Counts, expected: Collection[int], regions: Mapping[
     what, rest = value_list([*apart]), value_list([*run])
     found = f"{what} on {sum(total[value] for value in apart)} voxels{thin}, far above the values {rest}"
     cure = (
-        f"If {what} is a class, declare all classes in dataset.json. If it marks pixels to ignore, give these a class in "
-        "copies of the masks, or leave these cases out."
+        f"If {what} is a class, declare all classes in dataset.json. If it marks pixels to ignore, give these a class "
+        "in copies of the masks, or leave these cases out."
     )
     expected_text = "class indices without a gap"
     raise DataError([Fault(FaultCode.UNEXPECTED_LABEL, file, found, expected_text, cure) for file in concerned])

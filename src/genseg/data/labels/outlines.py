@@ -1,8 +1,8 @@
 """Telling a line that was drawn around a structure from the structure itself.
 
 A drawn line is thin, is closed (gaps of a few pixels aside), has no branches, and encloses much more than it covers.
-Vessels branch and end; anatomical rings (the heart's wall, the rim of the optic nerve) are thick for their size; nets of
-membranes share their lines.
+Vessels branch and end; anatomical rings (the heart's wall, the rim of the optic nerve) are thick for their size; nets
+of membranes share their lines.
 """
 
 from __future__ import annotations
@@ -73,23 +73,18 @@ def _in_plane(region: NDArray[np.bool_], background: NDArray[np.bool_]) -> Outli
     return "hollow" if empty > 1 / 2 else "rim"
 
 
-def _is_drawn(
-    line: NDArray[np.bool_], filled: NDArray[np.bool_], core: NDArray[np.bool_], thickness: float
-) -> bool:
+def _is_drawn(line: NDArray[np.bool_], filled: NDArray[np.bool_], core: NDArray[np.bool_], thickness: float) -> bool:
     """Whether a line lies around `core`, what it encloses; filled: both together."""
-    inside = np.count_nonzero(core)
-    if inside < _LEAST_CORE * np.count_nonzero(filled):
+    if np.count_nonzero(core) < _LEAST_CORE * np.count_nonzero(filled):
         return False
     _, count = ndimage.label(core)
     width = 2 * math.sqrt(np.count_nonzero(filled) / count / math.pi)
     if thickness > width * next(share for limit, share in _SHARES_OF_WIDTH if thickness <= limit):
         return False
     beside = ndimage.binary_dilation(core, np.ones((3, 3)), iterations=math.ceil(thickness) + _GAP)
-    covered = np.count_nonzero(line)
-    return (
-        np.count_nonzero(line & core) <= _MOST_INSIDE * covered
-        and np.count_nonzero(line & beside) >= _LEAST_BESIDE * covered
-    )
+    covered = int(np.count_nonzero(line))
+    inside = int(np.count_nonzero(line & core))
+    return inside <= _MOST_INSIDE * covered and int(np.count_nonzero(line & beside)) >= _LEAST_BESIDE * covered
 
 
 def _filled(line: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -101,9 +96,7 @@ def _filled(line: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return filled
 
 
-def _cut_out(
-    region: NDArray[np.bool_], like: NDArray[np.bool_] | None = None, fill: bool = False
-) -> NDArray[np.bool_]:
+def _cut_out(region: NDArray[np.bool_], like: NDArray[np.bool_] | None = None, fill: bool = False) -> NDArray[np.bool_]:
     """The part around `like` (the region itself where None), with a frame that is wide enough to close gaps in."""
     box: Any = ndimage.find_objects((region if like is None else like).astype(np.uint8))[0]
     framed: NDArray[np.bool_] = np.pad(region[box], 2 * _GAP + 1, constant_values=fill)

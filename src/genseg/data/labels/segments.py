@@ -16,6 +16,7 @@ from genseg.errors import DataError, Fault, FaultCode
 Named = Mapping[str, tuple[Mapping[MaskValue, int], Mapping[int, str]]]
 """Mask file -> voxels of each of its values, and the names that it gives to values."""
 
+
 def segment_classes(
     files: Named, names: Sequence[str] | None, declared: Mapping[str, int] | None
 ) -> tuple[str, ...] | None:

@@ -103,4 +103,3 @@ def distance(value: MaskValue, other: MaskValue) -> int:
     if isinstance(value, int) or isinstance(other, int):
         return abs(value - other) if isinstance(value, int) and isinstance(other, int) else 256
     return max(abs(a - b) for a, b in zip(value, other, strict=True))
-

@@ -57,7 +57,9 @@ def read(source: Source, options: ReadOptions) -> Scan:
     pixels = native(_channels_first(simpleitk.GetArrayFromImage(image), image))
     if image.GetDimension() == 2:
         columns, rows = image.GetSpacing()
-        return Scan(pixels, (float(rows), float(columns)), None, picture_modality(len(pixels)), stored.sha256, (), segments)
+        return Scan(
+            pixels, (float(rows), float(columns)), None, picture_modality(len(pixels)), stored.sha256, (), segments
+        )
     affine = _affine(image)
     spacing = spacing_of(affine)
     warnings = extent_warnings(pixels.shape[1:], spacing, source.name)
@@ -97,7 +99,10 @@ def _segments(reader: Any, name: str) -> dict[int, str]:
 def _one_to_one(segments: list[tuple[str, str]], name: str) -> dict[int, str]:
     """Value -> name of segments that have both; see `_segments`."""
     named = [(int(value), text) for value, text in segments if text and value.isdecimal()]
-    texts, values = Counter(" ".join(text.split()).casefold() for _, text in named), Counter(value for value, _ in named)
+    texts, values = (
+        Counter(" ".join(text.split()).casefold() for _, text in named),
+        Counter(value for value, _ in named),
+    )
     twice = [text for text, count in texts.items() if count > 1]
     twice += [f"value {value}" for value, count in values.items() if count > 1]
     if twice:
