@@ -20,6 +20,7 @@ outside-folder rotated-by-tag saturated-image series-duplicate series-incomplete
 series-orientation series-tilted single-slice size-mismatch split-leak too-few-cases too-large too-small
 transparency-dropped undeclared-channels unexpected-label unknown-format unreadable unsupported-compression
 unsupported-pixels wrong-suffix
+ignore-label instance-ids outline-mask palette-mismatch segment-names too-many-classes
 """
 
 

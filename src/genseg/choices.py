@@ -8,7 +8,7 @@ MaskRepair = Literal["stop", "nearest"]
 """Masks with stray values (a lossy format's edge values): stop, or read each as the nearest known value."""
 
 Instances = Literal["stop", "merge"]
-"""Masks whose values number objects (cells, nuclei) instead of classes: stop, or take every value but 0 as one class."""
+"""Masks whose values number objects (cells, nuclei) instead of classes: stop, or merge all but 0 into one class."""
 
 Pages = Literal["stop", "volume"]
 """A TIFF of many pages: stop, or read it as a volume, its pages along the last axis."""

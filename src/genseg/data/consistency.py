@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,15 +134,13 @@ def doubtful_masks(root: Path, readings: Sequence[Reading], labels: LabelMap) ->
 
 def _outlines(reading: Reading, labels: LabelMap, index: int) -> set[str]:
     """How the regions of a class in one mask look; an empty set where there are none."""
-    named = by_class(reading.segments, labels.names) if labels.rule == "names" else None
-    found = set()
-    for value, region in reading.regions.items():
-        own = (
-            nearest_classes([value], labels)[0] if named is None else named.get(value) if isinstance(value, int) else 0
-        )
-        if own == index:
-            found.add(region.outline)
-    return found
+    values = list(reading.regions)
+    if labels.rule == "names":
+        named: dict[Any, int] = {**by_class(reading.segments, labels.names)}
+        classes = [named.get(value) for value in values]
+    else:
+        classes = nearest_classes(values, labels).tolist()
+    return {reading.regions[value].outline for value, own in zip(values, classes, strict=True) if own == index}
 
 
 def _outline(root: Path, kind: str, name: str, cases: Sequence[str], present: int) -> Fault:
@@ -149,12 +148,12 @@ def _outline(root: Path, kind: str, name: str, cases: Sequence[str], present: in
     if kind == "hollow":
         found = f"hollow masks: only a thin closed outline, in {where}"
         cure = (
-            "If the outline encloses the structure, fill it in (ImageJ: Process > Binary > Fill Holes) and check again. "
-            "Leave it if the structure is a thin wall."
+            "If the outline encloses the structure, fill it in (ImageJ: Process > Binary > Fill Holes) and check "
+            "again. Leave it if the structure is a thin wall."
         )
         return _warning(FaultCode.OUTLINE_MASK, root, found, "masks that cover the whole structure", cure)
     found = f"a thin rim around other classes, in {where}"
-    cure = "If it marks a border to ignore, give these pixels the class that they belong to. Leave it if it is a structure."
+    cure = "If it marks a border to ignore, give these pixels the class that they belong to."
     return _warning(FaultCode.OUTLINE_MASK, root, found, "classes that cover structures", cure)
 
 

@@ -25,9 +25,8 @@ def fit_labels(
 
     Where masks are read by the names in their files, the readings come back with values counted as classes.
     """
-    labelled = {
-        printable(one.files.mask): one for one in readings if one.files.mask and one.measures.counts is not None
-    }
+    masked = [one for one in readings if one.measures.counts is not None]
+    labelled = {printable(one.files.mask or one.files.name): one for one in masked}
     if index.entries and not readings:  # no file could be read: there is nothing to say of values
         return list(readings), None, []
     named = {file: (one.measures.counts or {}, one.segments) for file, one in labelled.items()}

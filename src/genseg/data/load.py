@@ -124,7 +124,8 @@ def to_case(
 
     labels: None leaves the case without a mask.
     channels: None keeps the image's own; a grey image is repeated where the set has more, any other difference raises
-        DataError(CHANNEL_MISMATCH). A mask with values that are no classes raises as `LabelMap.apply`, or `repair_mask`.
+        DataError(CHANNEL_MISMATCH).
+    Values of the mask that are no classes raise as in `LabelMap.apply`, or `repair_mask`.
     """
     image, mask = raw.image, None
     if raw.mask is not None and labels is not None:

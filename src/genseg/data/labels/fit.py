@@ -159,7 +159,7 @@ def _unexpected(files: Counts, expected: Collection[int]) -> list[Fault]:
     """One fault for each file that has values other than expected; files with the same ones are told their sum."""
     known = dict.fromkeys(expected, 0)
     unknown = {file: {v: n for v, n in values.items() if v not in known} for file, values in files.items()}
-    sums: dict[frozenset[int], Counter[int]] = defaultdict(Counter)
+    sums: dict[frozenset[Any], Counter[Any]] = defaultdict(Counter)
     for values in unknown.values():
         sums[frozenset(values)].update(values)
     return [unexpected_label(file, sums[frozenset(values)], known) for file, values in unknown.items() if values]

@@ -70,8 +70,8 @@ def stop_unexplained(files: Counts, expected: Collection[int], regions: Mapping[
     what, rest = value_list([*apart]), value_list([*run])
     found = f"{what} on {sum(total[value] for value in apart)} voxels{thin}, far above the values {rest}"
     cure = (
-        f"If {what} is a class, declare all classes in dataset.json. If it marks pixels to ignore, give these a class in "
-        "copies of the masks, or leave these cases out."
+        f"If {what} is a class, declare all classes in dataset.json. If it marks pixels to ignore, give these a class "
+        "in copies of the masks, or leave these cases out."
     )
     expected_text = "class indices without a gap"
     raise DataError([Fault(FaultCode.UNEXPECTED_LABEL, file, found, expected_text, cure) for file in concerned])

@@ -39,7 +39,8 @@ class LabelMap:
     rule: "values", as these say; "merged": every value above 0 (every colour but black) is class 1; "names": each file
         names its values (`Scan.segments`), and `values` only numbers the classes.
 
-    Where the file of a mask names its values, and all as classes of the map, the names count under any rule. A grey value `v` and the colour `(v, v, v)` are the same thing: a colour mask that is black all over may be stored
+    Where a mask's file names all its values as classes of the map, the names count under the rule "values" too.
+    A grey value `v` and the colour `(v, v, v)` are the same thing: a colour mask that is black all over may be stored
     with one channel.
     """
 
@@ -56,7 +57,7 @@ class LabelMap:
         """
         codes = codes_of(mask.pixels)
         if self.rule == "merged" and int(codes.min()) >= 0:
-            return (codes != 0).astype(np.uint8)
+            return np.asarray(codes != 0, dtype=np.uint8)
         if self.is_named(mask):
             return self._apply_names(codes, mask, file)
         found = _looked_up(codes, self._table(colour=mask.pixels.shape[0] == 3))
@@ -89,7 +90,7 @@ class LabelMap:
         return [(value_text(value), index, self.names[index]) for value, index in stored]
 
     def to_json(self) -> dict[str, Any]:
-        """The map with text keys: `{"names": [...], "values": {"255": 1}, "colours": {"#ff0000": 1}, "rule": "values"}`."""
+        """The map with text keys: `{"names": [...], "values": {"255": 1}, "colours": {}, "rule": "values"}`."""
         return {
             "names": list(self.names),
             "values": {value_text(value): index for value, index in self.values.items()},

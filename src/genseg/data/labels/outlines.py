@@ -1,8 +1,8 @@
 """Telling a line that was drawn around a structure from the structure itself.
 
 A drawn line is thin, is closed (gaps of a few pixels aside), has no branches, and encloses much more than it covers.
-Vessels branch and end; anatomical rings (the heart's wall, the rim of the optic nerve) are thick for their size; nets of
-membranes share their lines.
+Vessels branch and end; anatomical rings (the heart's wall, the rim of the optic nerve) are thick for their size; nets
+of membranes share their lines.
 """
 
 from __future__ import annotations
@@ -75,19 +75,16 @@ def _in_plane(region: NDArray[np.bool_], background: NDArray[np.bool_]) -> Outli
 
 def _is_drawn(line: NDArray[np.bool_], filled: NDArray[np.bool_], core: NDArray[np.bool_], thickness: float) -> bool:
     """Whether a line lies around `core`, what it encloses; filled: both together."""
-    inside = np.count_nonzero(core)
-    if inside < _LEAST_CORE * np.count_nonzero(filled):
+    if np.count_nonzero(core) < _LEAST_CORE * np.count_nonzero(filled):
         return False
     _, count = ndimage.label(core)
     width = 2 * math.sqrt(np.count_nonzero(filled) / count / math.pi)
     if thickness > width * next(share for limit, share in _SHARES_OF_WIDTH if thickness <= limit):
         return False
     beside = ndimage.binary_dilation(core, np.ones((3, 3)), iterations=math.ceil(thickness) + _GAP)
-    covered = np.count_nonzero(line)
-    return (
-        np.count_nonzero(line & core) <= _MOST_INSIDE * covered
-        and np.count_nonzero(line & beside) >= _LEAST_BESIDE * covered
-    )
+    covered = int(np.count_nonzero(line))
+    inside = int(np.count_nonzero(line & core))
+    return inside <= _MOST_INSIDE * covered and int(np.count_nonzero(line & beside)) >= _LEAST_BESIDE * covered
 
 
 def _filled(line: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -70,16 +70,13 @@ def measure_regions(mask: Scan, image: Scan, counts: Mapping[MaskValue, int]) ->
     codes = codes_of(mask.pixels)
     pieces = _pieces(codes, image, [_code(value) for value in values]) if len(values) > 1 else {}
     outlines = _outlines(codes, sorted(values, key=counts.__getitem__)[-_MOST_OUTLINED:])
-    return {
-        value: Region(
-            counts[value],
-            solid.get(_code(value), 0) if suspicious else None,
-            plain.get(_code(value), 0) if suspicious else None,
-            *pieces.get(_code(value), (None, None, None)),
-            outline=outlines.get(_code(value), "none"),
-        )
-        for value in values
-    }
+    found = {}
+    for value in values:
+        code = _code(value)
+        largest, centre, brightness = pieces.get(code, (None, None, None))
+        even = (solid.get(code, 0), plain.get(code, 0)) if suspicious else (None, None)
+        found[value] = Region(counts[value], *even, largest, centre, brightness, outlines.get(code, "none"))
+    return found
 
 
 def solid_voxels(mask: Scan) -> tuple[dict[int, int], dict[int, int]]:
@@ -141,8 +138,9 @@ def _piece(
 def _standardised(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
     """Mean over the channels, minus its mean, over its standard deviation."""
     shades: NDArray[np.float32] = pixels.astype(np.float32).mean(axis=0)
+    shades -= shades.mean()
     spread = float(shades.std())
-    return (shades - shades.mean()) / (spread if spread > 0 else 1)
+    return shades if spread == 0 else np.asarray(shades / spread, dtype=np.float32)
 
 
 def _size(box: tuple[slice, ...]) -> int:
