@@ -21,11 +21,13 @@ API_PAGE = SOURCE.parents[1] / "docs" / "reference" / "api.md"
 LAYERS = (
     {"errors"},
     {
+        "callers",
         "choices",
         "files",
         "config",
         "progress",
         "randomness",
+        "arithmetic",
         "device",
         "layers",
         "mirroring",

@@ -134,7 +134,7 @@ class _Updates:
         mask = self.machine.send(new_masks(knobs.ranges))
         parents = [0] * len(mask)
         style = knobs.styles.sample(mask, parents, range(self.cases), draws)
-        with self.machine.autocast():
+        with self.machine.autocast(self.plan.rank):
             plain = generation.translator.generator(mask, style)
         image = plain if self.plan.augmentation == "none" else augment_intensity(plain, draws)
         return Pairs(image, plain, mask, knobs.pair_weights(parents), knobs.share())
