@@ -62,7 +62,7 @@ def fit_recipe(data: Path, out: Path, settings: Settings) -> Model:
     gathered = gather(data, asked, None, machine, silent)
     with new_run_folder(out) as run:
         run.freeze(asked, gathered)
-    run.write_environment(machine)
+    run.write_environment(machine, gathered.plan.rank)
     network = train(gathered, asked.seed, machine, out / "cache")
     examination = gathered.examination
     channel_files = any(len(files.images) > 1 for files in examination.cases.entries)
@@ -92,7 +92,7 @@ def train(gathered: TrainingData, seed: int, machine: Machine, cache: Path) -> n
         for group in optimiser.param_groups:
             group["lr"] = RATE * (1 - update / plan.updates) ** POWER
         image, mask = batches[update]
-        with machine.autocast():
+        with machine.autocast(plan.rank):
             levels = network(image)
         optimiser.zero_grad(set_to_none=True)
         deep_loss(levels, mask).backward()

@@ -71,10 +71,10 @@ def measure(
         "parameters": sum(weight.numel() for weight in state.segmenter.parameters()),
         "size": list(size),
         "images_per_update": batch,
-        "precision": str(machine.dtype).removeprefix("torch."),
+        "precision": str(machine.dtype_for(plan.rank)).removeprefix("torch."),
         "seconds_per_step": round(statistics.median(seconds[WARM_UP:]), 4),
         "peak_memory_mib": peak_mib(machine.device.type),
-        "device": machine.describe(),
+        "device": machine.describe(plan.rank),
     }
 
 
@@ -115,7 +115,7 @@ def measure_joint(segmenter: str, way: str, every: int, method: str, steps: int,
         "images_per_update": JOINT_BATCH,
         "seconds_per_step": round(seconds, 4),
         "peak_memory_mib": peak_mib(machine.device.type),
-        "device": machine.describe(),
+        "device": machine.describe(plan.rank),
     }
 
 

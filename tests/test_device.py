@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
 import torch
 
 from genseg import device
-from genseg.device import choose_machine, layout, processor_name
+from genseg.device import Machine, choose_machine, layout, processor_name
 from genseg.errors import DeviceError
 
 
@@ -87,10 +88,31 @@ def test_networks_and_images_are_laid_out_channels_last() -> None:
     assert machine.send(torch.zeros(2, 3, 4, 5, 6)).is_contiguous(memory_format=layout(3))
 
 
-def test_a_machine_describes_itself_and_autocasts_only_to_bfloat16() -> None:
-    assert choose_machine("cpu", "bfloat16").describe().startswith(f"cpu ({processor_name()}), bfloat16, ")
-    weight = torch.ones(2, 2)
-    with choose_machine("cpu", "bfloat16").autocast():
-        assert (weight @ weight).dtype == torch.bfloat16
-    with choose_machine("cpu", "float32").autocast():
-        assert (weight @ weight).dtype == torch.float32
+@pytest.mark.fault(55)
+@pytest.mark.parametrize(
+    ("asked", "rank", "precision"),
+    [
+        ("bfloat16", 2, "bfloat16"),
+        ("bfloat16", 3, "float32"),
+        ("bfloat16", None, r"bfloat16 \(volumes: float32\)"),
+        ("float32", 2, "float32"),
+        ("float32", None, "float32"),
+    ],
+)
+def test_a_machine_describes_its_arithmetic(asked: str, rank: int | None, precision: str) -> None:
+    described = choose_machine("cpu", asked).describe(rank)
+    assert re.match(rf"cpu \({re.escape(processor_name())}\), {precision}, \d+ threads", described)
+
+
+@pytest.mark.fault(55)
+@pytest.mark.parametrize(("asked", "rank"), [("bfloat16", 2), ("bfloat16", 3), ("float32", 2), ("float32", 3)])
+def test_only_2d_images_are_autocast_to_bfloat16_on_a_cpu(asked: str, rank: int) -> None:
+    weight, machine = torch.ones(2, 2), choose_machine("cpu", asked)
+    expected = torch.bfloat16 if (asked, rank) == ("bfloat16", 2) else torch.float32
+    assert machine.dtype_for(rank) == expected
+    with machine.autocast(rank):
+        assert (weight @ weight).dtype == expected
+
+
+def test_a_gpu_computes_volumes_in_the_precision_asked_for() -> None:
+    assert Machine(torch.device("cuda"), torch.bfloat16, 1).dtype_for(3) == torch.bfloat16

@@ -21,12 +21,14 @@ API_PAGE = SOURCE.parents[1] / "docs" / "reference" / "api.md"
 LAYERS = (
     {"errors"},
     {
+        "callers",
         "choices",
         "files",
         "locking",
         "config",
         "progress",
         "randomness",
+        "arithmetic",
         "device",
         "layers",
         "mirroring",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genseg.callers import callers_state_kept
 from genseg.choices import Copies, Instances, MaskRepair, NanTo, Pages, Precision, Target, Tilt, Unlabelled
 from genseg.config import Plan, Settings
 from genseg.data.check import Examination, examine
@@ -59,6 +60,7 @@ def plan(data: Path | str, settings: Settings | None = None, *, progress: Progre
     return gather(Path(data), settings, None, machine, progress).plan
 
 
+@callers_state_kept()
 def fit(
     data: Path | str,
     out: Path | str,
@@ -92,6 +94,7 @@ def fit(
     )
 
 
+@callers_state_kept()
 def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -> Comparison:
     """Find out whether generated pairs help on this data set, and deliver the better model in the run folder.
 
@@ -110,6 +113,7 @@ def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -
     return compare_with_baseline(Path(data), RunFolder.open(Path(run)), progress)
 
 
+@callers_state_kept()
 def curve(
     data: Path | str,
     out: Path | str,
@@ -137,7 +141,8 @@ def load(run: Path | str, *, device: str = "auto", ensemble: bool = False, threa
     """Load the model of a finished run folder, or an exported one (`.onnx`, `.xml`).
 
     ensemble: of a run that was compared, the mean of the models of all folds: slower by their number, and steadier.
-    threads: of the processor; None takes all its cores.
+    threads: of the processor; None takes all its cores. For a run folder it sets PyTorch's number of threads, which the
+    whole process shares.
 
     Raises RunError where there is none or it is damaged, DeviceError for an absent device, MissingExtraError where the
     runtime of an exported model is not installed.
@@ -147,6 +152,7 @@ def load(run: Path | str, *, device: str = "auto", ensemble: bool = False, threa
     return load_model(run, device, ensemble=ensemble, threads=threads)
 
 
+@callers_state_kept()
 def export_model(
     run: Path | str,
     data: Path | str,
@@ -171,6 +177,7 @@ def export_model(
     return export_run(Path(run), Path(data), to, None if out is None else Path(out), precision, progress)
 
 
+@callers_state_kept()
 def generate(
     run: Path | str,
     out: Path | str,

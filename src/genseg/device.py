@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from genseg.arithmetic import TriedConvolutions
 from genseg.errors import DeviceError
 
 
@@ -17,7 +19,7 @@ from genseg.errors import DeviceError
 class Machine:
     """Device, arithmetic of convolutions and thread count of a run.
 
-    passed_over: why a GPU that seems to be there is not used; empty where there is none, or it is used.
+    dtype: what convolutions run in; on a CPU volumes are computed in float32 all the same, see `dtype_for`. passed_over: why a GPU that seems to be there is not used; empty where there is none, or it is used.
     """
 
     device: torch.device
@@ -25,9 +27,21 @@ class Machine:
     threads: int
     passed_over: str = ""
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """Context in which convolutions run in `dtype`."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+    def dtype_for(self, rank: int) -> torch.dtype:
+        """Arithmetic of convolutions of 2D images (rank 2) or volumes (3).
+
+        Never bfloat16 for volumes on a CPU: its kernels give wrong gradients of some shapes; see `genseg.arithmetic`.
+        """
+        return torch.float32 if self.device.type == "cpu" and rank == 3 else self.dtype
+
+    @contextmanager
+    def autocast(self, rank: int) -> Iterator[None]:
+        """Context in which convolutions of this rank run in `dtype_for(rank)`."""
+        dtype = self.dtype_for(rank)
+        is_half = dtype != torch.float32
+        tried = TriedConvolutions() if is_half and self.device.type == "cpu" else nullcontext()
+        with torch.autocast(self.device.type, dtype, enabled=is_half), tried:
+            yield
 
     def place(self, module: nn.Module, rank: int) -> nn.Module:
         """Move a module to the device, in the channels-last layout that its convolutions are fastest in."""
@@ -37,11 +51,21 @@ class Machine:
         """Move `(batch, channel, *spatial)` to the device, channels last."""
         return image.to(self.device, non_blocking=True).contiguous(memory_format=layout(image.ndim - 2))
 
-    def describe(self) -> str:
-        """In words, for logs: device, precision, threads, and why no GPU is used where there seems to be one."""
+    def describe(self, rank: int | None = None) -> str:
+        """In words, for logs: device, precision, threads, and why no GPU is used where there seems to be one.
+
+        rank: of the images, where it is known; else the precision of volumes is given where it is another.
+        """
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else processor_name()
-        parts = [f"{self.device} ({name})", str(self.dtype).removeprefix("torch."), f"{self.threads} threads"]
+        precision = _name(self.dtype if rank is None else self.dtype_for(rank))
+        if rank is None and self.dtype_for(3) != self.dtype:
+            precision += f" (volumes: {_name(self.dtype_for(3))})"
+        parts = [f"{self.device} ({name})", precision, f"{self.threads} threads"]
         return ", ".join([*parts, *([f"no GPU because {self.passed_over}"] if self.passed_over else [])])
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def layout(rank: int) -> torch.memory_format:

@@ -12,13 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from genseg.cli.tables import incidents
 from genseg.config import Plan, Settings
 from genseg.data import prepared
+from genseg.device import Machine
 from genseg.errors import DataError, DeviceError, GensegError, RunError, SettingsError, TrainingError
 from genseg.progress import Progress, silent
 from genseg.training import run_folder
+from genseg.training.events import read_events
 from genseg.training.run import run_training
 from genseg.training.run_folder import RunFolder
 
@@ -70,6 +74,36 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(
     _train(rgb_phantoms, out, Settings(updates=99), resume=True)
     for name in ("events.jsonl", "model/segmenter.safetensors", "split.json", "plan.yaml", "settings.yaml"):
         assert (out / name).read_bytes() == (rgb_run / name).read_bytes()
+
+
+@pytest.mark.fault(99)
+def test_resuming_with_another_number_of_threads_is_recorded_and_told(
+    rgb_phantoms: Path, rgb_settings: Settings, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        _train(rgb_phantoms, out, rgb_settings, progress=_interrupt_at("Training", 2))
+    assert RunFolder(out).read_json("environment.json")["threads"] == 1
+    torch.set_num_threads(2)
+    _train(rgb_phantoms, out, rgb_settings, resume=True)
+    assert RunFolder(out).read_json("environment.json")["threads"] == 2
+    (changed,) = [event for event in read_events(out) if event["event"] == "machine-changed"]
+    assert changed["step"] == 2
+    assert re.fullmatch(r"before: cpu .*, 1 threads, torch [\d.]+.*; now: cpu .*, 2 threads, .*", changed["changes"])
+    (said,) = incidents(out)
+    assert said.startswith("Update 2: resumed on another machine, or with another number of threads or PyTorch (before")
+
+
+@pytest.mark.fault(99)
+@pytest.mark.parametrize("content", ["", "{}", '{"packages": 3}'])
+def test_a_run_whose_environment_is_damaged_or_of_another_version_can_be_resumed(
+    content: str, rgb_run: Path, tmp_path: Path, machine: Machine
+) -> None:
+    run = RunFolder(shutil.copytree(rgb_run, tmp_path / "run"))
+    assert run.write_environment(machine, 2) == ""
+    (run.path / "environment.json").write_text(content)
+    run.write_environment(machine, 2)
+    assert run.write_environment(machine, 2) == ""
 
 
 def test_cases_that_do_not_fit_into_memory_make_no_difference(

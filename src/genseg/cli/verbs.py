@@ -110,7 +110,7 @@ def plan(
     Console().print(tables.plan_table(made))
     if out is not None:
         made.to_yaml(out)
-    _say(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe()}.")
+    _say(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
     _say(f"It takes about {forecast_memory(gathered, machine)}.")
     if made.generation is not None:
         _say("After it, the comparison trains several times more; `genseg train --no-compare` leaves it out.")

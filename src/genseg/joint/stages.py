@@ -63,6 +63,11 @@ class StageOne:
     plan: GenerationPlan
     seed: int
 
+    @property
+    def rank(self) -> int:
+        """Spatial dimensions of the images."""
+        return self.image.ndim - 2
+
     def generate(self, weights: Tensors | None = None) -> tuple[Tensor, Tensor]:
         """Generated images, and the cost of their styles."""
         draws = torch.Generator().manual_seed(self.seed)
@@ -85,15 +90,13 @@ def train_translator(
 ) -> tuple[dict[str, float], Unrolled | None]:
     """One update of W. Where there are any logits in `architecture`, it is recorded to be differentiated in them.
 
-    Raises GeneratorError when the loss is not finite.
+    Raises GeneratorError when the loss or its gradient is not finite; then nothing has moved.
     """
     optimiser.zero_grad(set_to_none=True)
-    with machine.autocast():
+    with machine.autocast(stage.rank):
         loss, parts = stage.loss()
     loss.backward()
     measured = {name: part.item() for name, part in parts.items()}
-    if not bool(torch.isfinite(loss)):
-        raise GeneratorError(f"the generator's loss is {loss.item()} ({measured})")
     unrolled = None
     if architecture:
         critic = {name: weight.detach().clone() for name, weight in stage.discriminator.named_parameters()}
@@ -101,28 +104,44 @@ def train_translator(
 
         def recorded_loss(weights: Tensors) -> Tensor:
             # In the arithmetic that the step's own gradient was computed in.
-            with machine.autocast():
+            with machine.autocast(stage.rank):
                 return stage.loss(weights, critic)[0]
 
         unrolled = Unrolled(step, recorded_loss, architecture)
-    nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], stage.plan.clip_norm)
+    norm = nn.utils.clip_grad_norm_(_weights(optimiser), stage.plan.clip_norm)
+    _check_finite("generator", loss, norm)
     optimiser.step()
     return measured, unrolled
 
 
 def train_discriminator(stage: StageOne, optimiser: torch.optim.AdamW, machine: Machine) -> dict[str, float]:
-    """One update of the discriminator on the batch's real images and on generated ones, which it does not change."""
+    """One update of the discriminator on the batch's real images and on generated ones, which it does not change.
+
+    Raises GeneratorError when the loss or its gradient is not finite; then nothing has moved.
+    """
     optimiser.zero_grad(set_to_none=True)
-    with torch.no_grad(), machine.autocast():
+    with torch.no_grad(), machine.autocast(stage.rank):
         generated, _ = stage.generate()
-    with machine.autocast():
+    with machine.autocast(stage.rank):
         real_logits = stage.discriminator(stage.mask, stage.image)
         fake_logits = stage.discriminator(stage.mask, generated)
         loss = discriminator_loss(stage.plan.adversarial, real_logits, fake_logits)
     loss.backward()
+    gradient = [one.grad for one in _weights(optimiser) if one.grad is not None]
+    _check_finite("discriminator", loss, nn.utils.get_total_norm(gradient))
     optimiser.step()
     judged = {"real_logit": real_logits.mean().item(), "fake_logit": fake_logits.mean().item()}
     return {"discriminator": loss.item(), **judged}
+
+
+def _weights(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [weight for group in optimiser.param_groups for weight in group["params"]]
+
+
+def _check_finite(name: str, loss: Tensor, norm: Tensor) -> None:
+    """Raise GeneratorError for a loss or a gradient that is not finite: a step down it would leave nothing to go on."""
+    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        raise GeneratorError(f"the {name}'s loss is {loss.item()} (gradient norm {norm.item()})")
 
 
 def synthetic_loss(
@@ -173,7 +192,7 @@ class StageTwo:
             share = self.pairs.share.detach()
             self._slope = {name: -one.grad / (1 - share) for name, one in weights.items() if one.grad is not None}
         given = {name: tensor.detach() for name, tensor in self.pairs.made().items()}
-        with self.machine.autocast():
+        with self.machine.autocast(self.plan.rank):
             return synthetic_loss(self.learner.segmenter, self.seed, weights, **given)
 
     def before_step(self) -> None:
@@ -198,7 +217,7 @@ def held_out_gradient(learner: Learner, image: Tensor, mask: Tensor, machine: Ma
     """
     learner.segmenter.eval()
     weights = {name: weight for name, weight in learner.segmenter.named_parameters() if weight.requires_grad}
-    with machine.autocast():
+    with machine.autocast(image.ndim - 2):
         loss = segmentation_loss(learner.segmenter(image), mask)
     gradient = torch.autograd.grad(loss, list(weights.values()))
     learner.segmenter.train()

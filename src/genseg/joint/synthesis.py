@@ -78,7 +78,7 @@ def synthesise(
     mask = machine.send(mask)
     parents = [pool.cases[recipe.mask] for recipe in recipes]
     style = knobs.styles.sample(mask, parents, pool.cases, draws)
-    with machine.autocast():
+    with machine.autocast(plan.rank):
         plain: Tensor = generator(mask, style)
     plain, mask = flip(plain, mask, plan.flip_axes, draws)
     image = plain if plan.augmentation == "none" else augment_intensity(plain, draws, is_colour=plan.is_colour)

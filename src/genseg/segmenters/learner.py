@@ -69,14 +69,18 @@ def make_update(
         before_step()
     norm = nn.utils.clip_grad_norm_(state.segmenter.parameters(), plan.clip_norm)
     if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        cure = "try a lower --learning-rate" + _or_float32(machine, plan.rank)
         raise NotFiniteError(
-            f"update {state.update + 1}: the loss is {loss.item()} (gradient norm {norm.item()}); "
-            "try a lower --learning-rate or --precision float32"
+            f"update {state.update + 1}: the loss is {loss.item()} (gradient norm {norm.item()}); {cure}"
         )
     state.optimiser.step()
     state.average.update_parameters(state.segmenter)
     state.update += 1
     return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
+
+
+def _or_float32(machine: Machine, rank: int) -> str:
+    return "" if machine.dtype_for(rank) == torch.float32 else " or --precision float32"
 
 
 def _descend(loss: Tensor) -> Tensor:
@@ -87,7 +91,7 @@ def _descend(loss: Tensor) -> Tensor:
 
 def _forward(state: Learner, image: Tensor, machine: Machine) -> Tensor:
     try:
-        with machine.autocast():
+        with machine.autocast(image.ndim - 2):
             logits: Tensor = state.segmenter(image)
     except ValueError as error:  # batch normalisation over a single value
         cure = "try a larger --batch-size or --size"

@@ -134,7 +134,7 @@ class _Updates:
         mask = self.machine.send(new_masks(knobs.ranges))
         parents = [0] * len(mask)
         style = knobs.styles.sample(mask, parents, range(self.cases), draws)
-        with self.machine.autocast():
+        with self.machine.autocast(self.plan.rank):
             plain = generation.translator.generator(mask, style)
         is_plain = self.plan.augmentation == "none"
         image = plain if is_plain else augment_intensity(plain, draws, is_colour=self.plan.is_colour)

@@ -75,12 +75,12 @@ def _train(
 def _train_alone(
     run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress, accepted: str
 ) -> None:
-    run.write_environment(machine)
+    moved = run.write_environment(machine, gathered.plan.rank)
     try:
         training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
         course = Course(gathered.plan, seed, training, gathered.groups(), machine)
         held_out = _held_out(gathered, run)
-        state = train(course, held_out, run, progress, accepted)
+        state = train(course, held_out, run, progress, accepted=accepted, moved=moved)
         source = _pair_source(course, state, held_out)
     finally:
         shutil.rmtree(run.cache, ignore_errors=True)

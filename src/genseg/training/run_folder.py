@@ -5,7 +5,7 @@
     settings.yaml plan.yaml split.json labels.json cases.json cases.png   what was trained on what, and how
     images.json                                                           hashes of the images' pixels
     data.json                                                             what the data are like, in figures
-    environment.json                                                      versions and machine
+    environment.json                                                      versions, machine and number of threads
     events.jsonl curves.png tensorboard/                                  every update and validation, and its picture
     stalled.txt                                                           what it was doing, where it hung
     checkpoints/                                                          to resume from
@@ -319,11 +319,25 @@ class RunFolder:
         }
         return {kind: names for kind, names in kinds.items() if names}
 
-    def write_environment(self, machine: Machine) -> None:
-        """Write down versions and machine."""
-        packages = {name: version(name) for name in PACKAGES}
-        described = {"python": platform.python_version(), "system": platform.system(), "machine": machine.describe()}
-        self.write_json("environment.json", {**described, "packages": packages})
+    def write_environment(self, machine: Machine, rank: int) -> str:
+        """Write down versions and machine. rank: of the images.
+
+        Returns how machine, precision, threads or PyTorch differ from those that the run was left with, in words; empty
+        where they are the same, or nothing is known of those.
+        """
+        found = {
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "machine": machine.describe(rank),
+            "threads": machine.threads,
+            "packages": {name: version(name) for name in PACKAGES},
+        }
+        before = found
+        with suppress(RunError):  # the run has only begun, or nobody can tell any more
+            before = self.read_json("environment.json")
+        self.write_json("environment.json", found)
+        was, now = _computed_on(before), _computed_on(found)
+        return "" if was == now else f"before: {was}; now: {now}"
 
 
 @contextmanager
@@ -367,6 +381,13 @@ def _is_occupied(path: Path) -> bool:
     names = {entry.name for entry in path.iterdir()}
     remnants = {name for name in names if name in FROZEN[:-1] or name.startswith(TEMPORARY)}
     return bool(names) if BEGINNING not in names else names != remnants
+
+
+def _computed_on(environment: Mapping[str, Any]) -> str:
+    """What of an environment a result depends on: machine, precision, threads, and PyTorch."""
+    packages = environment.get("packages")
+    torch = packages.get("torch", "unknown") if isinstance(packages, dict) else "unknown"
+    return f"{environment.get('machine', 'unknown machine')}, torch {torch}"
 
 
 def _listed(different: Mapping[str, list[str]]) -> str:

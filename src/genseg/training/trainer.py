@@ -40,11 +40,18 @@ class HeldOut:
 
 
 def train(
-    course: Course, held_out: Sequence[HeldOut], run: RunFolder, progress: Progress, accepted: str = ""
+    course: Course,
+    held_out: Sequence[HeldOut],
+    run: RunFolder,
+    progress: Progress,
+    *,
+    accepted: str = "",
+    moved: str = "",
 ) -> TrainingState:
     """Train from the run folder's newest checkpoint, or from the start, to the plan's last update.
 
-    accepted: cases that have changed since the run began, for its record.
+    accepted: cases that have changed since the run began, for its record. moved: how machine or number of threads
+    differ from those that the run was left with, likewise.
 
     Where the loss is not finite, training goes back to the newest checkpoint once, and on at a lower rate; where memory
     runs out, once and on with half the images an update, which is then what the run's plan says. Raises
@@ -66,6 +73,8 @@ def train(
             log.write("checkpoint-damaged", state.update, problem=problem)
         if accepted:
             log.write("data-changed", state.update, cases=accepted)
+        if moved and state.update > 0:
+            log.write("machine-changed", state.update, changes=moved)
         while state.update < total:
             try:
                 doing = attempt(advance, state, log)
