@@ -54,7 +54,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = str(path)  # a disk that is full while something is written does not say where
+        # A disk that is full while something is written does not say where; what is said is never the temporary name.
+        error.filename, error.filename2 = str(path), None
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -136,7 +137,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         remove_empty(made)
         if isinstance(error, OSError):
-            error.filename = str(path)
+            error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -250,7 +251,8 @@ def combined_sha256(hashes: Sequence[str]) -> str:
 
 def printable(path: Path | str) -> str:
     """The path as one line of text: control characters and bytes that are not text appear as escapes."""
-    return "".join(map(_escaped, str(path)))
+    text = str(path)
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def _escaped(character: str) -> str:

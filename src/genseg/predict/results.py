@@ -112,8 +112,12 @@ class Results:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Yield a folder on the same disk for the files that `keep` is to put in place; it is gone afterwards."""
-        with temporary_folder(self.folder) as place:
-            yield place
+        try:
+            with temporary_folder(self.folder) as place:
+                yield place
+        except OSError as error:
+            error.filename, error.filename2 = str(self.folder), None
+            raise
 
     def keep(self, record: Record, staged: Path, contours: Iterable[Sequence[object]]) -> None:
         """Put what is staged for a case in its place, its rows first. contours: rows, where they are asked for."""
