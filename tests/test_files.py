@@ -256,3 +256,14 @@ def test_a_table_that_fails_halfway_leaves_the_old_one(tmp_path: Path) -> None:
         atomic_write_csv(tmp_path / "a.csv", ("name",), ((1 / number,) for number in (1, 0)))
     assert _read_csv(tmp_path / "a.csv") == [["name"], ["old"]]
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.fault(97)
+def test_an_error_names_the_file_that_was_wanted_and_no_temporary_one(tmp_path: Path) -> None:
+    def copy() -> None:
+        with atomic_path(tmp_path / "m.onnx") as temporary:
+            raise OSError(28, "No space left on device", "/tmp/m.onnx", None, str(temporary))
+
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: '.*m.onnx'$") as raised:
+        copy()
+    assert ".genseg-" not in str(raised.value)

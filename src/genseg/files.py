@@ -54,9 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        # A disk that is full while something is written does not say where; what is said is never the temporary name.
-        error.filename, error.filename2 = str(path), None
-        raise
+        raise at_place(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
     _flush_folder(path.parent)
@@ -137,8 +135,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         remove_empty(made)
         if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None
+            raise at_place(error, path) from error
         raise
+
+
+def at_place(error: OSError, path: Path) -> OSError:
+    """The same error of the system with the place that a person knows: a disk that is full while something is written
+    does not say where, and other errors name a temporary file.
+    """
+    if error.errno is None:  # several in one, as of shutil
+        return error
+    return OSError(error.errno, error.strerror, str(path))
 
 
 @contextmanager
