@@ -84,6 +84,6 @@ def test_an_evaluation_names_every_image_that_memory_is_too_small_for(
     monkeypatch.setattr(Model, "examine_case", _fails_at("phantom_008", Model.examine_case))
     told: list[int] = []
     with pytest.raises(DataError) as refused:
-        genseg.load(rgb_run).evaluate(rgb_phantoms, progress=lambda _, done, total: told.append(done))
+        genseg.load(rgb_run).evaluate(rgb_phantoms, progress=lambda *news: told.append(news[1]))
     assert [(fault.code, fault.file) for fault in refused.value.faults] == [(FaultCode.TOO_LARGE, "phantom_008")]
     assert told[-1] == 3

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 from genseg.choices import Precision, Target
 from genseg.data.case import Case
@@ -19,7 +19,7 @@ from genseg.export.bundle import open_bundle, write_bundle
 from genseg.export.onnx import write_onnx
 from genseg.export.openvino import write_openvino
 from genseg.export.parity import Parity, measure_parity, require_parity
-from genseg.files import atomic_folder, atomic_path
+from genseg.files import atomic_folder, atomic_path, sweep, temporary_folder
 from genseg.predict.fitting import fit_case
 from genseg.predict.loading import delivered_segmenter, load_exported, load_run, read_delivery
 from genseg.predict.model import Model
@@ -58,8 +58,10 @@ def export_run(
     original = load_run(run, "cpu")
     cases = own_cases(data, folder.split(), original.labels, original.options, progress)
     folder.check_cases(cases)
-    with TemporaryDirectory(prefix="genseg-export-") as place:
-        made = Path(place) / FILES[to]
+    scratch = Path(gettempdir())
+    sweep(scratch)
+    with temporary_folder(scratch) as place:
+        made = place / FILES[to]
         progress("Exporting", 0, 2)
         _write(folder, original, cases, to, precision, made)
         progress("Comparing masks", 1, 2)
