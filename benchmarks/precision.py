@@ -51,7 +51,9 @@ TIMED = ((40, 40, 40), 4), ((24, 64, 64), 2), ((64, 64, 8), 8)
 WITHOUT = "this processor has no bfloat16: PyTorch emulates it by other kernels"
 
 
-def try_shape(shape: tuple[int, ...], outputs: int, stride: int, tries: int, threads: int, bare: bool) -> dict[str, Any]:
+def try_shape(
+    shape: tuple[int, ...], outputs: int, stride: int, tries: int, threads: int, bare: bool
+) -> dict[str, Any]:
     """Tries that gave gradients of weights that are not finite, and the largest deviation from float64 of the others.
 
     bare: by PyTorch's autocast alone, without what genseg puts around it.

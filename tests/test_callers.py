@@ -43,7 +43,7 @@ def _state() -> dict[str, Any]:
 
 def _changed_by(action: Callable[[], object]) -> list[str]:
     torch.manual_seed(7)
-    np.random.seed(7)  # noqa: NPY002
+    np.random.seed(7)
     random.seed(7)
     before = _state()
     action()
@@ -103,7 +103,7 @@ def test_what_work_draws_and_filters_is_put_back(
 
 def _disturb() -> None:
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     random.seed(0)
     warnings.simplefilter("ignore")
 

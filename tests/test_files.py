@@ -3,19 +3,26 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from genseg.errors import RunError
 from genseg.files import (
     append_csv,
+    append_line,
     atomic_folder,
     atomic_path,
     atomic_write_bytes,
     atomic_write_csv,
     combined_sha256,
     file_sha256,
+    inner_folder,
     printable,
+    sweep,
+    temporary_name,
 )
 
 
@@ -124,6 +131,76 @@ def test_a_folder_that_holds_something_is_not_replaced(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["set", "notes.txt"]
 
 
+@pytest.mark.fault(97)
+def test_folders_made_for_one_that_fails_do_not_stay(tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_folder(tmp_path / "a" / "b" / "set"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space.*a/b/set"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault(94)
+def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("private")
+    (tmp_path / "mine").symlink_to(tmp_path / "theirs")
+    atomic_write_bytes(tmp_path / "mine", b"new")
+    assert (tmp_path / "theirs").read_text() == "private"
+    assert (tmp_path / "mine").read_bytes() == b"new"
+    assert not (tmp_path / "mine").is_symlink()
+
+
+@pytest.mark.fault(94)
+def test_a_folder_is_made_within_another_and_not_through_a_link_out_of_it(tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    root.mkdir()
+    assert inner_folder(root, "a/b").is_dir()
+    assert inner_folder(root, ".") == root
+    (root / "within").symlink_to(root / "a")
+    assert inner_folder(root, "within/c").samefile(root / "a" / "c")
+    for target in (other, tmp_path):
+        (root / "out").unlink(missing_ok=True)
+        (root / "out").symlink_to(target)
+        with pytest.raises(RunError, match="out/c: a link leads out of"):
+            inner_folder(root, "out/c")
+    assert not other.exists()
+
+
+def test_a_line_is_added(tmp_path: Path) -> None:
+    for line in ("1\n", "2\n"):
+        append_line(tmp_path / "a", line)
+    assert (tmp_path / "a").read_bytes() == b"1\n2\n"
+
+
+def _temporary_of(number: int, machine: str = "", process: str = "00000000") -> str:
+    """The name of something temporary of another process."""
+    prefix, own_machine, *_, token = temporary_name().split("-")
+    return "-".join([prefix, machine or own_machine, str(number), process, token])
+
+
+@pytest.mark.fault(70)
+def test_what_dead_processes_have_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as living:
+        dead, own = 2**22 + 1, os.getpid()  # a number beyond the largest that Linux gives
+        gone = [_temporary_of(dead), f"{_temporary_of(dead)}.nii.gz", _temporary_of(own)]
+        staying = [
+            *(temporary_name(), _temporary_of(living.pid), _temporary_of(dead, "ffffffff")),
+            *(".genseg-beginning", ".genseg-mine", f"x{_temporary_of(dead)}", "a.png"),
+        ]
+        for name in (*gone[:-1], *staying):
+            (tmp_path / name).write_bytes(b"")
+        (tmp_path / gone[-1] / "images").mkdir(parents=True)
+        sweep(tmp_path)
+        living.communicate()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(staying)
+
+
+def test_sweeping_where_there_is_nothing_is_no_error(tmp_path: Path) -> None:
+    sweep(tmp_path / "absent")
+
+
 def _read_csv(path: Path) -> list[list[str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
@@ -194,3 +271,14 @@ def test_a_target_that_was_never_written_is_named_by_its_own_name(tmp_path: Path
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "target.bin"):
         pass
     assert caught.value.filename == str(tmp_path / "target.bin")
+
+
+@pytest.mark.fault(97)
+def test_an_error_names_the_file_that_was_wanted_and_no_temporary_one(tmp_path: Path) -> None:
+    def copy() -> None:
+        with atomic_path(tmp_path / "m.onnx") as temporary:
+            raise OSError(28, "No space left on device", "/tmp/m.onnx", None, str(temporary))
+
+    with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: '.*m.onnx'$") as raised:
+        copy()
+    assert ".genseg-" not in str(raised.value)

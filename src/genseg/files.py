@@ -54,10 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        # A disk that is full does not say where, and nobody knows the temporary name; a missing source names itself.
-        if error.filename is None or str(error.filename) == str(temporary):
-            error.filename = str(path)
-        raise
+        raise at_place(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
     _flush_folder(path.parent)
@@ -138,8 +135,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         remove_empty(made)
         if isinstance(error, OSError):
-            error.filename = str(path)
+            raise at_place(error, path) from error
         raise
+
+
+def at_place(error: OSError, path: Path) -> OSError:
+    """The same error of the system with the place that a person knows: a disk that is full while something is written
+    does not say where, and other errors name a temporary file. A source that is missing stays the one that is named.
+    """
+    if error.errno is None:  # several in one, as of shutil
+        return error
+    names_source = error.filename is not None and error.filename2 is None and TEMPORARY not in str(error.filename)
+    return OSError(error.errno, error.strerror, str(error.filename if names_source else path))
 
 
 @contextmanager
@@ -299,7 +306,8 @@ def _beside(path: Path) -> Path:
 
 def printable(path: Path | str) -> str:
     """The path as one line of text: control characters and bytes that are not text appear as escapes."""
-    return "".join(map(_escaped, str(path)))
+    text = str(path)
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def _escaped(character: str) -> str:

@@ -20,14 +20,16 @@ def load_template(package: str, name: str, filters: Mapping[str, Callable[..., A
     """A template from a package's folder `templates`.
 
     What is put in is escaped, in HTML ("NAME.html.j2") for HTML, in Markdown ("NAME.md.j2") for both: a name of a class
-    or a title is never a heading, a link or a script. In Markdown, `| code` writes a value as code.
+    or a title is never a heading, a link or a script. In Markdown, `| code` writes a value as code. Characters that
+    cannot be seen, such as those that turn the direction of writing, appear as escapes.
 
     A name that the template uses and is not given raises jinja2.UndefinedError.
     """
+    is_html = name.endswith(".html.j2")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(package),
-        autoescape=name.endswith(".html.j2"),
-        finalize=in_markdown if name.endswith(".md.j2") else None,
+        autoescape=is_html,
+        finalize=_visible if is_html else in_markdown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -51,3 +53,7 @@ def in_markdown(value: object) -> object:
 def as_code(value: object) -> Markup:
     """A value as code in Markdown, in which nothing has a meaning but the backtick that ends it."""
     return Markup("`{}`").format(Markup(printable(str(value)).replace("`", "'").replace("|", "/")))
+
+
+def _visible(value: Any) -> Any:
+    return printable(value) if type(value) is str else value

@@ -189,3 +189,17 @@ def test_a_file_name_that_is_no_text_can_be_reported(cases: list[CaseScores], tm
     assert json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["cases"][0]["case"] == "a\udcff"
     for name in ("report.html", "cases.csv"):
         assert "a\\udcff" in (tmp_path / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.fault(91)
+def test_characters_that_cannot_be_seen_are_escaped_in_report_and_json(cases: list[CaseScores], tmp_path: Path) -> None:
+    hostile = "a\x1b[31m\u202egnp\x9b"
+    summary = summarise([replace(cases[0], name=hostile), *cases[1:]], NAMES, {"data": hostile})
+    write_report(summary, lambda _: picture("a"), tmp_path / "report.html")
+    summary.write_json(tmp_path / "scores.json")
+    html, scores = (tmp_path / "report.html").read_text("utf-8"), (tmp_path / "scores.json").read_bytes()
+    assert not {"\x1b", "\u202e", "\x9b"} & set(html)
+    assert html.count("a\\x1b[31m\\u202egnp\\x9b") >= 2
+    assert scores.isascii()
+    assert b"\x1b" not in scores
+    assert json.loads(scores)["cases"][0]["case"] == hostile

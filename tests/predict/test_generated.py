@@ -21,7 +21,7 @@ from genseg.data.phantoms import write_phantoms
 from genseg.errors import RunError, SettingsError
 from genseg.generators.copies import CopyTest
 from genseg.joint import guards
-from genseg.predict.synthetic_set import channel_names
+from genseg.predict.synthetic_set import SyntheticSet, channel_names
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,20 @@ def test_a_generator_that_repeats_a_training_image_is_found_out(
     made = genseg.generate(rgb, tmp_path / "set", 2, copies="keep")
     assert made.copies == 2
     assert {row["nearest_case"] for row in _rows(made.folder)} == {data[1]}
+
+
+@pytest.mark.fault(97)
+def test_a_full_disk_is_no_fault_of_the_folder_and_leaves_nothing(
+    rgb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SyntheticSet, "finish", _raise_full)
+    with pytest.raises(OSError, match=r"No space left on device.*a/set"):
+        genseg.generate(rgb, tmp_path / "a" / "set", 2, copies="keep")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _raise_full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_interrupted_work_leaves_nothing(rgb: Path, tmp_path: Path) -> None:

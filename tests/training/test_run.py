@@ -191,6 +191,33 @@ def test_a_run_that_diverges_delivers_nothing(
     assert not RunFolder(tmp_path).cache.exists()
 
 
+@pytest.mark.fault(94)
+def test_a_run_does_not_write_through_links(rgb_phantoms: Path, rgb_settings: Settings, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        _train(rgb_phantoms, run, rgb_settings, progress=_interrupt_at("Training", 1))
+    shutil.rmtree(run / "tensorboard", ignore_errors=True)
+    for name in ("validation", "model", "pairs", "tensorboard", "cache"):
+        (run / name).symlink_to(elsewhere)
+        with pytest.raises(RunError, match=f"{name}: a link leads out of"):
+            _train(rgb_phantoms, run, rgb_settings, resume=True)
+        (run / name).unlink()
+    (elsewhere / "private").write_text("private")
+    for name in ("training.owner", "training.lock", "stalled.txt", "environment.json"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(elsewhere / "private")
+    events = (run / "events.jsonl").read_bytes()
+    (elsewhere / "events.jsonl").write_bytes(events)
+    (run / "events.jsonl").unlink()
+    (run / "events.jsonl").symlink_to(elsewhere / "events.jsonl")
+    assert _train(rgb_phantoms, run, rgb_settings, resume=True).is_finished
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == {
+        "private": b"private",
+        "events.jsonl": events,
+    }
+
+
 @pytest.mark.fault(37)
 def test_a_folder_that_another_process_trains_in_is_refused(
     rgb_phantoms: Path, rgb_settings: Settings, tmp_path: Path

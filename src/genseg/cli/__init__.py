@@ -18,8 +18,7 @@ FULL_DISK_CURE = ". Free some space; a training goes on with --resume"
 def main() -> None:
     """Run the command that the arguments name.
 
-    Exit codes: 0 done; 2 refused, the message says what to change; 4 the disk or a folder failed; 130 interrupted, by
-    Ctrl-C or by SIGTERM.
+    Exit codes: 0 done; 2 refused, the message says what to change; 4 the disk or a folder failed; 130 interrupted.
     """
     from genseg.cli.verbs import app
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from genseg.data.check import Examination
     from genseg.data.phantoms import PhantomKind
     from genseg.errors import DataError
-    from genseg.predict.folder import Extra, PredictedCase
+    from genseg.predict.folder import PredictedCase
     from genseg.predict.model import Model
+    from genseg.predict.record import Extra
 
 app = typer.Typer(
     name="genseg",
@@ -301,7 +302,7 @@ def evaluate(
     run: Run,
     data: Data,
     split: Annotated[Part, typer.Option(help="cases to score")] = "test",
-    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="evaluation/ beside the model")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="RUN/evaluation/, or beside a file")] = None,
     device: Device = "auto",
 ) -> None:
     """Score a model against experts' masks, and write the figures and a report with pictures."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from genseg.evaluate.intervals import Estimate, bootstrap_interval
 from genseg.evaluate.metrics import CaseScores, SurfaceTolerance
-from genseg.files import UNENCODABLE, atomic_path, atomic_write_csv
+from genseg.files import atomic_write_bytes, atomic_write_csv
 
 Measure = Literal["dice", "iou", "hd95", "surface_dice"]
 MEASURES: tuple[Measure, ...] = ("dice", "iou", "hd95", "surface_dice")
@@ -104,10 +104,9 @@ class EvaluationSummary:
         return (self.in_training[name],) if self.in_training else ()
 
     def write_json(self, path: Path) -> None:
-        """Write `to_json` to a file, atomically."""
-        text = json.dumps(self.to_json(), indent=1, allow_nan=False, ensure_ascii=False)
-        with atomic_path(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8", errors=UNENCODABLE)
+        """Write `to_json` to a file, atomically; in ASCII, so that a name cannot steer the terminal that shows it."""
+        text = json.dumps(self.to_json(), indent=1, allow_nan=False)
+        atomic_write_bytes(path, f"{text}\n".encode())
 
     def write_csv(self, path: Path) -> None:
         """Write `rows` under a line of column names, atomically; an undefined HD95 is an empty cell."""

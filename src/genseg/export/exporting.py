@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 from genseg.choices import Precision, Target
 from genseg.data.case import Case
@@ -20,7 +20,7 @@ from genseg.export.onnx import write_onnx
 from genseg.export.openvino import write_openvino
 from genseg.export.parity import Parity, measure_parity, require_parity
 from genseg.export.place import FILES, free_target, require_packages
-from genseg.files import atomic_folder, copy_together, file_sha256
+from genseg.files import atomic_folder, copy_together, file_sha256, sweep, temporary_folder
 from genseg.predict.fitting import fit_case
 from genseg.predict.loading import delivered_segmenter, describe_model, load_exported, load_run
 from genseg.predict.model import Model
@@ -61,8 +61,10 @@ def export_run(
     original = load_run(run, "cpu")
     cases = own_cases(data, folder.split(), original.labels, original.options, progress)
     folder.check_cases(cases)
-    with TemporaryDirectory(prefix="genseg-export-") as place:
-        made = Path(place) / FILES[to]
+    scratch = Path(gettempdir())
+    sweep(scratch)
+    with temporary_folder(scratch) as place:
+        made = place / FILES[to]
         progress("Exporting", 0, 2)
         _write(folder, original, cases, to, precision, made)
         progress("Comparing masks", 1, 2)

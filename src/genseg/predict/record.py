@@ -13,7 +13,7 @@ from genseg.data.index.names import match_key
 from genseg.errors import RunError
 from genseg.files import atomic_write_bytes
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 Extra = Literal["overlays", "confidence", "contours", "dicom-seg"]
 

@@ -30,6 +30,7 @@ from genseg.errors import RunError
 from genseg.files import (
     append_csv,
     append_line,
+    at_place,
     file_sha256,
     inner_folder,
     move_file,
@@ -112,8 +113,11 @@ class Results:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Yield a folder on the same disk for the files that `keep` is to put in place; it is gone afterwards."""
-        with temporary_folder(self.folder) as place:
-            yield place
+        try:
+            with temporary_folder(self.folder) as place:
+                yield place
+        except OSError as error:
+            raise at_place(error, self.folder) from error
 
     def keep(self, record: Record, staged: Path, contours: Iterable[Sequence[object]]) -> None:
         """Put what is staged for a case in its place, its rows first. contours: rows, where they are asked for."""
