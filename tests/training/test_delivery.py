@@ -42,7 +42,10 @@ def _edit_json(path: Path, how: Callable[[Content], Any]) -> None:
 
 EDITS: dict[str, tuple[str, Callable[[Content], Any]]] = {
     "temperature": ("trust.json", lambda told: told["calibration"].update(temperature=-1)),
-    "rules": ("trust.json", lambda told: told.update(mendings=[])),
+    "rules": (
+        "trust.json",
+        lambda told: told["mendings"].append({"class_index": 1, "rule": "no-specks", "gain": 0.1, "least": 0.9}),
+    ),
     "limit": ("trust.json", lambda told: told["familiarity"].update(highest=99.0)),
     "names": ("model.json", lambda told: told["labels"].update(names=["background", "healthy"])),
     "spacing": ("model.json", lambda told: told["plan"].update(patch_size=[16, 16])),
@@ -140,7 +143,7 @@ def test_weights_whose_numbers_overflow_stop_the_model(run: Path) -> None:
 def test_weights_of_another_network_stop_the_model(run: Path) -> None:
     path = run / "model" / "segmenter.safetensors"
     tensors = load_file(path)
-    save_file({name: tensors[name] for name in list(tensors)[1:]}, path)
+    save_file({name: one for name, one in tensors.items() if name != "head.weight"}, path)
     vouch_for(run, path.name)
     assert "weights of another network than the plan's" in _refusal(run)
 
