@@ -40,12 +40,10 @@ def _edit_json(path: Path, how: Callable[[Content], Any]) -> None:
     path.write_text(json.dumps(content, indent=1))
 
 
+RULE = {"class_index": 1, "rule": "fill-holes", "gain": 0.1, "least": 0.0}
 EDITS: dict[str, tuple[str, Callable[[Content], Any]]] = {
     "temperature": ("trust.json", lambda told: told["calibration"].update(temperature=-1)),
-    "rules": (
-        "trust.json",
-        lambda told: told["mendings"].append({"class_index": 1, "rule": "no-specks", "gain": 0.1, "least": 0.9}),
-    ),
+    "rules": ("trust.json", lambda told: told["mendings"].append(RULE)),
     "limit": ("trust.json", lambda told: told["familiarity"].update(highest=99.0)),
     "names": ("model.json", lambda told: told["labels"].update(names=["background", "healthy"])),
     "spacing": ("model.json", lambda told: told["plan"].update(patch_size=[16, 16])),
@@ -149,7 +147,6 @@ def test_weights_of_another_network_stop_the_model(run: Path) -> None:
 
 
 CALIBRATION = {"temperature": 1.5, "error_before": 0.1, "error_after": 0.1, "cases": 2}
-RULE = {"class_index": 1, "rule": "fill-holes", "gain": 0.1, "least": 0.0}
 ODD_TRUST: list[Content] = [
     {"calibration": {**CALIBRATION, "temperature": value}} for value in (-1, 0, 1e-9, 1e9, "hot", None, [])
 ]

@@ -22,7 +22,9 @@ LEAST, LARGEST = 8, 8192
 
 
 def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -> None:
-    """Write a segmenter with a description, if there is one. Raises MissingExtraError where the packages for it are not installed.
+    """Write a segmenter, with a description unless that is empty.
+
+    Raises MissingExtraError where the packages for it are not installed.
 
     Input "image" `(batch, channel, *spatial)`, outputs "logits" and "features_0", "features_1" and so on, as in
     `genseg.segmenters.network`. The batch may have any size, and so may images where the segmenter allows it; else they
