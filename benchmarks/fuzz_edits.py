@@ -19,6 +19,8 @@ from nibabel.nifti1 import header_dtype
 from pydicom import dcmread
 from tifffile import TiffFile
 
+from genseg.seals import BLANK, has_seal, sealed
+
 HEAD = 1024
 """Bytes at the beginning of a file that are damaged most often."""
 
@@ -54,13 +56,15 @@ def damage(data: bytes, edits: Sequence[Edit], finish: str) -> bytes:
     """Do the edits one after another.
 
     finish: "" to leave it at that; "gzip" where the edits are for what a gzip file holds; "crc" to make the checksums
-    of a PNG right again, so that the damage gets further than these.
+    of a PNG right again, or "seal" the hash that a model's description has of itself, so that the damage gets further.
     """
     inside = gzip.decompress(data) if finish == "gzip" else data
     for edit in edits:
         inside = edit.apply(inside)
     if finish == "gzip":
         return gzip.compress(inside, compresslevel=1, mtime=0)
+    if finish == "seal":
+        return _with_seal(inside)
     return _with_checksums(inside) if finish == "crc" else inside
 
 
@@ -71,6 +75,8 @@ def draw_damage(data: bytes, draw: random.Random, others: Sequence[bytes]) -> tu
         data, finish = gzip.decompress(data), "gzip"
     elif data[:4] == b"\x89PNG" and draw.random() < 0.6:
         finish = "crc"
+    elif has_seal(data) and draw.random() < 0.9:
+        finish = "seal"
     places = fields(data)
     count = draw.choice((1, 1, 1, 2, 3, 6))
     return [_draw_edit(data, draw, others, places) for _ in range(count)], finish
@@ -195,6 +201,14 @@ def _with_checksums(data: bytes) -> bytes:
         end = place + 8 + length
         mended[end : end + 4] = struct.pack(">I", zlib.crc32(data[place + 4 : end]))
     return bytes(mended)
+
+
+def _with_seal(data: bytes) -> bytes:
+    """A description with the hash that belongs to it; as it is where the place for it is gone."""
+    found = re.search(rb'"digest": ?"([0-9a-f]{64})"', data)
+    if found is None or BLANK.encode() in data:
+        return data
+    return sealed(data[: found.start(1)] + BLANK.encode() + data[found.end(1) :])
 
 
 def _jpeg_fields(data: bytes) -> Iterator[Field]:

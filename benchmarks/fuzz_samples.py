@@ -27,6 +27,7 @@ from pydicom.uid import (
 )
 
 from dicom_files import PATIENT, write_dicom
+from fuzz_models import model_samples
 from genseg.data.phantoms import write_phantoms
 from genseg.data.readers import is_scan_file
 from genseg.data.readers.formats import HEAD_BYTES, identify
@@ -74,7 +75,16 @@ def make_samples(folder: Path) -> list[Sample]:
         drafts.mkdir(parents=True)
         make(drafts)
         samples += _alone(sorted(drafts.iterdir()), folder / name)
-    return samples + list(_series(folder)) + list(_data_sets(folder))
+    return (
+        samples
+        + list(_series(folder))
+        + list(_data_sets(folder))
+        + [_description(*one) for one in model_samples(folder)]
+    )
+
+
+def _description(format: str, folder: Path, file: str) -> Sample:
+    return Sample(folder.name, format, folder, "", (file,))
 
 
 def real_samples(data: Path, folder: Path, per_folder: int = 2) -> list[Sample]:
@@ -286,21 +296,33 @@ def _series(folder: Path) -> Iterator[Sample]:
     yield Sample("series", "DICOM series", series, "", tuple(f"{index}.dcm" for index in range(4)))
 
 
+CSV_KINDS = (
+    {"name": "listed", "head": "image,mask,patient,split", "encoding": "utf-8", "between": ","},
+    {"name": "listed-cp1252", "head": "image,mask,patient,split", "encoding": "cp1252", "between": ";"},
+    {"name": "listed-utf16", "head": "image,mask,subject_id,subset", "encoding": "utf-16", "between": "\t"},
+    {"name": "listed-bom", "head": "img_path,label_path,case,fold", "encoding": "utf-8-sig", "between": ","},
+)
+"""Lists as spreadsheets of several kinds write them."""
+
+
 def _data_sets(folder: Path) -> Iterator[Sample]:
     """Lists and descriptions of data sets, of which the text is damaged and not the scans."""
     for kind in ("rgb", "gray", "volume"):
         phantoms = write_phantoms(folder / f"phantoms-{kind}", kind, cases=3, size=16)  # type: ignore[arg-type]
         yield Sample(f"phantoms-{kind}", "dataset.json", phantoms, "", ("dataset.json",))
-    yield from (_csv_list(folder, phantoms.parent / "phantoms-gray"), _decathlon(folder, phantoms))
+    gray = phantoms.parent / "phantoms-gray"
+    yield from (_csv_list(folder, gray, **kind) for kind in CSV_KINDS)
+    yield _decathlon(folder, phantoms)
 
 
-def _csv_list(folder: Path, phantoms: Path) -> Sample:
-    listed = folder / "listed"
+def _csv_list(folder: Path, phantoms: Path, name: str, head: str, encoding: str, between: str) -> Sample:
+    listed = folder / name
     shutil.copytree(phantoms, listed, ignore=shutil.ignore_patterns("*.json"))
-    names = sorted(path.name for path in (listed / "images").iterdir())
-    rows = [f"images/{name},masks/{name},patient {number},train" for number, name in enumerate(names)]
-    (listed / "list.csv").write_text("\n".join(["image,mask,patient,split", *rows]) + "\n")
-    return Sample("listed", "CSV list", listed, "list.csv", ("list.csv",))
+    images = sorted(path.name for path in (listed / "images").iterdir())
+    rows = [f"images/{image},masks/{image},M\u00fcller {number},train" for number, image in enumerate(images)]
+    text = "\n".join([head, *rows]).replace(",", between) + "\n"
+    (listed / "list.csv").write_bytes(text.encode(encoding))
+    return Sample(name, "CSV list", listed, "list.csv", ("list.csv",))
 
 
 def _decathlon(folder: Path, phantoms: Path) -> Sample:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from dicom_files import PATIENT
+from fuzz_models import MODELS
 from genseg.data.case import CaseFiles, Scan
 from genseg.data.index import index_dataset
 from genseg.data.labels import count_labels, fit_label_map
@@ -116,6 +117,9 @@ def use(path: Path, kind: str, options: LoadOptions, folder: Path) -> None:
 
     Raises the refusal where it can be used for nothing.
     """
+    if kind in MODELS:
+        MODELS[kind](path)
+        return
     if kind in DATA_SETS:
         for entry in index_dataset(path).entries:
             _read(entry, options)

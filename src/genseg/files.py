@@ -272,10 +272,10 @@ def copy_together(targets: Mapping[Path, Path]) -> None:
             shutil.copyfile(source, new[target])
             with new[target].open("rb+") as stream:
                 os.fsync(stream.fileno())
+            if target.exists():
+                shutil.copyfile(target, old[target])
         with _put_back_on_failure(old):
             for target in targets.values():
-                if target.exists():
-                    target.replace(old[target])
                 new[target].replace(target)
     finally:
         for path in (*old.values(), *new.values()):
@@ -286,15 +286,14 @@ def copy_together(targets: Mapping[Path, Path]) -> None:
 
 @contextmanager
 def _put_back_on_failure(old: Mapping[Path, Path]) -> Iterator[None]:
-    """old: from each target to where its old content was moved, if it had one and was reached."""
-    before = {target for target in old if target.exists()}
+    """old: from each target to a copy of what was there, if anything was."""
     try:
         yield
     except BaseException:
         for target, kept in old.items():
             if kept.exists():
                 kept.replace(target)
-            elif target not in before:
+            else:
                 target.unlink(missing_ok=True)
         raise
 

@@ -134,13 +134,31 @@ MENDING = {"class_index": 1, "rule": "fill-holes", "gain": 0.02, "least": 0.0}
 
 
 @pytest.mark.fault(56)
-def test_the_rule_of_each_channel_is_told(run: RunFolder) -> None:
-    model = run.read_json("model/model.json")
+def test_the_rule_of_each_channel_is_told(run: RunFolder, change: Callable[..., None]) -> None:
     assert describe(run)["intensity"] == ["eight-bit"]
     rules = [{"rule": "window", "channel": "CT"}, {"rule": "z-score", "channel": "PET"}, {"rule": "unchanged"}]
-    run.write_json("model/model.json", {**model, "plan": {**model["plan"], "intensity": rules}})
+    change("model/model.json", lambda content: content["plan"].update(channels=3, intensity=rules))
     assert describe(run)["intensity"] == [
         "window for channel 0 (CT)",
         "z-score for channel 1 (PET)",
         "unchanged for channel 2",
     ]
+
+
+@pytest.mark.fault(92)
+def test_names_and_titles_are_neither_headings_nor_scripts(run: RunFolder, change: Callable[..., None]) -> None:
+    nasty = "lesion\n\n# Approved as a medical device\n\n<script>alert(1)</script> | x"
+    names = ["background", nasty]
+    change("data.json", lambda content: content.update(title=nasty, licence=nasty, modality=nasty))
+    change("model/model.json", lambda content: content["labels"].update(names=names))
+    change("model/model.json", lambda content: content["plan"].update(class_names=names))
+    change("split.json", lambda content: content.update(method=nasty))
+    change("validation/scores.json", lambda content: content["by_class"][0].update(name=nasty))
+    change("validation/scores.json", lambda content: content.update(dice_by_case={nasty: 0.5}))
+    text = _text(run)
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(headings) == 6
+    assert "<script" not in text
+    assert not any(line.startswith("#") and "Approved" in line and not line.startswith("# Segm") for line in headings)
+    (row,) = [line for line in text.splitlines() if line.startswith("| lesion")]
+    assert row.replace("\\|", "").count("|") == 5

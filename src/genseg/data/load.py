@@ -306,12 +306,15 @@ def _warning(code: FaultCode, path: Path, found: str, expected: str, cure: str) 
 
 def too_large_values(pixels: NDArray[np.generic], file: str) -> list[Fault]:
     """The fault of an image whose values overflow when they are computed with; file: how it is called."""
-    if pixels.dtype.kind != "f" or np.abs(pixels).max() < LARGEST_VALUE:
+    low, high = float(pixels.min()), float(pixels.max())
+    if max(-low, high) < LARGEST_VALUE:
         return []
-    marked = int(np.count_nonzero(np.abs(pixels) >= LARGEST_VALUE))
-    found = f"values as large as {np.abs(pixels).max():.2g}, on {marked} of {pixels.size} pixels"
+    marked = int(np.count_nonzero((pixels <= -LARGEST_VALUE) | (pixels >= LARGEST_VALUE)))
+    found = f"values from {low:.2g} to {high:.2g}, {marked} of {pixels.size} beyond what can be computed with"
     cure = "They are likely marks for missing values: replace them by the background's value."
-    return [Fault(FaultCode.OVERFLOW, file, found, f"values below {LARGEST_VALUE:g}", cure)]
+    return [
+        Fault(FaultCode.OVERFLOW, file, found, f"values of less than {LARGEST_VALUE:g}, positive or negative", cure)
+    ]
 
 
 def _too_small(path: Path, scan: Scan) -> list[Fault]:

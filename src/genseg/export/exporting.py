@@ -85,7 +85,8 @@ def _write(
         return
     description = describe(folder, original, precision)
     onnx_file = target.with_suffix(".onnx")
-    write_onnx(segmenter, original.plan, description, onnx_file)
+    # OpenVINO would take the ONNX file's description over beside its own.
+    write_onnx(segmenter, original.plan, description if to == "onnx" else "", onnx_file)
     if to == "openvino":
         images = _calibration(original, cases.select(folder.split().train)) if precision == "int8" else None
         write_openvino(onnx_file, description, target, images)

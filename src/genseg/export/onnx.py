@@ -22,7 +22,9 @@ LEAST, LARGEST = 8, 8192
 
 
 def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -> None:
-    """Write a segmenter with a description. Raises MissingExtraError where the packages for it are not installed.
+    """Write a segmenter, with a description unless that is empty.
+
+    Raises MissingExtraError where the packages for it are not installed.
 
     Input "image" `(batch, channel, *spatial)`, outputs "logits" and "features_0", "features_1" and so on, as in
     `genseg.segmenters.network`. The batch may have any size, and so may images where the segmenter allows it; else they
@@ -52,7 +54,8 @@ def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
     model = program.model_proto
-    onnx.helper.set_model_props(model, {DESCRIPTION: description})
+    if description:
+        onnx.helper.set_model_props(model, {DESCRIPTION: description})
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from genseg.data.case import Case
-from genseg.data.preprocess import prepare
+from genseg.data.preprocess import Prepared, prepare
 from genseg.errors import RunError
 from genseg.evaluate.metrics import dice_scores
 from genseg.predict.fitting import fit_case
@@ -70,10 +70,7 @@ def measure_parity(original: Model, exported: Model, cases: Iterable[Case]) -> P
     dice: list[tuple[float, float]] = []
     for case in cases:
         prepared = prepare(fit_case(case, original.plan), original.plan)
-        said = [
-            np.concatenate([one.logits for one in responses(model.network, prepared, model.plan)], 2)
-            for model in (original, exported)
-        ]
+        said = [_logits(model, prepared) for model in (original, exported)]
         difference = max(difference, float(np.abs(said[0] - said[1]).max()))
         before, after = (model.examine_case(case).mask for model in (original, exported))
         equal += int((before == after).sum())
@@ -84,6 +81,14 @@ def measure_parity(original: Model, exported: Model, cases: Iterable[Case]) -> P
         count += 1
     means = np.mean(dice, axis=0)
     return Parity(count, equal / pixels, difference, float(means[0]), float(means[1]))
+
+
+def _logits(model: Model, prepared: Prepared) -> Array:
+    """`(1, class, *spatial)` of a case. Raises RunError where they are not finite."""
+    try:
+        return np.concatenate([one.logits for one in responses(model.network, prepared, model.plan)], 2)
+    except FloatingPointError as error:
+        raise RunError(f"nothing was written: {prepared.name}: {error}; choose a finer --precision") from error
 
 
 def require_parity(parity: Parity, *, exact: bool) -> None:

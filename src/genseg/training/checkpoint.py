@@ -72,7 +72,7 @@ def save_checkpoint(folder: Path, state: TrainingState) -> None:
     name = f"update-{state.update:07d}.safetensors"
     sha256 = write_tensors(folder / name, _flatten(state))
     entry = Entry(file=name, update=state.update, counters=state.counters(), sha256=sha256)
-    kept = [entry, *(old for old in _read_manifest(folder) if old.update < state.update)][:KEPT]
+    kept = [entry, *(old for old in read_manifest(folder) if old.update < state.update)][:KEPT]
     entries = [one.model_dump() for one in kept]
     manifest = {"format": FORMAT, "torch": torch.__version__, "checkpoints": entries}
     atomic_write_bytes(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
@@ -87,7 +87,7 @@ def load_checkpoint(folder: Path, state: TrainingState) -> list[str]:
     Returns what was wrong with newer ones, empty where nothing was. Raises RunError when none can be used.
     """
     problems: list[str] = []
-    for entry in _read_manifest(folder):
+    for entry in read_manifest(folder):
         try:
             tensors = read_tensors(folder / entry.file, entry.sha256)
         except RunError as error:
@@ -118,7 +118,8 @@ class Manifest(Record):
     checkpoints: list[Entry]
 
 
-def _read_manifest(folder: Path) -> list[Entry]:
+def read_manifest(folder: Path) -> list[Entry]:
+    """The checkpoints of a folder, the newest first. Raises RunError where the manifest is damaged."""
     path = folder / "manifest.json"
     if not path.exists():
         return []
