@@ -13,9 +13,9 @@ from rich.console import Console
 
 from genseg.choices import Copies, Part, Precision, Target, Tilt
 from genseg.cli import tables
-from genseg.cli.options import settings_from, settings_options, whole_numbers
+from genseg.cli.options import number_between, settings_from, settings_options, whole_number, whole_numbers
 from genseg.cli.progress import progress_bars
-from genseg.config import Plan, Settings
+from genseg.config import LARGEST_SEED, LARGEST_SIDE, MOST_CASES, Plan, Settings
 from genseg.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,10 +38,17 @@ COMPARING = (
     "the pairs help. It can be stopped: the model stays, and --resume goes on. --no-compare leaves it out."
 )
 
+MOST_THREADS = 4096
 READING = ("mask_repair", "pages", "nan_to", "tilt", "unlabelled")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder of `genseg train`, or a file of `genseg export`")]
 
+Seed = Annotated[
+    int,
+    typer.Option(
+        help=Settings.model_fields["seed"].description, parser=whole_number("seed", 0, LARGEST_SEED), metavar="<int>"
+    ),
+]
 Device = Annotated[str, typer.Option(help=Settings.model_fields["device"].description)]
 
 
@@ -141,7 +148,7 @@ def train(
 
     settings = settings_from(values)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
-    run = Path("runs", data.resolve().stem) if out is None else out
+    run = Path("runs", _name_of(data)) if out is None else out
     console = Console()
     if not resume:
         machine = choose_machine(settings.device, settings.precision)
@@ -165,8 +172,17 @@ def train(
 def curve(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the trainings, the figures and the picture")],
-    counts: Annotated[str | None, typer.Option(help="numbers of training cases, say 4,8,16,32")] = None,
-    points: Annotated[float, typer.Option(help="the gain that is asked after, in Dice points")] = 2.0,
+    counts: Annotated[
+        str | None, typer.Option(help="numbers of training cases, say 4,8,16,32", metavar="<int>,...")
+    ] = None,
+    points: Annotated[
+        float,
+        typer.Option(
+            help="the gain that is asked after, in Dice points",
+            parser=number_between("points", 0, 100),
+            metavar="<float>",
+        ),
+    ] = 2.0,
     **values: str | None,
 ) -> None:
     """Train with fewer and with more of the labels, and say how many more a gain would take."""
@@ -211,7 +227,15 @@ def predict(
         Tilt | None,
         typer.Option(help="DICOM stacks that lean", show_default="as in training"),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="of the processor", show_default="all cores")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="of the processor",
+            parser=whole_number("threads", 1, MOST_THREADS),
+            metavar="<int>",
+            show_default="all cores",
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Segment images; each mask comes in the geometry of its own image, with a word where it should be looked at."""
@@ -305,7 +329,7 @@ def evaluate(
     """Score a model against experts' masks, and write the figures and a report with pictures."""
     import genseg
 
-    folder = run / "evaluation" / f"{data.resolve().stem}-{split}" if out is None else out
+    folder = run / "evaluation" / f"{_name_of(data)}-{split}" if out is None else out
     model = genseg.load(run, device=device)
     with progress_bars() as progress:
         summary = model.evaluate(data, out=folder, split=split, progress=progress)
@@ -318,8 +342,13 @@ def evaluate(
 def generate(
     run: Run,
     out: Annotated[Path, typer.Option("--out", "-o", help="new folder for the data set")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="how many pairs")] = 200,
-    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", "-n", help="how many pairs", parser=whole_number("count", 1, MOST_CASES), metavar="<int>"
+        ),
+    ] = 200,
+    seed: Seed = 0,
     copies: Annotated[
         Copies, typer.Option(help="what to do with images that are nearly training images")
     ] = "leave-out",
@@ -343,9 +372,19 @@ def generate(
 def phantom(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the data set")],
     kind: Annotated[str, typer.Option(help="rgb, gray or volume")] = "rgb",
-    cases: Annotated[int, typer.Option(help="how many")] = 40,
-    size: Annotated[int | None, typer.Option(help="edge in pixels (voxels)", show_default="128, volumes 36")] = None,
-    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+    cases: Annotated[
+        int, typer.Option(help="how many", parser=whole_number("cases", 1, MOST_CASES), metavar="<int>")
+    ] = 40,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="edge in pixels (voxels)",
+            parser=whole_number("size", 1, LARGEST_SIDE),
+            metavar="<int>",
+            show_default="128, volumes 36",
+        ),
+    ] = None,
+    seed: Seed = 0,
 ) -> None:
     """Write a data set of synthetic scans with known masks, to try things out on."""
     from genseg.data.phantoms import write_phantoms
@@ -372,6 +411,15 @@ def _showing_plan(run: Path, progress: Progress) -> Progress:
         progress(doing, done, total)
 
     return show
+
+
+def _name_of(data: Path) -> str:
+    """What a data set is called by: its folder, whose name may hold dots, or its CSV list without the suffix."""
+    from genseg.data.index.csv_list import SUFFIXES
+
+    place = data.resolve()
+    is_list = place.is_file() and place.suffix.lower() in SUFFIXES
+    return place.stem if is_list else place.name
 
 
 def _duration(seconds: float) -> str:
