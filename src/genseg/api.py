@@ -73,13 +73,15 @@ def fit(
 ) -> Model:
     """Train a segmenter on a data set and leave everything about it in the run folder `out`.
 
-    data: folder of scans and masks in any known lay-out, or a CSV list. settings: see `Settings`; a resumed run takes
-    those that it began with. plan: made by `genseg.plan` where None. accept_changes: resume even though cases are not
-    those that the run began with; which, is written into its record.
+    data: folder of scans and masks in any known lay-out, or a CSV list. settings: see `Settings`. plan: made by
+    `genseg.plan` where None. resume: go on with the run in `out`, by the settings and the plan that it began with; of
+    those that are set here only `device` may be another. accept_changes: resume even though cases are not those that
+    the run began with; which, is written into its record.
 
     Returns the model. Raises DataError for faults of the data, SettingsError for settings or a plan that do not fit the
-    data or each other, DeviceError, RunError where `out` cannot be used or is not empty (or, resuming, is no run folder
-    or the data have changed), TrainingError where the loss is not finite. After KeyboardInterrupt a run can be resumed.
+    data, each other or the run that is resumed, DeviceError, RunError where `out` cannot be used or is not empty (or,
+    resuming, is no run folder or the data have changed), TrainingError where the loss is not finite. After
+    KeyboardInterrupt a run can be resumed.
     """
     from genseg.evidence.trainings import fit_run
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -36,6 +36,13 @@ FORMAT = 6
 MOST_CLASSES = 255
 """Masks hold class indices as uint8, whose last value marks pixels that count in no loss."""
 
+MOST_UPDATES = 10_000_000
+MOST_IMAGES = 10_000
+"""In an update."""
+
+MOST_CASES = 1_000_000
+LARGEST_SEED = 2**63 - 1
+LARGEST_SIDE = 16_384
 LARGEST_SHARE = 0.8
 """Of synthetic pairs among an update's images, wherever feedback steers it: a few always stay real."""
 
@@ -46,12 +53,17 @@ class _Checked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def from_mapping(cls, values: dict[str, Any], origin: str = "settings") -> Self:
-        """Build from keys and values. Raises SettingsError naming every bad key, with the nearest valid one."""
+    def from_mapping(
+        cls, values: dict[str, Any], origin: str = "settings", *, spelled: Callable[[str], str] = str
+    ) -> Self:
+        """Build from keys and values. Raises SettingsError naming every bad key, with the nearest valid one.
+
+        spelled: how a key is written where the values come from.
+        """
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            lines = [_explain(problem, cls) for problem in error.errors()]
+            lines = [_explain(problem, cls, spelled) for problem in error.errors()]
             raise SettingsError(f"{origin}: " + "; ".join(dict.fromkeys(lines))) from None
 
     @classmethod
@@ -75,10 +87,10 @@ class _Checked(BaseModel):
         atomic_write_bytes(Path(path), "\n".join(lines).encode())
 
 
-def _explain(problem: Any, record: type[BaseModel]) -> str:
+def _explain(problem: Any, record: type[BaseModel], spelled: Callable[[str], str]) -> str:
     """One of pydantic's problems as a line that names the key, what was found, and what would do."""
     path, known = _place(problem["loc"], record)
-    key = ".".join(path)
+    key = spelled(".".join(path))
     if problem["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(path[-1], known, n=1)
         return f"{key}: there is no such key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
@@ -113,9 +125,11 @@ class Settings(_Checked):
     size: int | None = Field(
         None, ge=32, le=2048, description="pictures: train on as many pixels as a square of this side has; aspect kept"
     )
-    updates: int | None = Field(None, ge=1, description="optimiser updates in all")
-    pretraining: int | None = Field(None, ge=1, description="updates of the generator before the segmenter's first")
-    batch_size: int | None = Field(None, ge=1, description="images (patches of volumes) per update")
+    updates: int | None = Field(None, ge=1, le=MOST_UPDATES, description="optimiser updates in all")
+    pretraining: int | None = Field(
+        None, ge=1, le=MOST_UPDATES, description="updates of the generator before the segmenter's first"
+    )
+    batch_size: int | None = Field(None, ge=1, le=MOST_IMAGES, description="images (patches of volumes) per update")
     learning_rate: float | None = Field(None, gt=0, lt=1, description="AdamW's peak learning rate")
     arm: Arm | None = Field(
         None,
@@ -124,19 +138,22 @@ class Settings(_Checked):
         "joint, generated pairs too, by a generator that is frozen, goes on, or is steered by the error on held-out "
         "cases; joint by default, strong-augmentation for volumes without a GPU, batches below 4, or one patient alone",
     )
-    flips: Literal["auto", "all", "none"] | tuple[int, ...] = Field(
+    flips: Literal["auto", "all", "none"] | tuple[Annotated[int, Field(ge=0, le=2)], ...] = Field(
         "auto",
         description="spatial axes that may be flipped (0 = rows or i); auto: all, none where a class name has a side",
     )
-    labels: int | None = Field(None, ge=2, description="use only the first so many labelled cases")
+    labels: int | None = Field(None, ge=2, le=MOST_CASES, description="use only the first so many labelled cases")
     training_cases: int | None = Field(
-        None, ge=1, description="train on only so many of the cases that are not held out; fewer are among more"
+        None,
+        ge=1,
+        le=MOST_CASES,
+        description="train on only so many of the cases that are not held out; fewer are among more",
     )
     folds: int | None = Field(
-        None, ge=2, description="parts to cut the labelled cases into; 5, or one a patient below 10"
+        None, ge=2, le=MOST_CASES, description="parts to cut the labelled cases into; 5, or one a patient below 10"
     )
-    fold: int = Field(0, ge=0, description="the part that is held out for validation")
-    seed: int = Field(0, ge=0, description="seed of every random choice")
+    fold: int = Field(0, ge=0, le=MOST_CASES, description="the part that is held out for validation")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of every random choice")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="arithmetic of convolutions; auto: bfloat16 where the processor has it"
@@ -218,8 +235,10 @@ class GenerationPlan(_Checked):
     )
     generator: str = Field("small", description="generator by name")
     adversarial: AdversarialKind = Field("least-squares", description="adversarial loss")
-    pretraining: int = Field(ge=1, description="stage I: updates of the generator before the segmenter's first")
-    batch_size: int = Field(4, ge=1, description="stage I: real pairs per update")
+    pretraining: int = Field(
+        ge=1, le=MOST_UPDATES, description="stage I: updates of the generator before the segmenter's first"
+    )
+    batch_size: int = Field(4, ge=1, le=MOST_IMAGES, description="stage I: real pairs per update")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="stage I: AdamW's rate")
     clip_norm: float = Field(10.0, gt=0, description="stage I: largest norm of the gradient")
     share: float = Field(
@@ -228,14 +247,18 @@ class GenerationPlan(_Checked):
         lt=LARGEST_SHARE,
         description="share of synthetic pairs among an update's images; of a steered generator, at the beginning",
     )
-    every: int = Field(8, ge=1, description="updates of the segmenter from one stage I and III to the next")
+    every: int = Field(
+        8, ge=1, le=MOST_UPDATES, description="updates of the segmenter from one stage I and III to the next"
+    )
     waiting: float = Field(
         0.25,
         gt=0,
         lt=1,
         description="share of the training patients that are held out at first; they join the others one by one",
     )
-    refresh: int = Field(25, ge=1, description="updates until the styles of all real images are taken anew")
+    refresh: int = Field(
+        25, ge=1, le=MOST_UPDATES, description="updates until the styles of all real images are taken anew"
+    )
     search: float = Field(
         0.7,
         gt=0,
@@ -249,7 +272,8 @@ class GenerationPlan(_Checked):
         0.01,
         ge=0,
         lt=1,
-        description="stage III: how far the generator's weights may be moved in all, as a share of their length",
+        description="stage III: how far the generator's weights may be moved in all, as a share of their length; in "
+        "short trainings less, for every step is bounded",
     )
 
 
@@ -271,12 +295,12 @@ class Plan(_Checked):
     spacing_unit: SpacingUnit = Field(
         "mm", description="volumes: unit of the voxel size; px where the training images do not state it"
     )
-    patch_size: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    patch_size: tuple[Annotated[int, Field(ge=1, le=LARGEST_SIDE)], ...] = Field(
         description="size that a network input has; pictures are fitted into it whole"
     )
     segmenter: str = Field(description="segmenter by name")
-    batch_size: int = Field(ge=1, description="images (patches of volumes) per update")
-    updates: int = Field(ge=1, description="optimiser updates in all")
+    batch_size: int = Field(ge=1, le=MOST_IMAGES, description="images (patches of volumes) per update")
+    updates: int = Field(ge=1, le=MOST_UPDATES, description="optimiser updates in all")
     learning_rate: float = Field(gt=0, description="AdamW's peak learning rate")
     weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay")
     warm_up: float = Field(0.05, ge=0, le=0.5, description="share of the updates in which the rate rises")

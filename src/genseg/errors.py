@@ -8,6 +8,7 @@
     ├── RunError                a run folder or checkpoint that is missing, broken or of another version
     ├── TrainingError           training that cannot go on (diverged, nothing to learn)
     │   ├── NotFiniteError      a loss or gradient that is not finite
+    │   ├── MemoryRanOutError   an update that does not fit into memory
     │   ├── CutLinkError        a link of the joint loop that carries no gradient
     │   └── GeneratorError      a generator that diverged, collapsed or does not help
     ├── DeviceError             a device or precision that this machine does not have
@@ -372,6 +373,10 @@ class TrainingError(GensegError):
 
 class NotFiniteError(TrainingError):
     """A loss or gradient that is not finite."""
+
+
+class MemoryRanOutError(TrainingError):
+    """An update that does not fit into memory, with as few images as the training may have; says what to lower."""
 
 
 class CutLinkError(TrainingError):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+import genseg
+from genseg.errors import SettingsError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -43,3 +47,44 @@ def test_there_is_no_comparison(train: Callable[..., str], tmp_path: Path, argum
     said = train(*arguments, alone="--arm" in arguments)
     assert "generated pairs" not in said
     assert not (tmp_path / "run" / "comparison").exists()
+
+
+@pytest.mark.fault(86)
+@pytest.mark.parametrize(
+    ("name", "called"), [("scans.v1", "scans.v1"), ("scans.v2", "scans.v2"), ("set.v3.csv", "set.v3"), ("a.TSV", "a")]
+)
+def test_runs_and_evaluations_are_called_by_the_whole_name_of_their_data(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, called: str
+) -> None:
+    data = tmp_path / "data" / name
+    data.parent.mkdir()
+    data.mkdir() if name.startswith("scans") else data.touch()
+    (tmp_path / "link").symlink_to(data)
+    monkeypatch.chdir(data if data.is_dir() else data.parent)
+    folders: list[Path] = []
+
+    def fit(_: Path, folder: Path, **__: object) -> None:
+        folders.append(folder)
+        raise SettingsError("enough")
+
+    def load(*_: object, **__: object) -> Any:
+        return SimpleNamespace(evaluate=lambda *_, out, **__: fit(data, out))
+
+    monkeypatch.setattr(genseg, "fit", fit, raising=False)
+    monkeypatch.setattr(genseg, "load", load, raising=False)
+    for given in (data, "." if data.is_dir() else name, tmp_path / "link"):
+        assert run("train", given)[0] == 2
+        assert run("evaluate", "model", given)[0] == 2
+    assert folders == [Path("runs", called), Path("model", "evaluation", f"{called}-test")] * 3
+
+
+@pytest.mark.fault(85)
+def test_a_finished_run_is_not_resumed_for_more_updates(
+    train: Callable[..., str], run: Run, rgb_phantoms: Path, tmp_path: Path
+) -> None:
+    train("--no-compare")
+    code, _, said = run("train", rgb_phantoms, "-o", tmp_path / "run", "--resume", "--updates", 900)
+    assert code == 2
+    assert "this run has finished and stays as it is; start a new run in another folder (-o)" in said
+    assert "--updates is 2 in this run (900 asked for)" in said
+    assert train("--no-compare", "--resume").startswith("The model is in")

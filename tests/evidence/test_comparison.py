@@ -14,10 +14,11 @@ import yaml
 
 import genseg
 from genseg.config import Settings
-from genseg.errors import RunError, SettingsError
+from genseg.errors import MemoryRanOutError, RunError, SettingsError
 from genseg.evidence import comparison as comparison_module
 from genseg.evidence import trainings as trainings_module
 from genseg.evidence.comparison import Comparison, judge
+from genseg.segmenters import learner as learner_module
 from genseg.training.run_folder import RunFolder
 
 FOLDS = 2
@@ -58,6 +59,21 @@ def test_scans_of_one_patient_are_one_witness() -> None:
     found = _judged([0.1] * 10 + [-0.1, -0.1], patients).difference
     assert found.count == 3
     assert found.difference == pytest.approx((0.1 - 0.1 - 0.1) / 3)
+
+
+@pytest.mark.fault(83)
+def test_dice_and_difference_are_over_patients_and_say_so() -> None:
+    patients = {name: "one" if place < 10 else name for place, name in enumerate(CASES)}
+    baseline = dict.fromkeys(CASES, 0.5) | {CASES[10]: 0.8, CASES[11]: 0.8}
+    generated = {name: one + 0.1 for name, one in baseline.items()}
+    found = judge("joint", generated, baseline, patients)
+    assert (found.generated, found.baseline) == pytest.approx((0.8, 0.7))
+    assert (
+        "Dice 80.0 % with generated pairs, Dice 70.0 % without, over 3 patients (12 held-out cases)." in found.verdict
+    )
+    assert "over 12 held-out cases." in judge("joint", generated, baseline, {name: name for name in CASES}).verdict
+    few = judge("joint", {"a": 0.5, "b": 0.9}, {"a": 0.5, "b": 0.9}, {"a": "one", "b": "one"})
+    assert "over 1 patient (2 held-out cases): too few to tell" in few.verdict
 
 
 def test_arms_that_were_scored_on_different_cases_are_not_compared() -> None:
@@ -251,3 +267,102 @@ def test_other_data_are_refused(trained: Path, rgb_phantoms: Path, tmp_path: Pat
     with pytest.raises(RunError, match="not those that this run began with"):
         genseg.compare(rgb_phantoms, run)
     assert not (run / "comparison").exists()
+
+
+@pytest.fixture(scope="module")
+def larger(scans: Path, tiny_training: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with four images an update, two of them real. Read only."""
+    settings = Settings(**tiny_training | {"batch_size": 4}, arm="separate", folds=FOLDS)
+    return genseg.fit(scans, tmp_path_factory.mktemp("runs") / "run", settings=settings).run
+
+
+@pytest.fixture(scope="module")
+def short_of_memory(
+    larger: Path,
+    scans: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    without_memory_for: Callable[[int], Callable[..., Any]],
+) -> Path:
+    """It after a comparison that was interrupted and had memory for three real images alone. Read only."""
+    run = shutil.copytree(larger, tmp_path_factory.mktemp("compared") / "run")
+
+    def stop(doing: str, *_: int) -> None:
+        if doing.startswith("Comparing, separate, 2 of 4"):
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner_module, "segmentation_loss", without_memory_for(3))
+        with pytest.raises(KeyboardInterrupt):
+            genseg.compare(scans, run, progress=stop)
+        patch.setattr(comparison_module, "held_out_dice", _biased(0.2))
+        genseg.compare(scans, run)
+    return run
+
+
+@pytest.mark.fault(77)
+def test_where_one_runs_out_of_memory_all_are_trained_anew_with_half_the_images(
+    short_of_memory: Path, larger: Path
+) -> None:
+    batches = {
+        path.parent.name: yaml.safe_load(path.read_text())["batch_size"]
+        for path in (short_of_memory / "comparison").glob("*/plan.yaml")
+        if (path.parent / "model" / "model.json").is_file()
+    }
+    arms = ("separate", "strong-augmentation")
+    assert batches == {f"{arm}-fold-{fold}-with-2-images": 2 for arm in arms for fold in range(FOLDS)}
+    assert yaml.safe_load((short_of_memory / "plan.yaml").read_text())["batch_size"] == 4
+    weights = "model/segmenter.safetensors"
+    assert (short_of_memory / weights).read_bytes() == (larger / weights).read_bytes()
+    kept = json.loads((short_of_memory / "comparison" / "comparison.json").read_text())
+    assert kept["images"] == 2
+    assert "Memory ran out, so all were trained with 2 images per update. The model is that" in kept["verdict"]
+    for case in kept["cases"]:
+        own = [
+            json.loads(path.read_text())["dice_by_case"].get(case["name"])
+            for path in (short_of_memory / "comparison").glob("separate-fold-?-with-2-images/validation/scores.json")
+        ]
+        assert case["generated"] - 0.2 in own
+
+
+@pytest.mark.fault(77)
+def test_a_comparison_that_ran_out_of_memory_is_resumed_and_not_made_again(
+    short_of_memory: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(short_of_memory, tmp_path / "run")
+    monkeypatch.setattr(trainings_module, "fit_run", lambda *_, **__: pytest.fail("trained again"))
+    again = genseg.compare(scans, run)
+    assert again.images == 2
+    assert genseg.load(run, ensemble=True).predict(scans / "images" / "phantom_000.png").shape == (32, 32)
+
+
+@pytest.mark.fault(77)
+def test_a_run_that_ran_out_of_memory_is_compared_at_the_batch_that_it_ended_with(
+    scans: Path,
+    tiny_training: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    without_memory_for: Callable[[int], Callable[..., Any]],
+) -> None:
+    settings = Settings(**tiny_training | {"batch_size": 4}, arm="separate")
+    with monkeypatch.context() as patch:
+        patch.setattr(learner_module, "segmentation_loss", without_memory_for(2))
+        genseg.fit(scans, tmp_path / "run", settings=settings)
+    found = genseg.compare(scans, tmp_path / "run")
+    assert (found.images, found.halved) == (None, (2, 2))
+    (plan,) = (tmp_path / "run" / "comparison").glob("*/plan.yaml")
+    assert yaml.safe_load(plan.read_text())["batch_size"] == 2
+    assert "The run had 2 images per update once memory ran out at update 2, the others always." in found.verdict
+
+
+@pytest.mark.fault(77)
+def test_a_comparison_that_fits_at_no_batch_says_what_to_lower(
+    larger: Path,
+    scans: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    without_memory_for: Callable[[int], Callable[..., Any]],
+) -> None:
+    run = shutil.copytree(larger, tmp_path / "run")
+    monkeypatch.setattr(learner_module, "segmentation_loss", without_memory_for(1))
+    with pytest.raises(MemoryRanOutError, match=r"memory ran out at 2 image\(s\) an update; .*--size"):
+        genseg.compare(scans, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from genseg.errors import RunError, SettingsError
 from genseg.evidence import trainings as trainings_module
 from genseg.evidence.learning_curve import FoldDice, curve_of
 from genseg.evidence.power_law import PowerLaw
+from genseg.segmenters import learner as learner_module
 
 CASES = [f"case {number}" for number in range(40)]
 ALONE = {name: name for name in CASES}
@@ -140,8 +142,28 @@ def test_what_is_trained_is_not_trained_again(
 
 def test_trainings_with_other_settings_are_refused(measured: Path, scans: Path, settings: Settings) -> None:
     other = settings.model_copy(update={"learning_rate": 0.5})
-    with pytest.raises(RunError, match="1-labels-fold-0: was trained with other settings"):
+    with pytest.raises(
+        RunError,
+        match=r"1-labels-fold-0: was trained with other settings .*\(learning_rate: None then, 0\.5 now, ",
+    ):
         genseg.curve(scans, measured, settings=other, counts=[1, 2, 3])
+
+
+@pytest.mark.fault(77)
+def test_where_memory_runs_out_all_numbers_are_trained_with_half_the_images(
+    scans: Path,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    without_memory_for: Callable[[int], Callable[..., Any]],
+) -> None:
+    monkeypatch.setattr(learner_module, "segmentation_loss", without_memory_for(2))
+    curve = genseg.curve(scans, tmp_path, settings=settings, counts=[1, 2, 3])
+    made = {path.parents[1].name for path in tmp_path.glob("*/model/model.json")}
+    assert made == {f"{number}-labels-fold-{fold}-with-1-images" for number in (1, 2, 3) for fold in range(2)}
+    assert curve.verdict.endswith("Memory ran out, so all were trained with 1 images per update.")
+    monkeypatch.setattr(trainings_module, "fit_run", lambda *_, **__: pytest.fail("trained again"))
+    assert genseg.curve(scans, tmp_path, settings=settings, counts=[1, 2, 3]).images == 1
 
 
 def test_trainings_on_other_data_are_refused(measured: Path, rgb_phantoms: Path, settings: Settings) -> None:

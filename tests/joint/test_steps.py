@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from genseg.device import choose_machine
+from genseg.joint.stages import StageTwo, synthetic_loss
 from genseg.joint.steps import clip, record_step
+from genseg.joint.synthesis import Pairs
 
 Make = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -108,3 +112,21 @@ def test_clipping_a_gradient_of_nothing_gives_nothing() -> None:
     (back,) = torch.autograd.grad(clipped.sum(), gradient["weight"])
     assert not clipped.any()
     assert back.isfinite().all()
+
+
+@pytest.mark.fault(78)
+def test_a_step_in_bfloat16_is_differentiated_in_float32() -> None:
+    torch.manual_seed(0)
+    segmenter = nn.Conv2d(1, 2, 3, padding=1)
+    learner = SimpleNamespace(segmenter=segmenter, optimiser=torch.optim.AdamW(segmenter.parameters()))
+    image, mask = torch.randn(2, 1, 8, 8, requires_grad=True), torch.rand(2, 2, 8, 8).softmax(1)
+    pairs = Pairs(image, image, mask, torch.ones(2), torch.tensor(0.5))
+    plan = SimpleNamespace(clip_norm=1.0)
+    stage = StageTwo(learner, pairs, 0, plan, choose_machine("cpu", "bfloat16"), record=True)  # type: ignore[arg-type]
+    taken = stage.more_loss()
+    taken.backward()
+    stage.before_step()
+    assert stage.unrolled is not None
+    recorded = stage.unrolled.loss(stage.unrolled.step.before)
+    assert recorded.item() == synthetic_loss(segmenter, 0, dict(segmenter.named_parameters()), **pairs.made()).item()
+    assert 0 < abs(recorded.item() - taken.item()) < 0.01

@@ -71,7 +71,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(
     with pytest.raises(KeyboardInterrupt):
         _train(rgb_phantoms, out, rgb_settings, progress=_interrupt_at("Training", 2))
     assert not RunFolder(out).is_finished
-    _train(rgb_phantoms, out, Settings(updates=99), resume=True)
+    _train(rgb_phantoms, out, Settings(), resume=True)
     for name in ("events.jsonl", "model/segmenter.safetensors", "split.json", "plan.yaml", "settings.yaml"):
         assert (out / name).read_bytes() == (rgb_run / name).read_bytes()
 
@@ -146,6 +146,77 @@ def test_a_finished_run_is_left_as_it_is(rgb_run: Path, rgb_settings: Settings, 
     before = {path: path.stat().st_mtime_ns for path in rgb_run.rglob("*")}
     assert _train(tmp_path / "no-data", rgb_run, rgb_settings, resume=True).path == rgb_run
     assert {path: path.stat().st_mtime_ns for path in rgb_run.rglob("*")} == before
+
+
+OTHER = {"updates": 900, "size": 64, "flips": (0,), "seed": 1, "nan_to": "min", "folds": 3}
+
+
+@pytest.mark.fault(85)
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "interrupted"])
+def test_a_run_is_not_resumed_with_other_settings_and_all_of_them_are_named(
+    rgb_phantoms: Path, rgb_run: Path, tmp_path: Path, finished: bool
+) -> None:
+    run = shutil.copytree(rgb_run, tmp_path / "run")
+    if not finished:
+        (run / "model" / "model.json").unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(SettingsError) as caught:
+        _train(rgb_phantoms, run, Settings.from_mapping(OTHER), resume=True)
+    assert str(caught.value) == (
+        f"{run}: "
+        + (
+            "this run has finished and stays as it is; start a new run in another folder (-o)"
+            if finished
+            else "--resume can change --device alone; leave the others out, or start a new run in another folder (-o)"
+        )
+        + "; --size is 32 in this run (64 asked for), --updates is 4 in this run (900 asked for), "
+        "--flips is 0,1 in this run (0 asked for), --folds is not set in this run (3 asked for), "
+        "--seed is 0 in this run (1 asked for), --nan-to is stop in this run (min asked for)"
+    )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.fault(85)
+def test_a_run_is_resumed_with_the_settings_and_the_plan_that_it_began_with(
+    rgb_phantoms: Path, rgb_run: Path, rgb_settings: Settings
+) -> None:
+    plan = Plan.from_yaml(rgb_run / "plan.yaml")
+    same = [
+        rgb_settings,
+        Settings(updates=4),
+        Settings(flips="auto"),
+        Settings(flips=(0, 1)),
+        Settings(learning_rate=plan.learning_rate),
+    ]
+    for settings in same:
+        assert run_training(rgb_phantoms, rgb_run, settings, plan, resume=True, progress=silent).is_finished
+    other = plan.model_copy(update={"clip_norm": 2.0})
+    with pytest.raises(SettingsError, match=r"; --plan differs from the plan\.yaml of this run$"):
+        run_training(rgb_phantoms, rgb_run, Settings(), other, resume=True, progress=silent)
+
+
+@pytest.mark.fault(85)
+def test_a_run_whose_batch_was_halved_is_resumed_with_what_it_began_with(
+    rgb_phantoms: Path, rgb_run: Path, rgb_settings: Settings, tmp_path: Path
+) -> None:
+    run, begun = shutil.copytree(rgb_run, tmp_path / "run"), Plan.from_yaml(rgb_run / "plan.yaml")
+    begun.model_copy(update={"batch_size": 1}).to_yaml(run / "plan.yaml")
+    with pytest.raises(SettingsError, match="--plan differs"):
+        run_training(rgb_phantoms, run, rgb_settings, begun, resume=True, progress=silent)
+    with (run / "events.jsonl").open("a") as events:
+        events.write('{"event": "smaller-batch", "step": 2, "batch_size": 1}\n')
+    assert run_training(rgb_phantoms, run, rgb_settings, begun, resume=True, progress=silent).is_finished
+
+
+@pytest.mark.fault(85)
+def test_a_run_is_resumed_on_another_device_and_that_is_written_down(
+    rgb_phantoms: Path, rgb_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(rgb_run, tmp_path / "run")
+    with pytest.raises(DeviceError):
+        _train(rgb_phantoms, run, Settings(device="none"), resume=True)
+    assert _train(rgb_phantoms, run, Settings(device="auto"), resume=True).settings().device == "auto"
+    assert _train(rgb_phantoms, run, Settings(), resume=True).settings().device == "auto"
 
 
 @pytest.mark.fault(37)

@@ -17,7 +17,7 @@ from torch import OutOfMemoryError, Tensor, equal
 from genseg.config import GenerationPlan, Plan
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
-from genseg.errors import NotFiniteError, RunError, TrainingError
+from genseg.errors import MemoryRanOutError, NotFiniteError, RunError
 from genseg.evaluate.metrics import dice_scores
 from genseg.generators import registry
 from genseg.joint import guards
@@ -255,7 +255,7 @@ def test_where_memory_runs_out_again_training_stops_and_says_what_to_lower(
     train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner_module, "segmentation_loss", _without_memory_for(1))
-    with pytest.raises(TrainingError, match=r"memory ran out again, at \d image\(s\) an update; .*--size"):
+    with pytest.raises(MemoryRanOutError, match=r"memory ran out at \d image\(s\) an update; .*--size"):
         train_in(tmp_path)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from genseg.config import Settings
+from genseg.config import MOST_CASES, Settings
 from genseg.errors import SettingsError
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -38,20 +38,61 @@ def settings_options(names: Collection[str] | None = None) -> Callable[[Command]
 def settings_from(values: Mapping[str, str | None]) -> Settings:
     """The settings that the options ask for. Raises SettingsError naming every bad one."""
     given = {name: _split(text, Settings.model_fields[name]) for name, text in values.items() if text is not None}
-    return Settings.from_mapping(given, "options")
+    return Settings.from_mapping(given, "options", spelled=_option)
 
 
 def whole_numbers(text: str, name: str) -> list[int]:
-    """Numbers with commas between them: "4,8" -> [4, 8]. Raises SettingsError for anything else."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise SettingsError(f"{name}: {text!r} found; expected whole numbers with commas between them, as in 4,8,16")
+    """Numbers of cases with commas or spaces between: "4, 8" -> [4, 8]. Raises SettingsError for anything else."""
+    parts = _parts(text)
+    if not parts or not all(part.isdecimal() and 1 <= int(part) <= MOST_CASES for part in parts):
+        raise SettingsError(
+            f"{_option(name)}: {text!r} found; expected whole numbers above 0, with commas, as in 4,8,16"
+        )
     return [int(part) for part in parts]
+
+
+def whole_number(name: str, low: int, high: int) -> Callable[[str | int], int]:
+    """What turns the text of an option into a whole number; it raises SettingsError for any not in `low`..`high`."""
+
+    def parse(text: str | int) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise SettingsError(f"{_option(name)}: {str(text)!r} found; expected a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def number_between(name: str, low: float, high: float) -> Callable[[str | float], float]:
+    """What turns the text of an option into a number; it raises SettingsError for any not between `low` and `high`."""
+
+    def parse(text: str | float) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = low
+        if not low < number < high:
+            raise SettingsError(f"{_option(name)}: {str(text)!r} found; expected a number between {low:g} and {high:g}")
+        return number
+
+    return parse
+
+
+def _option(name: str) -> str:
+    """A setting as it is typed: batch_size -> --batch-size."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _parts(text: str) -> list[str]:
+    return text.replace(",", " ").split()
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     option = typer.Option(
-        f"--{name.replace('_', '-')}",
+        _option(name),
         help=field.description,
         metavar="|".join(_metavars(field.annotation)),
         show_default=False if field.default is None else str(field.default),
@@ -69,11 +110,14 @@ def _metavars(annotation: Any) -> list[str]:
     if origin in (Union, types.UnionType):
         return [text for part in arguments if part is not type(None) for text in _metavars(part)]
     if origin is tuple:
-        return [f"{_METAVARS[arguments[0]]},..."]
+        return [f"{_metavars(arguments[0])[0]},..."]
+    if origin is Annotated:
+        return _metavars(arguments[0])
     return [_METAVARS[annotation]]
 
 
 def _split(text: str, field: FieldInfo) -> str | list[str]:
-    """Where a field takes a list, text with commas or a lone number is one: "0,2" -> ["0", "2"]."""
+    """Where a field takes a list, numbers with commas or spaces between them are one: "0, 2" -> ["0", "2"]."""
     lists = any(get_origin(part) is tuple for part in get_args(field.annotation))
-    return text.split(",") if lists and text.replace(",", "").strip().isdigit() else text
+    parts = _parts(text)
+    return parts if lists and parts and all(part.lstrip("-").isdecimal() for part in parts) else text

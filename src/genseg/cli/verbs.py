@@ -14,9 +14,9 @@ from rich.text import Text
 
 from genseg.choices import Copies, Part, Precision, Target, Tilt
 from genseg.cli import tables
-from genseg.cli.options import settings_from, settings_options, whole_numbers
+from genseg.cli.options import number_between, settings_from, settings_options, whole_number, whole_numbers
 from genseg.cli.progress import progress_bars
-from genseg.config import Plan, Settings
+from genseg.config import LARGEST_SEED, LARGEST_SIDE, MOST_CASES, Plan, Settings
 from genseg.files import atomic_write_bytes, inner_folder, printable, stay_inside
 from genseg.progress import Progress
 
@@ -41,10 +41,17 @@ COMPARING = (
     "the pairs help. It can be stopped: the model stays, and --resume goes on. --no-compare leaves it out."
 )
 
+MOST_THREADS = 4096
 READING = ("mask_repair", "instances", "pages", "nan_to", "tilt", "unlabelled")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder of `genseg train`, or a file of `genseg export`")]
 
+Seed = Annotated[
+    int,
+    typer.Option(
+        help=Settings.model_fields["seed"].description, parser=whole_number("seed", 0, LARGEST_SEED), metavar="<int>"
+    ),
+]
 Device = Annotated[str, typer.Option(help=Settings.model_fields["device"].description)]
 
 
@@ -143,7 +150,7 @@ def train(
 
     settings = settings_from(values)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
-    run = Path("runs", data.resolve().stem) if out is None else out
+    run = Path("runs", _name_of(data)) if out is None else out
     if not resume:
         machine = choose_machine(settings.device, settings.precision)
         _say(f"Training on {machine.describe()}.")
@@ -167,8 +174,17 @@ def train(
 def curve(
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="folder for the trainings, the figures and the picture")],
-    counts: Annotated[str | None, typer.Option(help="numbers of training cases, say 4,8,16,32")] = None,
-    points: Annotated[float, typer.Option(help="the gain that is asked after, in Dice points")] = 2.0,
+    counts: Annotated[
+        str | None, typer.Option(help="numbers of training cases, say 4,8,16,32", metavar="<int>,...")
+    ] = None,
+    points: Annotated[
+        float,
+        typer.Option(
+            help="the gain that is asked after, in Dice points",
+            parser=number_between("points", 0, 100),
+            metavar="<float>",
+        ),
+    ] = 2.0,
     **values: str | None,
 ) -> None:
     """Train with fewer and with more of the labels, and say how many more a gain would take."""
@@ -212,7 +228,15 @@ def predict(
         Tilt | None,
         typer.Option(help="DICOM stacks that lean", show_default="as in training"),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="of the processor", show_default="all cores")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="of the processor",
+            parser=whole_number("threads", 1, MOST_THREADS),
+            metavar="<int>",
+            show_default="all cores",
+        ),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Segment images; each mask comes in the geometry of its own image, with a word where it should be looked at."""
@@ -323,8 +347,13 @@ def evaluate(
 def generate(
     run: Run,
     out: Annotated[Path, typer.Option("--out", "-o", help="new folder for the data set")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="how many pairs")] = 200,
-    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", "-n", help="how many pairs", parser=whole_number("count", 1, MOST_CASES), metavar="<int>"
+        ),
+    ] = 200,
+    seed: Seed = 0,
     copies: Annotated[
         Copies, typer.Option(help="what to do with images that are nearly training images")
     ] = "leave-out",
@@ -347,9 +376,19 @@ def generate(
 def phantom(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the data set")],
     kind: Annotated[str, typer.Option(help="rgb, gray or volume")] = "rgb",
-    cases: Annotated[int, typer.Option(help="how many")] = 40,
-    size: Annotated[int | None, typer.Option(help="edge in pixels (voxels)", show_default="128, volumes 36")] = None,
-    seed: Annotated[int, typer.Option(help="seed of every random choice")] = 0,
+    cases: Annotated[
+        int, typer.Option(help="how many", parser=whole_number("cases", 1, MOST_CASES), metavar="<int>")
+    ] = 40,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="edge in pixels (voxels)",
+            parser=whole_number("size", 1, LARGEST_SIDE),
+            metavar="<int>",
+            show_default="128, volumes 36",
+        ),
+    ] = None,
+    seed: Seed = 0,
 ) -> None:
     """Write a data set of synthetic scans with known masks, to try things out on."""
     from genseg.data.phantoms import write_phantoms
@@ -371,7 +410,7 @@ def _say(line: str) -> None:
 
 def _evaluation_folder(run: Path, data: Path, split: Part) -> Path:
     """Where the report of an evaluation goes that was given no folder: into the run folder, or beside the file."""
-    name = f"{data.resolve().name if data.is_dir() else data.stem}-{split}"
+    name = f"{_name_of(data)}-{split}"
     root = run if run.is_dir() else run.parent
     folder = root / "evaluation" / (name if run.is_dir() else f"{run.stem}-{name}")
     stay_inside(root, folder)
@@ -390,6 +429,15 @@ def _showing_plan(run: Path, progress: Progress) -> Progress:
         progress(doing, done, total)
 
     return show
+
+
+def _name_of(data: Path) -> str:
+    """What a data set is called by: its folder, whose name may hold dots, or its CSV list without the suffix."""
+    from genseg.data.index.csv_list import SUFFIXES
+
+    place = data.resolve()
+    is_list = place.is_file() and place.suffix.lower() in SUFFIXES
+    return place.stem if is_list else place.name
 
 
 def _duration(seconds: float) -> str:

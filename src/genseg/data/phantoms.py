@@ -30,6 +30,7 @@ Mask = NDArray[np.uint8]
 VOLUME_SPACING_MM = (1.0, 1.0, 1.2)
 MINIMUM_CASES = 3
 MINIMUM_SIZE = 16
+MAXIMUM_SIZE = {"rgb": 4096, "gray": 4096, "volume": 512}
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ def make_phantom(
     `(size, size)` uint8, an organ with a vessel under speckle. "volume": `(size, size, size)` int16, a curved
     structure in two parts, head and tail. Masks are uint8 `(size, size)` or `(size, size, size)`.
 
-    Raises SettingsError for an unknown kind or a size below 16.
+    Raises SettingsError for an unknown kind, a size below 16 or too large to be drawn, or a seed below 0.
     """
     recipe = _recipe(kind)
     size = recipe.default_size if size is None else size
-    if size < MINIMUM_SIZE:
-        raise SettingsError(f"size: {size} found, at least {MINIMUM_SIZE} pixels expected for a phantom")
+    if not MINIMUM_SIZE <= size <= MAXIMUM_SIZE[kind]:
+        raise SettingsError(f"size: {size} found; expected {MINIMUM_SIZE} to {MAXIMUM_SIZE[kind]} pixels for {kind}")
+    if seed < 0:
+        raise SettingsError(f"seed: {seed} found; expected 0 or more")
     return recipe.draw(np.random.default_rng([seed, index]), size)
 
 
@@ -66,8 +69,8 @@ def write_phantoms(folder: Path, kind: PhantomKind, cases: int, seed: int = 0, s
     About 3 in 10 cases are test, 2 in 10 val and the rest train, at least one each. `size` is the edge in pixels
     (voxels); None takes 128 for pictures and 36 for volumes. The folder appears whole or not at all. Returns it.
 
-    Raises SettingsError for fewer than 3 cases, a size below 16, an unknown kind, or a folder that is not empty or
-    cannot be written; OSError where the disk is full.
+    Raises SettingsError for fewer than 3 cases, as `make_phantom`, or for a folder that is not empty or cannot be
+    written; OSError where the disk is full.
     """
     recipe = _recipe(kind)
     if cases < MINIMUM_CASES:

@@ -1,8 +1,8 @@
 """Does generation help here? Cross-validation inside the user's own labels, with generated pairs and without.
 
-Both arms make the same updates on as many images each, and every labelled case is held out once in each of them.
-Differences are paired by case and averaged within a patient, since scans of one patient are no independent witnesses;
-where patients are not known, the verdict says so.
+Both arms make the same updates on as many images each, and every labelled case is held out once in each of them. Where
+one training runs out of memory, all are made with fewer images. All figures are means over patients, each the mean over
+its cases, since scans of one patient are no independent witnesses; where patients are not known, the verdict says so.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import numpy as np
 
 from genseg.config import Arm, Plan
 from genseg.data.case import by_patient
+from genseg.data.check import Examination
 from genseg.errors import RunError, SettingsError
 from genseg.evaluate import PairedDifference, paired_bootstrap
 from genseg.evidence.pictures import draw_comparison
-from genseg.evidence.trainings import SCORES, Training, carry_out, held_out_dice, learn_from_held_out
+from genseg.evidence.trainings import SCORES, Training, asking_for, carry_out, held_out_dice, learn_from_held_out
 from genseg.export.card import write_card
 from genseg.files import inner_folder
 from genseg.predict.loading import load_model
 from genseg.progress import Progress
 from genseg.training.data import examine_for_training, groups_of
+from genseg.training.events import read_events
 from genseg.training.run_folder import RunFolder
 
 BASELINE: Arm = "strong-augmentation"
@@ -45,14 +47,20 @@ class ComparedCase:
 class Comparison:
     """What generated pairs brought on the user's own held-out cases.
 
-    arm: the one with generated pairs. difference: of it minus the baseline, in Dice, over patients (over images, where
-    patients are not known). by: what folds kept together, in words.
+    arm: the one with generated pairs. generated, baseline: mean Dice over patients (over images, where patients are not
+    known), difference: of them, with its interval. by: what folds kept together, in words. images: in an update of
+    every training, where one ran out of memory and all were begun anew. halved: at which update the run itself ran out
+    of memory before, and how many images it had from there on.
     """
 
     arm: Arm
     cases: tuple[ComparedCase, ...]
+    generated: float
+    baseline: float
     difference: PairedDifference
     by: str = ""
+    images: int | None = None
+    halved: tuple[int, int] | None = None
 
     @property
     def delivered(self) -> Arm:
@@ -63,17 +71,33 @@ class Comparison:
     def verdict(self) -> str:
         """The result in words, with its interval."""
         found = self.difference
-        means = [
-            100 * float(np.mean([getattr(case, side) for case in self.cases])) for side in ("generated", "baseline")
-        ]
-        with_pairs, alone = (f"Dice {mean:.1f} %" for mean in means)
-        figures = f"{with_pairs} with generated pairs, {alone} without, over {len(self.cases)} held-out cases"
-        figures += f" ({self.by})" if self.by else ""
+        with_pairs, alone = (f"Dice {100 * mean:.1f} %" for mean in (self.generated, self.baseline))
+        figures = f"{with_pairs} with generated pairs, {alone} without, over {self._witnesses}"
+        figures += f", {self.by}" if self.by else ""
         if found.low is None or found.high is None or found.difference is None:
-            return f"{figures}: too few to tell whether they help. The model is that of the arm {self.delivered}."
-        points = f"{100 * found.difference:+.1f} points (95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f})"
-        judged = "help" if found.low > 0 else "do harm" if found.high < 0 else "make no difference that can be told"
-        return f"Generated pairs {judged} here: {points}; {figures}. The model is that of the arm {self.delivered}."
+            judged = f"{figures}: too few to tell whether they help"
+        else:
+            points = f"{100 * found.difference:+.1f} points (95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f})"
+            effect = "help" if found.low > 0 else "do harm" if found.high < 0 else "make no difference that can be told"
+            judged = f"Generated pairs {effect} here: {points}; {figures}"
+        return f"{judged}.{self._memory} The model is that of the arm {self.delivered}."
+
+    @property
+    def _memory(self) -> str:
+        """What a lack of memory has changed."""
+        if self.images is not None:
+            return f" Memory ran out, so all were trained with {self.images} images per update."
+        if self.halved is not None:
+            update, images = self.halved
+            return f" The run had {images} images per update once memory ran out at update {update}, the others always."
+        return ""
+
+    @property
+    def _witnesses(self) -> str:
+        """What the means are over: patients, or cases where each is of another patient."""
+        cases, patients = f"{len(self.cases)} held-out cases", self.difference.count
+        several = "" if patients == 1 else "s"
+        return cases if patients == len(self.cases) else f"{patients} patient{several} ({cases})"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists, numbers and text."""
@@ -96,13 +120,14 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     examination = examine_for_training(data, settings, progress)
     run.check_cases(examination.cases)
     _keep_own_scores(run, plan.arm)
-    carry_out(data, examination.cases, _trainings(run, plan), "Comparing", progress)
-    dice = {arm: _dice(run, arm) for arm in (plan.arm, BASELINE)}
+    images = _train_all(data, examination, run, progress)
+    dice = {arm: _dice(run, arm, images) for arm in (plan.arm, BASELINE)}
     names = sorted(dice[BASELINE])
     groups = dict(zip(names, groups_of(examination, names), strict=True))
     by = by_patient(examination.cases.entries)
-    compared = replace(judge(plan.arm, dice[plan.arm], dice[BASELINE], groups), by=by)
-    _deliver(data, run, compared, progress)
+    compared = judge(plan.arm, dice[plan.arm], dice[BASELINE], groups)
+    compared = replace(compared, by=by, images=images, halved=_halved(run))
+    _deliver(data, run, compared, images, progress)
     draw_comparison(compared.cases, compared.verdict, run.path / "comparison" / "comparison.png")
     run.write_json("comparison/comparison.json", compared.to_json())
     write_card(run)
@@ -122,7 +147,8 @@ def judge(
             f"the arms were not scored on the same cases ({odd}); delete the folder comparison and try again"
         )
     cases = tuple(ComparedCase(name, groups[name], generated[name], baseline[name]) for name in sorted(baseline))
-    return Comparison(arm, cases, paired_bootstrap(_by_group(cases, "generated"), _by_group(cases, "baseline")))
+    ours, theirs = _by_group(cases, "generated"), _by_group(cases, "baseline")
+    return Comparison(arm, cases, float(np.mean(ours)), float(np.mean(theirs)), paired_bootstrap(ours, theirs))
 
 
 def _by_group(cases: Sequence[ComparedCase], side: str) -> list[float]:
@@ -133,44 +159,62 @@ def _by_group(cases: Sequence[ComparedCase], side: str) -> list[float]:
     return [float(np.mean(found[group])) for group in sorted(found)]
 
 
-def _trainings(run: RunFolder, plan: Plan) -> list[Training]:
-    """All but the run itself: its own fold first, so that the first of them tells something."""
-    settings = run.settings()
+def _train_all(data: Path, examination: Examination, run: RunFolder, progress: Progress) -> int | None:
+    """Make all trainings. Returns how many images their updates have, where memory ran out for as many as the run's.
+
+    The run itself is one of them, unless the others have fewer images: then its fold is trained again, with as few.
+    """
+    plan = run.plan()
+    for again in (False, True):
+        trainings = _trainings(run, plan, again=again)
+        made = carry_out(data, examination.cases, trainings, "Comparing", progress)
+        if made[0].plan.batch_size == plan.batch_size:
+            return None
+    return made[0].plan.batch_size
+
+
+def _trainings(run: RunFolder, plan: Plan, *, again: bool) -> list[Training]:
+    """The run's own fold first, so that the first of them tells something; the run itself only where it is done again.
+
+    plan: of the run, by now: with half the images that it began with, where memory ran out.
+    """
+    settings = asking_for(run.settings(), plan)
     folds = sorted(range(run.split().folds), key=lambda fold: fold != settings.fold)
     alone = plan.model_copy(update={"generation": None, "augmentation": "strong"})
     trainings = []
     for fold in folds:
         ours = settings.model_copy(update={"fold": fold})
         theirs = ours.model_copy(update={"arm": BASELINE, "pretraining": None})
-        trainings.append(Training(BASELINE, _folder(run, BASELINE, fold), theirs, alone))
-        if fold != settings.fold:
-            trainings.append(Training(plan.arm, _folder(run, plan.arm, fold), ours, plan))
+        trainings.append(Training(BASELINE, run.compared(BASELINE, fold).path, theirs, alone))
+        if again or fold != settings.fold:
+            trainings.append(Training(plan.arm, run.compared(plan.arm, fold).path, ours, plan))
     return trainings
 
 
-def _folder(run: RunFolder, arm: Arm, fold: int) -> Path:
-    """Where the training of an arm with a fold held out is; of the run itself, its scores alone."""
-    return run.path / "comparison" / f"{arm}-fold-{fold}"
+def _halved(run: RunFolder) -> tuple[int, int] | None:
+    """At which update the run ran out of memory, and how many images an update had from there on."""
+    halved = [event for event in read_events(run.path) if event["event"] == "smaller-batch"]
+    return (halved[-1]["step"], halved[-1]["batch_size"]) if halved else None
 
 
 def _keep_own_scores(run: RunFolder, arm: Arm) -> None:
     """Put the run's scores among the others: its model may be replaced, and then its scores are."""
-    kept = RunFolder(_folder(run, arm, run.settings().fold))
+    kept = run.compared(arm, run.settings().fold)
     if not (kept.path / SCORES).is_file():
         inner_folder(run.path, kept.path.relative_to(run.path))
         kept.write_json(SCORES, run.read_json(SCORES))
 
 
-def _dice(run: RunFolder, arm: Arm) -> dict[str, float]:
-    """Dice of every case by the training that held it out."""
-    scored = [held_out_dice(_folder(run, arm, fold)) for fold in range(run.split().folds)]
+def _dice(run: RunFolder, arm: Arm, images: int | None) -> dict[str, float]:
+    """Dice of every case by the training that held it out. images: see `RunFolder.compared`."""
+    scored = [held_out_dice(run.compared(arm, fold, images).path) for fold in range(run.split().folds)]
     return {name: dice for one in scored for name, dice in one.items()}
 
 
-def _deliver(data: Path, run: RunFolder, compared: Comparison, progress: Progress) -> None:
+def _deliver(data: Path, run: RunFolder, compared: Comparison, images: int | None, progress: Progress) -> None:
     """Put the baseline's model in the place of the run's own where it is better, and score it as the run's."""
     if compared.delivered != BASELINE:
         return
-    run.deliver_instead(RunFolder(_folder(run, BASELINE, run.settings().fold)))
+    run.deliver_instead(run.compared(BASELINE, run.settings().fold, images))
     model = learn_from_held_out(load_model(run.path, run.settings().device), data, run, progress)
     model.evaluate(data, run.path / "validation", split="validation", progress=progress)

@@ -10,7 +10,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ FoldDice = Mapping[int, Sequence[Mapping[str, float]]]
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Mean Dice over all held-out cases after training on `labels` cases, with its 95 % interval."""
+    """Mean Dice over the patients of all held-out cases after training on `labels` cases, with its 95 % interval."""
 
     labels: int
     dice: float
@@ -65,7 +65,8 @@ class LearningCurve:
 
     labels: how many there are. gain: in Dice. needed: labels in all from which on the score is by `gain` above what it
     is with those there are; infinite where it never is, as `needed_low` and `needed_high`, its 95 % interval, may be.
-    band: `(3, number)`: numbers of labels, and the curve's lower and upper bounds there.
+    band: `(3, number)`: numbers of labels, and the curve's lower and upper bounds there. images: in an update of every
+    training, where one ran out of memory and all were begun anew.
     """
 
     points: tuple[CurvePoint, ...]
@@ -76,10 +77,16 @@ class LearningCurve:
     needed_low: float
     needed_high: float
     band: NDArray[np.float64]
+    images: int | None = None
 
     @property
     def verdict(self) -> str:
         """How many more labels the gain takes, in words."""
+        fewer = f" Memory ran out, so all were trained with {self.images} images per update."
+        return self._forecast + (fewer if self.images is not None else "")
+
+    @property
+    def _forecast(self) -> str:
         now, before = float(self.fitted(self.labels)), float(self.fitted(self.points[0].labels))
         if now - before < LEAST_RISE:
             tried = f"from {self.points[0].labels} to {self.points[-1].labels} cases"
@@ -121,13 +128,15 @@ def measure_curve(
     machine = choose_machine(settings.device, settings.precision)
     gathered = gather(data, settings, None, machine, progress)
     numbers = _numbers(gathered, settings, counts)
-    trainings = {number: _trainings(out, settings, gathered, number) for number in numbers}
-    every = [one for number in numbers for one in trainings[number]]
-    carry_out(data, gathered.examination.cases, every, "Measuring", progress)
-    dice = {number: [held_out_dice(one.folder) for one in trainings[number]] for number in numbers}
+    every = [one for number in numbers for one in _trainings(out, settings, gathered, number)]
+    made = carry_out(data, gathered.examination.cases, every, "Measuring", progress)
+    scores, folds = [held_out_dice(one.folder) for one in made], gathered.split.folds
+    dice = {number: scores[place * folds :][:folds] for place, number in enumerate(numbers)}
     names = [name for fold in dice[numbers[0]] for name in fold]
     groups = dict(zip(names, groups_of(gathered.examination, names), strict=True))
     curve = curve_of(dice, groups, len(gathered.split.train) + len(gathered.split.validation), gain)
+    images = made[0].plan.batch_size
+    curve = replace(curve, images=None if images == gathered.plan.batch_size else images)
     atomic_write_bytes(out / "curve.json", json.dumps(curve.to_json(), indent=1).encode())
     draw_learning_curve(curve, out / "curve.png")
     return curve

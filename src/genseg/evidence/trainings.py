@@ -10,7 +10,7 @@ from pathlib import Path
 
 from genseg.config import Plan, Settings
 from genseg.data.case import Case
-from genseg.errors import RunError
+from genseg.errors import MemoryRanOutError, RunError
 from genseg.export.card import CARD, write_card
 from genseg.files import stay_inside
 from genseg.predict.loading import TRUST, load_model
@@ -19,8 +19,9 @@ from genseg.predict.scored import own_cases
 from genseg.predict.trust import learn_trust
 from genseg.progress import Progress
 from genseg.records import Record, Share, fitted
+from genseg.training.recovery import with_half_the_batch
 from genseg.training.run import run_training
-from genseg.training.run_folder import RunFolder, fingerprints
+from genseg.training.run_folder import RunFolder, fingerprints, with_fewer_images
 from genseg.training.state import total_updates
 
 SCORES = "validation/scores.json"
@@ -41,6 +42,21 @@ class Training:
     settings: Settings
     plan: Plan
 
+    def halved(self) -> Training:
+        """The same with half the images an update, in a folder of its own. Raises MemoryRanOutError as the plan does.
+
+        What was trained before stays where it is.
+        """
+        plan = with_half_the_batch(self.plan)
+        folder = with_fewer_images(self.folder, plan.batch_size)
+        return replace(self, folder=folder, settings=asking_for(self.settings, plan), plan=plan)
+
+
+def asking_for(settings: Settings, plan: Plan) -> Settings:
+    """The settings with as many images an update as the plan has, where they ask for any."""
+    asked = None if settings.batch_size is None else plan.batch_size
+    return settings.model_copy(update={"batch_size": asked})
+
 
 def fit_run(
     data: Path,
@@ -50,10 +66,23 @@ def fit_run(
     *,
     resume: bool,
     accept_changes: bool = False,
+    may_halve: bool = True,
     progress: Progress,
 ) -> Model:
-    """Train, or go on; learn when to trust the model, score the held-out cases, write its card; see `genseg.fit`."""
-    folder = run_training(data, out, settings, plan, resume=resume, accept_changes=accept_changes, progress=progress)
+    """Train, or go on; learn when to trust the model, score the held-out cases, write its card; see `genseg.fit`.
+
+    may_halve: as in `run_training`.
+    """
+    folder = run_training(
+        data,
+        out,
+        settings,
+        plan,
+        resume=resume,
+        accept_changes=accept_changes,
+        may_halve=may_halve,
+        progress=progress,
+    )
     model = load_model(folder.path, folder.settings().device)
     if not folder.has_delivered(TRUST):
         model = learn_from_held_out(model, data, folder, progress)
@@ -74,23 +103,69 @@ def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: P
     return replace(model, trust=trust)
 
 
-def carry_out(data: Path, cases: Iterable[Case], trainings: Sequence[Training], doing: str, progress: Progress) -> None:
+def carry_out(
+    data: Path, cases: Iterable[Case], trainings: Sequence[Training], doing: str, progress: Progress
+) -> Sequence[Training]:
     """Make all trainings that are not finished. doing: what progress calls them together. cases: those of `data`.
 
-    Finished ones are passed over, interrupted ones gone on with. Their checkpoints do not stay. Raises RunError where a
-    folder is of another training or other data, and as `genseg.fit`.
+    Finished ones are passed over, interrupted ones gone on with. Their checkpoints do not stay. Where one runs out of
+    memory, all are begun anew with half the images an update: methods are compared at equal batches. Returns the
+    trainings as they were made, in the same order. Raises RunError where a folder is of another training or other data,
+    MemoryRanOutError where no fewer images can be, and as `genseg.fit`.
     """
-    _check_begun(fingerprints(cases), trainings)
+    found, made = fingerprints(cases), None
+    trainings = _as_begun(trainings)
+    while made is None:
+        _check_begun(found, trainings)
+        made = _all_made(data, trainings, doing, progress)
+        if made is None:
+            for training in trainings:
+                shutil.rmtree(RunFolder(training.folder).checkpoints, ignore_errors=True)
+            trainings = [training.halved() for training in trainings]
+    return made
+
+
+def _all_made(data: Path, trainings: Sequence[Training], doing: str, progress: Progress) -> Sequence[Training] | None:
+    """The trainings, all of them made; None where one ran out of memory."""
     total = sum(total_updates(training.plan) for training in trainings)
     before = 0
     for number, training in enumerate(trainings, 1):
-        if not (training.folder / "validation" / "report.html").is_file():
-            begun = (training.folder / "plan.yaml").is_file()
-            tell = _part(progress, f"{doing}, {training.name}, {number} of {len(trainings)}", before, training, total)
-            fit_run(data, training.folder, training.settings, training.plan, resume=begun, progress=tell)
-            shutil.rmtree(RunFolder(training.folder).checkpoints, ignore_errors=True)
+        tell = _part(progress, f"{doing}, {training.name}, {number} of {len(trainings)}", before, training, total)
+        if not _is_made(data, training, tell):
+            return None
         before += total_updates(training.plan)
         progress(doing, before, total)
+    return trainings
+
+
+def _is_made(data: Path, training: Training, progress: Progress) -> bool:
+    """Make a training unless it is finished. False where it ran out of memory, all of which it has given back."""
+    if (training.folder / "validation" / "report.html").is_file():
+        return True
+    begun = (training.folder / "plan.yaml").is_file()
+    try:
+        fit_run(
+            data,
+            training.folder,
+            training.settings,
+            training.plan,
+            resume=begun,
+            may_halve=False,
+            progress=progress,
+        )
+    except MemoryRanOutError:
+        return False
+    shutil.rmtree(RunFolder(training.folder).checkpoints, ignore_errors=True)
+    return True
+
+
+def _as_begun(trainings: Sequence[Training]) -> Sequence[Training]:
+    """The trainings with as few images an update as they were begun with last, after memory had run out."""
+    try:
+        fewer = [training.halved() for training in trainings]
+    except MemoryRanOutError:
+        return trainings
+    return _as_begun(fewer) if any(training.folder.exists() for training in fewer) else trainings
 
 
 def _check_begun(found: Mapping[str, str], trainings: Sequence[Training]) -> None:
@@ -99,10 +174,22 @@ def _check_begun(found: Mapping[str, str], trainings: Sequence[Training]) -> Non
         stay_inside(training.folder.parent, training.folder)
         if (training.folder / "plan.yaml").is_file():
             begun = RunFolder(training.folder)
-            if begun.settings() != training.settings or begun.plan() != training.plan:
-                cure = "choose another folder, or delete this one"
-                raise RunError(f"{training.folder}: was trained with other settings than are asked for now; {cure}")
+            different = _differing(begun.settings(), training.settings) or _differing(begun.plan(), training.plan)
+            if different:
+                raise RunError(
+                    f"{training.folder}: was trained with other settings than are asked for now "
+                    f"({', '.join(different)}); ask for the same again, or move that folder away"
+                )
             begun.check_fingerprints(found)
+
+
+def _differing(begun: Settings | Plan, wanted: Settings | Plan) -> list[str]:
+    """The values that differ, in words; the device may."""
+    return [
+        f"{name}: {getattr(begun, name)} then, {getattr(wanted, name)} now"
+        for name in type(begun).model_fields
+        if name != "device" and getattr(begun, name) != getattr(wanted, name)
+    ]
 
 
 def _part(progress: Progress, doing: str, before: int, training: Training, total: int) -> Progress:

@@ -155,15 +155,15 @@ def _files_sha256(path: Path) -> str:
 
 def _fellows(folder: RunFolder, delivery: Delivery) -> list[RunFolder]:
     """The trainings of the other folds, in the arm of the model that the run delivered."""
-    from genseg.training.run_folder import RunFolder
-
     arm = delivery.plan.arm
     others = [number for number in range(folder.split().folds) if number != folder.settings().fold]
     if not others:
         raise RunError(
             f"{folder.path}: there is no ensemble; the data set says itself what is held out, so it has one fold"
         )
-    found = [RunFolder(folder.path / "comparison" / f"{arm}-fold-{number}") for number in others]
+    compared = folder.path / "comparison" / "comparison.json"
+    images = folder.read_json("comparison/comparison.json").get("images") if compared.is_file() else None
+    found = [folder.compared(arm, number, images) for number in others]
     if not found or not all(one.is_finished for one in found):
         cure = "`genseg train DATA --resume` without --no-compare trains them"
         raise RunError(f"{folder.path}: the models of the other folds are not all there; {cure}")

@@ -24,7 +24,7 @@ from genseg.training.state import TrainingState
 class Course:
     """What a run trains on, and how. groups: the patient, or whatever must stay together, of each training case.
 
-    is_halved: whether the plan has fewer images an update than the run began with, for memory ran out.
+    may_halve: whether training goes on with half the images an update where memory runs out.
     """
 
     plan: Plan
@@ -32,7 +32,7 @@ class Course:
     training: Sequence[Prepared]
     groups: Sequence[str]
     machine: Machine
-    is_halved: bool = False
+    may_halve: bool = True
 
     @cached_property
     def joint(self) -> JointLoop | None:

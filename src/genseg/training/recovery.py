@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from genseg.config import Plan
 from genseg.device import ran_out_of_memory
-from genseg.errors import TrainingError
+from genseg.errors import MemoryRanOutError
 from genseg.training.advance import Advance
 from genseg.training.checkpoint import save_checkpoint
 from genseg.training.events import EventLog
@@ -30,14 +30,14 @@ def attempt(advance: Advance, state: TrainingState, log: EventLog) -> str | None
 
 
 def with_half_the_batch(plan: Plan) -> Plan:
-    """The plan with half the images an update. Raises TrainingError where no fewer can be."""
+    """The plan with half the images an update. Raises MemoryRanOutError where no fewer can be."""
     changes: dict[str, object] = {"batch_size": plan.batch_size // 2}
     if plan.generation is not None:
         pairs = max(1, plan.generation.batch_size // 2)
         changes["generation"] = plan.generation.model_copy(update={"batch_size": pairs})
     halved = plan.model_copy(update=changes)
     if not halved.has_room:
-        raise TrainingError(f"memory ran out at {plan.batch_size} image(s) an update; {SMALLER}")
+        raise MemoryRanOutError(f"memory ran out at {plan.batch_size} image(s) an update; {SMALLER}")
     return halved
 
 

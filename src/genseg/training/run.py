@@ -15,6 +15,7 @@ from genseg.progress import Progress
 from genseg.training.advance import Course
 from genseg.training.data import TrainingData, examine_for_training, gather
 from genseg.training.memory import check_memory
+from genseg.training.resuming import take_again
 from genseg.training.run_folder import RunFolder, new_run_folder
 from genseg.training.state import TrainingState
 from genseg.training.trainer import HeldOut, train
@@ -28,25 +29,30 @@ def run_training(
     *,
     resume: bool,
     accept_changes: bool = False,
+    may_halve: bool = True,
     progress: Progress,
 ) -> RunFolder:
     """Train on `data` and leave the result in the run folder `out`.
 
-    A resumed run takes the settings and the plan that it began with; a finished one is left as it is. Raises as
-    `genseg.fit` says.
+    may_halve: whether to go on with half the images an update where memory runs out; else MemoryRanOutError is raised.
+
+    A resumed run takes the settings and the plan that it began with, and refuses others that are asked for; a finished
+    one is left as it is. Raises as `genseg.fit` says.
     """
     if resume:
-        return _resume(data, RunFolder.open(out), progress, accept_changes=accept_changes)
+        run = RunFolder.open(out)
+        take_again(run, settings, plan)
+        return _resume(data, run, progress, accept_changes=accept_changes, may_halve=may_halve)
     machine = choose_machine(settings.device, settings.precision)
     with new_run_folder(out) as run:
         gathered = gather(data, settings, plan, machine, progress)
         check_memory(gathered, machine)
         run.freeze(settings, gathered)
-    _train(run, gathered, settings.seed, machine, progress)
+    _train(run, gathered, settings.seed, machine, progress, may_halve=may_halve)
     return run
 
 
-def _resume(data: Path, run: RunFolder, progress: Progress, *, accept_changes: bool) -> RunFolder:
+def _resume(data: Path, run: RunFolder, progress: Progress, *, accept_changes: bool, may_halve: bool) -> RunFolder:
     run.check_links()
     if run.is_finished:
         return run
@@ -60,32 +66,33 @@ def _resume(data: Path, run: RunFolder, progress: Progress, *, accept_changes: b
         run.check_cases(examination.cases)
     gathered = TrainingData(examination, run.split(), run.plan())
     check_memory(gathered, machine)
-    _train(run, gathered, settings.seed, machine, progress, accepted)
+    _train(run, gathered, settings.seed, machine, progress, accepted, may_halve=may_halve)
     return run
 
 
 def _train(
-    run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress, accepted: str = ""
+    run: RunFolder,
+    gathered: TrainingData,
+    seed: int,
+    machine: Machine,
+    progress: Progress,
+    accepted: str = "",
+    *,
+    may_halve: bool,
 ) -> None:
     """Train and deliver. accepted: cases that are not what the run began with, in words."""
     with run.locked():
-        _train_alone(run, gathered, seed, machine, progress, accepted)
-
-
-def _train_alone(
-    run: RunFolder, gathered: TrainingData, seed: int, machine: Machine, progress: Progress, accepted: str
-) -> None:
-    moved = run.write_environment(machine, gathered.plan.rank)
-    try:
-        training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
-        course = Course(gathered.plan, seed, training, gathered.groups(), machine)
-        held_out = _held_out(gathered, run)
-        state = train(course, held_out, run, progress, accepted=accepted, moved=moved)
-        source = _pair_source(course, state, held_out)
-    finally:
-        shutil.rmtree(run.cache, ignore_errors=True)
-    # The run's plan may have fewer images an update by now.
-    run.deliver(state, replace(gathered, plan=run.plan()), source)
+        moved = run.write_environment(machine, gathered.plan.rank)
+        try:
+            training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
+            course = Course(gathered.plan, seed, training, gathered.groups(), machine, may_halve)
+            held_out = _held_out(gathered, run)
+            state = train(course, held_out, run, progress, accepted=accepted, moved=moved)
+            source = _pair_source(course, state, held_out)
+        finally:
+            shutil.rmtree(run.cache, ignore_errors=True)
+        # The run's plan may have fewer images an update by now.
+        run.deliver(state, replace(gathered, plan=run.plan()), source)
 
 
 def _pair_source(course: Course, state: TrainingState, held_out: Sequence[HeldOut]) -> PairSource | None:

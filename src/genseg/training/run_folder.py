@@ -32,7 +32,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
-from genseg.config import FORMAT, Plan, Settings
+from genseg.config import FORMAT, Arm, Plan, Settings
 from genseg.data.case import Case
 from genseg.data.check import Examination, contact_sheet
 from genseg.data.identity import SeenImages, pixels_hash, seen_images
@@ -71,6 +71,8 @@ BEGINNING = f"{TEMPORARY}beginning"
 
 
 _Kind = TypeVar("_Kind")
+
+FEWER = "-with-"
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,14 @@ class RunFolder:
     def generator(self) -> Path:
         """The delivered generator; there only where the run has one that is of use."""
         return self.model / "generator.safetensors"
+
+    def compared(self, arm: Arm, fold: int, images: int | None = None) -> RunFolder:
+        """The training of an arm with a fold held out that a comparison makes; of the run itself, its scores alone.
+
+        images: in an update, where memory ran out and all trainings of the comparison were begun anew with fewer.
+        """
+        folder = self.path / "comparison" / f"{arm}-fold-{fold}"
+        return RunFolder(folder if images is None else with_fewer_images(folder, images))
 
     @property
     def is_finished(self) -> bool:
@@ -392,6 +402,11 @@ def _computed_on(environment: Mapping[str, Any]) -> str:
 
 def _listed(different: Mapping[str, list[str]]) -> str:
     return "; ".join(f"{kind}: {printable(', '.join(names))}" for kind, names in different.items())
+
+
+def with_fewer_images(folder: Path, images: int) -> Path:
+    """Where a training is that was begun anew with so many images an update, for in `folder` memory ran out."""
+    return folder.with_name(f"{folder.name.partition(FEWER)[0]}{FEWER}{images}-images")
 
 
 def fingerprints(cases: Iterable[Case]) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.data.preprocess import Prepared
-from genseg.errors import NotFiniteError, TrainingError
+from genseg.errors import MemoryRanOutError, NotFiniteError
 from genseg.evaluate.metrics import dice_scores
 from genseg.progress import Progress
 from genseg.segmenters.inference import predict_mask
@@ -54,10 +54,10 @@ def train(
     differ from those that the run was left with, likewise.
 
     Where the loss is not finite, training goes back to the newest checkpoint once, and on at a lower rate; where memory
-    runs out, once and on with half the images an update, which is then what the run's plan says. Raises
-    KeyboardInterrupt after a checkpoint was written where the user asked to stop, CutLinkError where feedback has no
-    way back to the generator, TrainingError when the same happens again, and OSError where a checkpoint cannot be
-    written.
+    runs out, once and on with half the images an update, which is then what the run's plan says, if the course allows
+    it. Raises KeyboardInterrupt after a checkpoint was written where the user asked to stop, CutLinkError where
+    feedback has no way back to the generator, NotFiniteError or MemoryRanOutError when the same happens again, and
+    OSError where a checkpoint cannot be written.
     """
     total = total_updates(course.plan)
     state, problems = _newest(course, run)
@@ -117,12 +117,12 @@ def _slower(course: Course, run: RunFolder, failed: TrainingState, error: NotFin
 
 
 def _smaller(course: Course, run: RunFolder) -> Course:
-    """The course with half the images an update, in the run's plan too; raises TrainingError where they were halved."""
-    if course.is_halved:
-        raise TrainingError(f"memory ran out again, at {course.plan.batch_size} image(s) an update; {SMALLER}")
+    """The course with half the images an update, also in the run's plan. Raises MemoryRanOutError if it may not be."""
+    if not course.may_halve:
+        raise MemoryRanOutError(f"memory ran out at {course.plan.batch_size} image(s) an update; {SMALLER}")
     plan = with_half_the_batch(course.plan)
     plan.to_yaml(run.path / "plan.yaml")
-    return replace(course, plan=plan, is_halved=True)
+    return replace(course, plan=plan, may_halve=False)
 
 
 def _validate(state: TrainingState, held_out: Sequence[HeldOut], course: Course, log: EventLog) -> None:
