@@ -92,12 +92,13 @@ def test_phantom_writes_what_was_asked_for(run: Run, tmp_path: Path) -> None:
 def test_check_shows_pairs_labels_figures_and_writes_the_sheet(run: Run, rgb_phantoms: Path, tmp_path: Path) -> None:
     code, out, _ = run("check", rgb_phantoms, "-o", tmp_path / "check")
     assert code == 0
-    for expected in ("phantom_003", "lesion", "10, 10 of them labelled", "10 cases; patients not known", "10 cases can be used."):
+    for expected in ("phantom_003", "lesion", "10, 10 of them labelled", "10 cases can be used."):
         assert expected in out
+    assert "10 cases; patients not known, so each image stands alone." in out
     assert sorted(path.name for path in (tmp_path / "check").iterdir()) == ["check.json", "contact-sheet.png"]
     findings = json.loads((tmp_path / "check" / "check.json").read_text())
     assert len(findings["pairs"]) == 10
-    assert set(findings) == {"pairs", "labels", "statistics", "to_label", "warnings"}
+    assert set(findings) == {"pairs", "patients", "labels", "statistics", "to_label", "warnings"}
 
 
 @pytest.mark.fault(2)
