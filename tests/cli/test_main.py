@@ -94,10 +94,11 @@ def test_check_shows_pairs_labels_figures_and_writes_the_sheet(run: Run, rgb_pha
     assert code == 0
     for expected in ("phantom_003", "lesion", "10, 10 of them labelled", "10 cases can be used."):
         assert expected in out
+    assert "10 cases; patients not known, so each image stands alone." in out
     assert sorted(path.name for path in (tmp_path / "check").iterdir()) == ["check.json", "contact-sheet.png"]
     findings = json.loads((tmp_path / "check" / "check.json").read_text())
     assert len(findings["pairs"]) == 10
-    assert set(findings) == {"pairs", "labels", "statistics", "to_label", "warnings"}
+    assert set(findings) == {"pairs", "patients", "labels", "statistics", "to_label", "warnings"}
 
 
 @pytest.mark.fault(2)

@@ -39,9 +39,18 @@ def test_long_file_names_go_on_in_the_next_line() -> None:
 
 
 def test_every_fault_is_shown_with_its_code_and_cure() -> None:
-    printed = _printed(tables.faults_table([_fault(f"{n}.png") for n in range(40)], "Faults"), width=200)
+    faults = [Fault(FaultCode.EMPTY_FILE, f"{n}.png", f"{n} bytes", "x", "Copy it again.") for n in range(40)]
+    printed = _printed(tables.faults_table(faults, "{} faults"), width=200)
+    assert "40 faults" in printed
     assert all(f" {n}.png " in printed for n in range(40))
     assert printed.count("[empty-file]") == printed.count("Copy it again.") == 40
+
+
+@pytest.mark.fault(102)
+def test_one_cause_is_one_row() -> None:
+    printed = _printed(tables.faults_table([_fault(f"{n}.png") for n in range(40)], "{} faults"), width=200)
+    assert "1 faults" in printed
+    assert "40 files (0.png, 1.png, 2.png, 3.png, 4.png and 35 more)" in printed
 
 
 @pytest.mark.parametrize(("name", "shown"), [("[red]x[/]", "[red]x[/]"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m")])

@@ -524,6 +524,13 @@ def test_folders_that_are_not_read_are_named(tmp_path: Path) -> None:
     assert "labels_multiorgan/ (3), overlays/ (3), raw/ (3)" in warning.found
 
 
+@pytest.mark.fault(62)
+def test_folders_beside_those_of_nnunet_and_the_decathlon_are_named_too(tmp_path: Path) -> None:
+    for root in (nnunet(tmp_path / "1"), decathlon(tmp_path / "2", {"0": "CT"})):
+        touch(root, "labelsTr_reader2/a.nii.gz")
+        assert ["labelsTr_reader2/ (1)" in warning.found for warning in index_dataset(root).warnings] == [True]
+
+
 @pytest.mark.fault(102)
 def test_where_nothing_pairs_one_fault_shows_what_was_seen(tmp_path: Path) -> None:
     both(tmp_path, "Task1_Input", count=10)

@@ -49,9 +49,7 @@ def pairs_table(index: Index, every: bool = False) -> Table:
     """Which image was paired with which mask; the first `SHOWN_PAIRS` unless `every`."""
     rows = index.table()
     shown = rows if every else rows[:SHOWN_PAIRS]
-    notes = [index.patients]
-    if len(shown) < len(rows):
-        notes.append(f"{len(rows) - len(shown)} more; --all-pairs shows every one")
+    notes = [f"{len(rows) - len(shown)} more; --all-pairs shows every one"] if len(shown) < len(rows) else []
     if index.ignored:
         notes.append(f"{index.ignored} hidden or foreign file(s) passed over")
     caption = "\n".join(notes)

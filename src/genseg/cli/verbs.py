@@ -86,6 +86,7 @@ def check(
         examination = genseg.check(data, **settings.model_dump(include=set(READING)), progress=progress)
     console = Console()
     console.print(tables.pairs_table(examination.index, every=all_pairs))
+    console.print(f"{examination.index.patients}.", highlight=False, markup=False)
     console.print(tables.labels_table(examination.labels))
     console.print(tables.statistics_table(examination.statistics))
     if examination.faults:

@@ -11,6 +11,7 @@ from pathlib import Path
 from genseg.data.case import CaseFiles
 from genseg.data.index.description import stop_broken
 from genseg.data.index.listed import ListedPaths
+from genseg.data.index.mask_folders import warn_unused
 from genseg.data.index.pairing import entry
 from genseg.data.index.record import Contents, Description, Findings
 
@@ -26,6 +27,8 @@ def read_decathlon(root: Path, description: Description, findings: Findings) -> 
     cases = [_case(item, number, paths) for number, item in enumerate(training, start=1)]
     test = [paths.find(item, "test") for item in _list(description, "test", findings) if isinstance(item, str)]
     paths.stop_missing()
+    used = [path for case in cases if case is not None for path in (*case.images, case.mask) if path is not None]
+    warn_unused(root, {root / path.relative_to(root).parts[0] for path in (*used, *filter(None, test))}, root, findings)
     without_mask = [case.images[0] for case in cases if case is not None and case.mask is None]
     return Contents(
         "Medical Segmentation Decathlon",

@@ -15,6 +15,7 @@ from pathlib import Path
 from genseg.data.case import CaseFiles
 from genseg.data.index.description import stop_broken
 from genseg.data.index.listing import list_scans
+from genseg.data.index.mask_folders import warn_unused
 from genseg.data.index.pairing import stop_duplicate, stop_mask_without_image
 from genseg.data.index.record import Contents, Description, Findings
 from genseg.data.readers.formats import stem, suffix
@@ -47,6 +48,9 @@ def read_nnunet(root: Path, description: Description, findings: Findings) -> Con
     elif (root / "imagesTs").is_dir():
         unlabelled = [files[0] for files in _images(root / "imagesTs", root, ending, count, findings).values()]
     _warn_other_list(description, train, findings)
+    warn_unused(
+        root, [root / f"{kind}{part}" for kind in ("images", "labels") for part in ("Tr", "Ts")], root, findings
+    )
     return Contents("nnU-Net", train + test, without_mask, unlabelled)
 
 
