@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from genseg.files import atomic_folder, atomic_path, atomic_write_bytes, atomic_write_csv, printable
+from genseg.files import atomic_folder, atomic_path, atomic_write_bytes, atomic_write_csv, file_name, printable
 
 
 def test_bytes_are_written_and_replace_what_was_there(tmp_path: Path) -> None:
@@ -140,3 +140,16 @@ def test_a_table_that_fails_halfway_leaves_the_old_one(tmp_path: Path) -> None:
         atomic_write_csv(tmp_path / "a.csv", ("name",), ((1 / number,) for number in (1, 0)))
     assert _read_csv(tmp_path / "a.csv") == [["name"], ["old"]]
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.fault(81)
+@pytest.mark.parametrize("stem", ["a" * 255, "\u00e4" * 127 + "a", "\U0001f9e0" * 63 + "abc", "b" * 249])
+@pytest.mark.parametrize("suffix", [".png", ".nii.gz", ".ome.tif"])
+def test_any_name_can_be_given_another_suffix(tmp_path: Path, stem: str, suffix: str) -> None:
+    name = file_name(stem, suffix)
+    assert name.endswith(suffix)
+    assert name[:50] == stem[:50]
+    atomic_write_bytes(tmp_path / name, b"mask")
+    assert file_name(stem, suffix) == name
+    assert file_name(stem[:-1] + "d", suffix) != name
+    assert file_name("p07", suffix) == f"p07{suffix}"

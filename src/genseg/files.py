@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import secrets
 import shutil
@@ -15,6 +16,9 @@ TEMPORARY = ".genseg-"
 
 UNENCODABLE = "backslashreplace"
 """How a name whose bytes are no text appears in a text file, for `open` and `write_text`: with escapes."""
+
+LONGEST_NAME = 255
+"""Bytes that the name of a file may have on the usual file systems."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SUFFIX_CHARACTERS = 16  # enough for any suffix that decides a format, and keeps temporary names short
@@ -90,6 +94,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def file_name(stem: str, suffix: str) -> str:
+    """`stem` and `suffix` as the name of a file; a stem too long for both is cut, and a hash of all of it added.
+
+    So a file made from another, with a longer suffix, has a name whatever that of the other is; and two that begin
+    alike have two names.
+    """
+    whole = os.fsencode(stem)
+    room = LONGEST_NAME - len(os.fsencode(suffix))
+    if len(whole) <= room:
+        return stem + suffix
+    mark = f"~{hashlib.sha256(whole).hexdigest()[:8]}"
+    return whole[: room - len(mark)].decode("utf-8", "ignore") + mark + suffix
 
 
 def printable(path: Path | str) -> str:

@@ -14,8 +14,8 @@ from genseg.data.case import CaseFiles
 from genseg.data.duplicates import Thumbnail, thumbnail
 from genseg.data.load import LoadOptions, RawCase, read_raw_case
 from genseg.data.readers import read_mask
-from genseg.data.statistics import Measures, measure, samples_of_each
 from genseg.data.readers.source import memory_for
+from genseg.data.statistics import Measures, measure, samples_of_each
 from genseg.errors import DataError, Fault
 from genseg.files import printable
 

@@ -237,8 +237,7 @@ def _sample_values(
     step = _stride(sum(counts[value] for value in frequent), samples)
     codes = _codes(mask.pixels.reshape(mask.pixels.shape[0], -1))
     return {
-        value: flat[:, np.flatnonzero(codes == _codes(np.array(value).reshape(-1, 1)))[::step]]
-        for value in frequent
+        value: flat[:, np.flatnonzero(codes == _codes(np.array(value).reshape(-1, 1)))[::step]] for value in frequent
     }
 
 
