@@ -18,6 +18,7 @@ from genseg.files import (
     atomic_write_bytes,
     atomic_write_csv,
     combined_sha256,
+    file_name,
     file_sha256,
     inner_folder,
     printable,
@@ -282,3 +283,16 @@ def test_an_error_names_the_file_that_was_wanted_and_no_temporary_one(tmp_path: 
     with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device: '.*m.onnx'$") as raised:
         copy()
     assert ".genseg-" not in str(raised.value)
+
+
+@pytest.mark.fault(81)
+@pytest.mark.parametrize("stem", ["a" * 255, "\u00e4" * 127 + "a", "\U0001f9e0" * 63 + "abc", "b" * 249])
+@pytest.mark.parametrize("suffix", [".png", ".nii.gz", ".ome.tif"])
+def test_any_name_can_be_given_another_suffix(tmp_path: Path, stem: str, suffix: str) -> None:
+    name = file_name(stem, suffix)
+    assert name.endswith(suffix)
+    assert name[:50] == stem[:50]
+    atomic_write_bytes(tmp_path / name, b"mask")
+    assert file_name(stem, suffix) == name
+    assert file_name(stem[:-1] + "d", suffix) != name
+    assert file_name("p07", suffix) == f"p07{suffix}"

@@ -27,6 +27,9 @@ UNENCODABLE = "backslashreplace"
 FULL_DISK = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """Error numbers of the system for a disk without space, or a user without a share of it."""
 
+LONGEST_NAME = 255
+"""Bytes that the name of a file may have on the usual file systems."""
+
 _FORMULA_STARTS = "=+-@\uff1d\uff0b\uff0d\uff20"
 _FORMULA_AFTER_SEMICOLON = re.compile(rf";(?=\s*[\"']*[{re.escape(_FORMULA_STARTS)}])")
 _SUFFIX_CHARACTERS = 16  # enough for any suffix that decides a format, and keeps temporary names short
@@ -301,6 +304,20 @@ def _put_back_on_failure(old: Mapping[Path, Path]) -> Iterator[None]:
 def _beside(path: Path) -> Path:
     """A temporary, hidden name in the same folder, which keeps the suffix."""
     return path.with_name(f"{temporary_name()}{path.suffix[-_SUFFIX_CHARACTERS:]}")
+
+
+def file_name(stem: str, suffix: str) -> str:
+    """`stem` and `suffix` as the name of a file; a stem too long for both is cut, and a hash of all of it added.
+
+    So a file made from another, with a longer suffix, has a name whatever that of the other is; and two that begin
+    alike have two names.
+    """
+    whole = os.fsencode(stem)
+    room = LONGEST_NAME - len(os.fsencode(suffix))
+    if len(whole) <= room:
+        return stem + suffix
+    mark = f"~{hashlib.sha256(whole).hexdigest()[:8]}"
+    return whole[: room - len(mark)].decode("utf-8", "ignore") + mark + suffix
 
 
 def printable(path: Path | str) -> str:

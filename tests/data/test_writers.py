@@ -270,3 +270,15 @@ def test_order_of_a_mask_in_memory_changes_nothing(tmp_path: Path, out: Path) ->
 def test_real_volume_comes_back_in_place(real_data: Path, out: Path) -> None:
     like = min((real_data / "hippocampus_msd" / "images").iterdir())
     assert_written_in_place(like, out, np.ones(read_image(like).spatial, np.uint8))
+
+
+@pytest.mark.fault(81)
+def test_a_name_of_255_bytes_has_room_for_no_longer_suffix_and_still_gets_a_mask(tmp_path: Path, out: Path) -> None:
+    paths = [tmp_path / ("x" * 250 + f"{number}.jpg") for number in range(2)]
+    paths += [tmp_path / ("y" * 254 + f"{number}") for number in range(2)]
+    for path in paths:
+        Image.fromarray(np.zeros((9, 9), np.uint8)).save(path, "JPEG")
+    written = [write_mask(np.eye(9, dtype=np.uint8), path, out) for path in paths]
+    assert len(set(written)) == 4
+    for path in written:
+        np.testing.assert_array_equal(read_mask(path).pixels[0], np.eye(9))

@@ -23,7 +23,7 @@ from genseg.data.readers import stem
 from genseg.data.readers.formats import Format
 from genseg.data.readers.source import decoding
 from genseg.errors import DataError, Fault, FaultCode, MissingExtraError
-from genseg.files import atomic_write_bytes, printable
+from genseg.files import atomic_write_bytes, file_name, printable
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
@@ -69,7 +69,7 @@ def write_dicom_seg(
     content = BytesIO()
     with decoding(printable(like), Format.DICOM), _referring(printable(like)):
         _segmentation(source, frames, class_names).save_as(content, enforce_file_format=True)
-    path = folder / f"{name or stem(like)}.dcm"
+    path = folder / file_name(name or stem(like), ".dcm")
     atomic_write_bytes(path, content.getvalue())
     return path
 

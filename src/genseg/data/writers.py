@@ -19,7 +19,7 @@ from genseg.data.case import Scan
 from genseg.data.readers import ReadOptions, read_image, stem
 from genseg.data.readers.formats import Format
 from genseg.data.readers.source import Source, decoding, is_folder, read_source
-from genseg.files import atomic_path, atomic_write_bytes
+from genseg.files import atomic_path, atomic_write_bytes, file_name
 
 Mask = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -45,7 +45,7 @@ def write_mask(
     like: the image: a file, or the folder of a DICOM series.
     folder: an existing folder for the result.
     palette: RGB colours 0..255 of classes 0, 1, ...: makes an indexed PNG. Other formats have none.
-    name: the result's name without suffix; that of `like` where None.
+    name: the result's name without suffix; that of `like` where None. Too long a name is cut, see `file_name`.
 
     Raises:
         DataError: the image cannot be read.
@@ -69,7 +69,7 @@ def write_mask(
 
 def _named(target: Path, suffix: str) -> Path:
     """`target` may hold dots of its own, so that `Path.with_suffix` would cut its name."""
-    return target.with_name(target.name + suffix)
+    return target.with_name(file_name(target.name, suffix))
 
 
 def _write_png(mask: Mask, target: Path, palette: Sequence[Colour] | None) -> Path:

@@ -15,7 +15,7 @@ from genseg.data.pictures import class_colours, marked_slice, overlay
 from genseg.errors import RunError
 from genseg.evaluate.report import write_report
 from genseg.evaluate.summary import EvaluationSummary
-from genseg.files import FULL_DISK, atomic_path
+from genseg.files import FULL_DISK, atomic_path, file_name
 
 BACKGROUND_COLOUR = (0, 0, 0)
 REPORT_SIZE = 320
@@ -51,7 +51,7 @@ def output_folder(out: Path, images: Iterable[Path] = ()) -> Path:
 def write_overlay(case: Case, mask: NDArray[np.uint8], folder: Path) -> None:
     """Write `folder/overlays/NAME.png`: the image (of a volume one slice) with the mask drawn over it."""
     (folder / OVERLAYS).mkdir(exist_ok=True)
-    with atomic_path(folder / OVERLAYS / f"{case.name}.png") as unfinished:
+    with atomic_path(folder / OVERLAYS / file_name(case.name, ".png")) as unfinished:
         # At the usual level, compressing a photograph takes three times as long as segmenting it.
         Image.fromarray(overlay(case.image, mask, 512, case.spacing)).save(unfinished, format="PNG", compress_level=1)
 

@@ -198,7 +198,7 @@ def inflated(data: bytes | memoryview, envelope: int) -> Iterator[bytes]:
 
 def too_large(name: str, found: str) -> Fault:
     """The fault of a file that would take too much memory."""
-    expected = f"at most {most_bytes() / GIB:.2g} GiB, a quarter of the free memory or less"
+    expected = f"at most {most_bytes() / GIB:.2g} GiB, by the memory that is free here"
     return Fault(FaultCode.TOO_LARGE, name, found, expected, "Crop or scale it down, image and mask alike.")
 
 

@@ -115,8 +115,8 @@ def _check_header(tiff: TiffFile, source: Source, options: ReadOptions) -> None:
 def _check_packed(series: TiffPageSeries, source: Source) -> None:
     """Raise TOO_LARGE where a strip or tile unpacks to far more than the tags say: tifffile unpacks each of them whole.
 
-    LZW and PackBits, which cannot grow so, and what Pillow unpacks, which checks sizes, are left out; so are strips too
-    short to do harm.
+    Left out are LZW and PackBits, which cannot grow so, what Pillow unpacks, which looks at sizes, and strips too short
+    to do harm.
     """
     unpack = _UNPACKERS.get(series.keyframe.compression)
     if unpack is None:
