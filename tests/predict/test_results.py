@@ -140,12 +140,15 @@ def test_where_the_new_image_is_damaged_the_old_mask_is_moved_and_both_is_said(
     out = tmp_path / "out"
     make_model().predict_folder(scans, out)
     (scans / "b.png").write_bytes(damage)
+    shutil.copy(scans / "c.png", scans / "a.png")
     with pytest.raises(DataError) as refused:
         make_model().predict_folder(scans, out)
     first, second = refused.value.faults
-    assert first.file == second.file == str(scans / "b.png")
+    assert (first.file, second.file) == (str(scans / "b.png"), str(out))
     assert (second.code, second.stops) == (FaultCode.MASK_SET_ASIDE, False)
-    assert len(list((out / "replaced").rglob("b.png"))) == 1
+    assert "2 earlier masks" in second.found
+    assert sorted(path.name for path in (out / "replaced").rglob("*.png")) == ["a.png", "b.png"]
+    assert all(str(path.relative_to(out)) in second.cure for path in (out / "replaced").rglob("*.png"))
     all_of(scans, out, "ac")
 
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from genseg.predict.prediction import Prediction
 
 
+SHOWN = 5
+"""Most masks that are named in a warning."""
+
+
 @dataclass(frozen=True)
 class PredictedCase:
     """A case whose mask lies in the folder for results.
@@ -73,15 +77,16 @@ def predict_entries(
             except DataError as error:
                 faults += error.faults
             progress("Predicting", number, len(entries))
-    if faults:
-        raise DataError(faults)
+        if faults:
+            raise DataError([*faults, *moved_masks(entries, results)])
     return predicted
 
 
 def predict_entry(model: Model, files: CaseFiles, results: Results, extras: Collection[Extra]) -> PredictedCase:
     """Segment one image and write its mask and the extras, unless they are there.
 
-    Raises DataError where it cannot be segmented; where an earlier mask was set aside for it, that is the last fault.
+    An earlier mask that is not of this image and by this model is set aside. Raises DataError where the image cannot be
+    segmented; of an earlier mask, `moved_masks` tells then.
     """
     results.set_outdated_aside([files])
     record = results.find(files)
@@ -89,11 +94,22 @@ def predict_entry(model: Model, files: CaseFiles, results: Results, extras: Coll
         return PredictedCase(files.name, results.folder / record.mask.path, None, None, (), "edited")
     if record is not None and not results.lacks(record, extras):
         return _predicted(record, results, "kept")
-    try:
-        with one_image(files.images[0]):
-            return _predicted(_segment(model, files, results, extras), results, "new")
-    except DataError as error:
-        raise DataError([*error.faults, *_set_aside(files, results)]) from error
+    with one_image(files.images[0]):
+        return _predicted(_segment(model, files, results, extras), results, "new")
+
+
+def moved_masks(entries: Sequence[CaseFiles], results: Results) -> list[Fault]:
+    """A warning of the earlier masks of these cases that were set aside; empty where none was."""
+    keys = [match_key(files.name) for files in entries]
+    moved = [printable(results.moved[key].relative_to(results.folder)) for key in keys if key in results.moved]
+    if not moved:
+        return []
+    more = f" and {len(moved) - SHOWN} more" if moved[SHOWN:] else ""
+    found = "an earlier mask" if len(moved) == 1 else f"{len(moved)} earlier masks"
+    found += " of another image or by another model"
+    cure = f"Moved: {', '.join(moved[:SHOWN])}{more}."
+    expected = "masks of these images, by this model"
+    return [Fault(FaultCode.MASK_SET_ASIDE, printable(results.folder), found, expected, cure, stops=False)]
 
 
 def maker_of(model: Model) -> Maker:
@@ -171,16 +187,6 @@ def _written(path: Path, staged: Path) -> Written:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _set_aside(files: CaseFiles, results: Results) -> list[Fault]:
-    """The fault that tells of an earlier mask that was moved away, where one was."""
-    place = results.moved.get(match_key(files.name))
-    if place is None:
-        return []
-    found, cure = "an earlier mask, of another image or by another model", f"It was moved to {printable(place)}."
-    expected = "a mask of this image"
-    return [Fault(FaultCode.MASK_SET_ASIDE, printable(files.images[0]), found, expected, cure, stops=False)]
 
 
 def _write_extras(

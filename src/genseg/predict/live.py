@@ -10,7 +10,7 @@ from genseg.data.case import CaseFiles
 from genseg.data.index import find_images
 from genseg.data.index.record import Findings
 from genseg.errors import DataError
-from genseg.predict.folder import PredictedCase, maker_of, predict_entry
+from genseg.predict.folder import PredictedCase, maker_of, moved_masks, predict_entry
 from genseg.predict.record import Extra
 from genseg.predict.results import open_results
 from genseg.predict.watch import watch_folder
@@ -36,7 +36,10 @@ def predict_as_they_come(
 
         def handle(files: CaseFiles) -> None:
             nonlocal made
-            predicted = predict_entry(model, files, results, extras)
+            try:
+                predicted = predict_entry(model, files, results, extras)
+            except DataError as error:
+                raise DataError([*error.faults, *moved_masks([files], results)]) from error
             if predicted.state == "new":
                 made += 1
                 tell(predicted)
