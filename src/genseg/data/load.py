@@ -309,7 +309,7 @@ def too_large_values(pixels: NDArray[np.generic], file: str) -> list[Fault]:
     low, high = float(pixels.min()), float(pixels.max())
     if max(-low, high) < LARGEST_VALUE:
         return []
-    marked = int(np.count_nonzero((pixels <= -LARGEST_VALUE) | (pixels >= LARGEST_VALUE)))
+    marked = int(np.count_nonzero(np.abs(pixels.astype(np.float64)) >= LARGEST_VALUE))
     found = f"values from {low:.2g} to {high:.2g}, {marked} of {pixels.size} beyond what can be computed with"
     cure = "They are likely marks for missing values: replace them by the background's value."
     return [
