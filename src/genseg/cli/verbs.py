@@ -109,7 +109,9 @@ def plan(
     console.print(tables.plan_table(made))
     if out is not None:
         made.to_yaml(out)
-    console.print(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
+    console.print(
+        f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe(made.rank)}."
+    )
     console.print(f"It takes about {forecast_memory(gathered, machine)}.")
     if made.generation is not None:
         console.print("After it, the comparison trains several times more; `genseg train --no-compare` leaves it out.")
