@@ -15,6 +15,7 @@ import argparse
 import copy
 import hashlib
 import json
+import math
 import os
 import statistics
 import sys
@@ -32,22 +33,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HIT = [
-    ((8, 128, 8, 8, 1), 256, 2, (64, 64, 8)),
-    ((8, 256, 2, 2, 1), 256, 1, (32, 32, 16)),
-    ((4, 256, 2, 4, 4), 256, 1, (24, 64, 64)),
-    ((4, 128, 2, 8, 8), 128, 1, (16, 64, 64)),
-    ((4, 384, 2, 8, 8), 128, 1, (16, 64, 64)),
-    ((8, 64, 2, 16, 16), 64, 1, (8, 64, 64)),
-    ((8, 192, 2, 16, 16), 64, 1, (8, 64, 64)),
+    ((2, 128, 8, 8, 1), 256, 2, (64, 64, 8)),
+    ((2, 256, 2, 2, 1), 256, 1, (32, 32, 16)),
+    ((2, 256, 2, 4, 4), 256, 1, (24, 64, 64)),
+    ((2, 128, 2, 8, 8), 128, 1, (16, 64, 64)),
+    ((2, 384, 2, 8, 8), 128, 1, (16, 64, 64)),
+    ((2, 64, 2, 16, 16), 64, 1, (8, 64, 64)),
+    ((2, 192, 2, 16, 16), 64, 1, (8, 64, 64)),
 ]
-"""Images (batch, channel, *spatial), output channels and stride of convolutions of 3 x 3 x 3 that were hit, and the patch
-of the small U-Net that they are of."""
+"""Images (batch, channel, *spatial), output channels and stride of convolutions of 3 x 3 x 3 that were hit, and the
+patch of the small U-Net that they are of."""
 
 PATCHES = ((24, 64, 64), (64, 64, 8))
-FILLS = ("0", "85", "128")
-"""Of glibc's MALLOC_PERTURB_: fresh memory is left as it is, or filled with float32 of -3e-13 or 3e38."""
+FILLS = ("0", "128")
+"""Of glibc's MALLOC_PERTURB_: fresh memory is left as it is, or filled with float32 of 3e38."""
 
-TIMED = ((40, 40, 40), 4), ((24, 64, 64), 2), ((64, 64, 8), 8)
+TIMED = ((40, 40, 40), 4), ((24, 64, 64), 2)
 WITHOUT = "this processor has no bfloat16: PyTorch emulates it by other kernels"
 
 
@@ -68,24 +69,21 @@ def try_shape(
     def arithmetic() -> AbstractContextManager[object]:
         return torch.autocast("cpu", torch.bfloat16) if bare else machine.autocast(3)
 
+    torch.manual_seed(0)
+    layer, image = torch.nn.Conv3d(shape[1], outputs, 3, stride, padding=1, bias=False), torch.randn(shape)
+    exact = in_float64(layer, image)
     worst, broken = 0.0, 0
-    for number in range(tries):
-        torch.manual_seed(0)
-        layout = (torch.channels_last_3d, torch.contiguous_format)[number % 2]
-        layer = torch.nn.Conv3d(shape[1], outputs, 3, stride, padding=1, bias=False).to(memory_format=layout)
-        image = torch.randn(shape).contiguous(memory_format=layout)
-        if number == 0:
-            exact = in_float64(layer, image)
-        soiled = [torch.full((layer.weight.numel(),), torch.nan) for _ in range(3)]
-        del soiled
-        with arithmetic():
-            output = layer(image)
-        output.backward(torch.ones_like(output) * 0.01)
-        gradient = layer.weight.grad
-        if bool(gradient.isfinite().all()):
-            worst = max(worst, ((gradient - exact).abs().max() / exact.abs().max()).item())
-        else:
-            broken += 1
+    for layout in (torch.channels_last_3d, torch.contiguous_format):
+        layer, image = layer.to(memory_format=layout), image.contiguous(memory_format=layout)
+        for _ in range(tries // 2):
+            soiled = [torch.full((layer.weight.numel(),), torch.nan) for _ in range(3)]
+            del soiled
+            with arithmetic():
+                output = layer(image)
+            (gradient,) = torch.autograd.grad(output, layer.weight, torch.ones_like(output) * 0.01)
+            broken += not bool(gradient.isfinite().all())
+            far = ((gradient - exact).abs().max() / exact.abs().max()).item()
+            worst = max(worst, far if math.isfinite(far) else 0.0)
     return {"tries": tries, "not_finite": broken, "largest_deviation": float(f"{worst:.3g}")}
 
 
@@ -119,7 +117,7 @@ def digest(data: Path, out: Path, patch: tuple[int, ...], precision: str, thread
     import genseg
 
     torch.set_num_threads(threads)
-    settings = genseg.Settings(arm="strong-augmentation", updates=3, batch_size=2, device="cpu", precision=precision)
+    settings = genseg.Settings(arm="strong-augmentation", updates=2, batch_size=2, device="cpu", precision=precision)
     plan = genseg.plan(data, settings).model_copy(update={"patch_size": patch, "mirroring": False})
     run = genseg.fit(data, out, settings=settings, plan=plan).run
     return hashlib.sha256((run / "model" / "segmenter.safetensors").read_bytes()).hexdigest()
@@ -204,7 +202,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tries", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     has_bfloat16 = choose_machine("cpu").dtype == torch.bfloat16

@@ -24,6 +24,7 @@ from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import begin, make_update
 from genseg.segmenters.swin import SwinUNet
 from genseg.training.made_up import made_up_cases
+from genseg.training.rehearsal import rehearse
 
 
 @pytest.fixture
@@ -192,6 +193,26 @@ def test_convolutions_that_are_in_float32_anyway_are_not_tried(half: Machine, mo
         assert nn.Conv2d(3, 4, 3)(torch.randn(2, 3, 8, 8)).dtype == torch.float32
     with half.autocast(3):
         assert nn.Conv2d(3, 4, 3)(torch.randn(2, 3, 8, 8)).dtype == torch.float32
+
+
+@pytest.mark.usefixtures("_tiny_networks")
+def test_convolutions_are_tried_throughout_the_joint_loop_and_not_where_memory_is_counted(
+    half: Machine, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = GenerationPlan(pretraining=1, batch_size=2, every=1, search=1)
+    plan = plan_of(2, batch_size=4, generation=settings)
+    tried: list[Convolution] = []
+    monkeypatch.setattr(arithmetic, "is_right", lambda one: tried.append(one) or is_right(one))
+    rehearse(plan, 4, half)
+    assert tried == []
+    cases = made_up_cases(4, plan)
+    loop = JointLoop(cases, [case.name for case in cases], plan, settings, 0, half)
+    learner, generation = begin(plan, 0, half), begin_generation(plan, settings, 4, 0, half)
+    loop.pretrain(generation)
+    learner.update = loop.steered[0]
+    loop.advance(learner, generation)
+    assert generation.feedbacks == 1
+    assert {one.function for one in tried} == {functional.conv2d, functional.conv_transpose2d}
 
 
 def test_trying_leaves_random_draws_and_gradients_alone(half: Machine) -> None:

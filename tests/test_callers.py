@@ -1,4 +1,4 @@
-"""A function of genseg leaves what belongs to its caller as it was: random states, threads, and switches of libraries."""
+"""A function of genseg leaves what belongs to its caller as it was: random states, threads, switches of libraries."""
 
 from __future__ import annotations
 
@@ -131,9 +131,13 @@ def test_the_number_of_threads_changes_only_where_it_is_asked_for(joint_run: Pat
 
 @pytest.mark.fault(89)
 def test_whatever_a_body_draws_and_filters_is_put_back_when_it_fails() -> None:
+    @callers_state_kept()
     def fail() -> None:
-        with pytest.raises(KeyboardInterrupt), callers_state_kept():
-            _disturb()
-            raise KeyboardInterrupt
+        _disturb()
+        raise KeyboardInterrupt
 
-    assert _changed_by(fail) == []
+    def call() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            fail()
+
+    assert _changed_by(call) == []

@@ -1,7 +1,7 @@
 """bfloat16 on a processor: only for convolutions that are seen to be right in it.
 
-oneDNN's bfloat16 kernels give some shapes wrong results without a word. In volumes, gradients of the weights depended on
-what lay in memory where an axis was a voxel or two long (PyTorch 2.13), and outputs were wrong where the last axis
+oneDNN's bfloat16 kernels give some shapes wrong results without a word. In volumes, gradients of the weights depended
+on what lay in memory where an axis was a voxel or two long (PyTorch 2.13), and outputs were wrong where the last axis
 shrank to one voxel (https://github.com/pytorch/pytorch/issues/169688). No list of such shapes is known to be complete:
 volumes are computed in float32 throughout, see `Machine.autocast`. 2D images were never seen to be hit; each of their
 convolutions is tried all the same before its first use.

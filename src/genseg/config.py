@@ -156,7 +156,9 @@ class Settings(_Checked):
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of every random choice")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="arithmetic of convolutions; auto: bfloat16 where the processor has it"
+        "auto",
+        description="arithmetic of convolutions; auto: bfloat16 where the processor has it; volumes on a CPU: float32 "
+        "always",
     )
     mask_repair: MaskRepair = Field(
         "stop", description="masks with stray values: stop, or take the nearest known value"

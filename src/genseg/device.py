@@ -19,7 +19,8 @@ from genseg.errors import DeviceError
 class Machine:
     """Device, arithmetic of convolutions and thread count of a run.
 
-    dtype: what convolutions run in; on a CPU volumes are computed in float32 all the same, see `dtype_for`. passed_over: why a GPU that seems to be there is not used; empty where there is none, or it is used.
+    dtype: what was asked for; volumes on a CPU are computed in float32 all the same, see `dtype_for`. passed_over: why
+    a GPU that seems to be there is not used; empty where there is none, or it is used.
     """
 
     device: torch.device

@@ -32,8 +32,8 @@ INCIDENTS = {
     "went-back": "{reason}; training went back to its last checkpoint, and on at a lower rate",
     "generator-off": "{reason}; training went on without generated pairs",
     "checkpoint-damaged": "{problem}; the checkpoint before it was taken",
-    "machine-changed": "resumed on another machine, or with another number of threads or PyTorch ({changes}); the result "
-    "differs slightly from that of an uninterrupted run",
+    "machine-changed": "resumed on another machine, or with another number of threads or PyTorch ({changes}); "
+    "the result differs slightly from that of an uninterrupted run",
     "data-changed": "these images or masks were not those that the run began with, and were accepted: {cases}",
 }
 """Events of a run's record, and what is said of them."""
