@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -60,7 +61,9 @@ def whole_number(name: str, low: int, high: int) -> Callable[[str | int], int]:
         except ValueError:
             number = low - 1
         if not low <= number <= high:
-            raise SettingsError(f"{_option(name)}: {str(text)!r} found; expected a whole number from {low} to {high}")
+            raise SettingsError(
+                f"{_option(name)}: {reprlib.repr(text)} found; expected a whole number from {low} to {high}"
+            )
         return number
 
     return parse
@@ -75,7 +78,9 @@ def number_between(name: str, low: float, high: float) -> Callable[[str | float]
         except ValueError:
             number = low
         if not low < number < high:
-            raise SettingsError(f"{_option(name)}: {str(text)!r} found; expected a number between {low:g} and {high:g}")
+            raise SettingsError(
+                f"{_option(name)}: {reprlib.repr(text)} found; expected a number between {low:g} and {high:g}"
+            )
         return number
 
     return parse
