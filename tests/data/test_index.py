@@ -347,7 +347,6 @@ def test_nnunet_faults_come_together(tmp_path: Path) -> None:
         {"file_ending": ".nii"},
         {"channel_names": {}},
         {"labels": {"background": 0, "whole": [1, 2]}},
-        {"labels": {"background": 0, "a": 1, "ignore": 2}},
         {"labels": {"background": 0, "a": 1, "b": 1}},
         {"labels": {"background": 0, "a": "one"}},
         {"labels": {"background": 0, "a": True}},

@@ -30,7 +30,7 @@ def _disc(row: float, column: float, radius: float) -> Pixels:
     return np.hypot(ROWS - row, COLUMNS - column) < radius
 
 
-def _write(folder: Path, masks: Sequence[Any], **description: Any) -> Path:
+def _write(folder: Path, masks: Sequence[Any], suffix: str = ".png", **description: Any) -> Path:
     """A data set of noise and these masks, each an array or a picture."""
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def _write(folder: Path, masks: Sequence[Any], **description: Any) -> Path:
         picture = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
         noise = np.random.default_rng(number).integers(0, 256, (picture.height, picture.width), dtype=np.uint8)
         Image.fromarray(noise).save(folder / "images" / f"case{number}.png")
-        picture.save(folder / "masks" / f"case{number}.png")
+        picture.save(folder / "masks" / f"case{number}{suffix}")
     return folder
 
 
@@ -109,6 +109,14 @@ def test_a_value_declared_to_be_ignored_stops_where_masks_hold_it(tmp_path: Path
     (fault,) = _stops(_write(tmp_path / "set", masks, labels=labels), mask_repair="nearest")
     assert fault.code is FaultCode.IGNORE_LABEL
     assert f"{sum(np.count_nonzero(mask == 255) for mask in masks)} voxels of 255" in fault.found
+
+
+@pytest.mark.fault(57)
+def test_a_negative_value_is_named_as_one_to_ignore(tmp_path: Path) -> None:
+    masks = [np.where(mask == 255, -1, mask.astype(np.int32)) for mask in _rimmed(3, 1, 255)]
+    (fault,) = _stops(_write(tmp_path / "set", [mask.astype(np.float32) for mask in masks], suffix=".tif"))
+    assert f"-1 on {sum(np.count_nonzero(mask < 0) for mask in masks)} voxels" in fault.found
+    assert "ignore" in fault.cure
 
 
 @pytest.mark.fault(57)

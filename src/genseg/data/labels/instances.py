@@ -17,6 +17,7 @@ from scipy import stats
 from genseg.data.labels.label_map import MaskValue
 from genseg.data.labels.regions import Region, Regions
 
+_LEAST_VOXELS = 6
 _WHOLE = 0.95
 _LEAST_WHOLE = 0.9
 _TIDY = 0.8
@@ -42,6 +43,8 @@ def look_like_instances(files: Mapping[str, Regions]) -> bool:
     objects = [(file, value, region) for file, found in drawn.items() for value, region in found.items()]
     known = [(file, value, region) for file, value, region in objects if region.largest is not None]
     if max(counts, default=0) < _LEAST_OBJECTS - 1 or not known:
+        return False
+    if np.median([region.voxels for _, _, region in known]) < _LEAST_VOXELS:  # the colours of a photograph
         return False
     if np.mean([(region.largest or 0) >= _WHOLE for _, _, region in known]) < _LEAST_WHOLE:
         return False

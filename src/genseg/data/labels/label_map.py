@@ -24,6 +24,11 @@ given as a mask by mistake has a hundred thousand colours."""
 Rule = Literal["values", "merged", "names"]
 
 _RULES: Mapping[str, Rule] = {"values": "values", "merged": "merged", "names": "names"}
+_UNKNOWN = "Correct the mask, or declare the class."
+_NEGATIVE = (
+    "A negative value often marks pixels to ignore, which cannot be left out: give these a class in copies of the "
+    "masks, or leave these cases out."
+)
 _LISTED = 8
 BACKGROUND = "background"
 """The usual name of class 0."""
@@ -218,7 +223,7 @@ def unexpected_label(file: str, unknown: Mapping[MaskValue, int], expected: Mapp
         file,
         f"the values {voxel_list(unknown)}",
         f"only {value_list(sorted(expected))}",
-        "Correct the mask, or declare the class.",
+        _NEGATIVE if any(isinstance(value, int) and value < 0 for value in unknown) else _UNKNOWN,
     )
 
 

@@ -74,8 +74,9 @@ def measure_regions(mask: Scan, image: Scan, counts: Mapping[MaskValue, int]) ->
     for value in values:
         code = _code(value)
         largest, centre, brightness = pieces.get(code, (None, None, None))
-        even = (solid.get(code, 0), plain.get(code, 0)) if suspicious else (None, None)
-        found[value] = Region(counts[value], *even, largest, centre, brightness, outlines.get(code, "none"))
+        same, near = (solid.get(code, 0), plain.get(code, 0)) if suspicious else (None, None)
+        outline = outlines.get(code, "none")
+        found[value] = Region(counts[value], same, near, largest, centre, brightness, outline)
     return found
 
 
