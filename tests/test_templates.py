@@ -64,4 +64,4 @@ def test_code_ends_where_it_should() -> None:
 @pytest.mark.parametrize("name", ["card.md.j2", "bundle.md.j2"])
 def test_no_template_writes_a_value_without_escaping(name: str) -> None:
     source = Path(str(load_template("genseg.export", name, {"interval": str}).filename)).read_text()
-    assert "safe" not in source
+    assert "| safe" not in source

@@ -115,12 +115,10 @@ def test_every_file_of_a_bundle_is_looked_at(picture_run: Path, rgb_phantoms: Pa
     bundle = genseg.export_model(picture_run, rgb_phantoms, "bundle", tmp_path / "bundle").path
     for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
         before = path.read_bytes()
-        path.write_bytes(before.replace(b"0", b"1"))
-        assert path.read_bytes() != before
+        path.write_bytes(before + b"\n")
         with pytest.raises(Exception) as refused:  # noqa: PT011  # MONAI raises what it likes around ours
             open_bundle(bundle)
-        if path.suffix != ".safetensors":
-            assert path.name in str(refused.value.__cause__), path
+        assert path.name in str(refused.value.__cause__), path
         path.write_bytes(before)
     (bundle / "docs" / "README.md").unlink()
     assert open_bundle(bundle).plan.segmenter == "unet-small"

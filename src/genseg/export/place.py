@@ -24,15 +24,15 @@ def free_target(out: Path, to: Target, data: Path, run: Path) -> Path:
     though genseg did not export them.
     """
     suffix = Path(FILES[to]).suffix
-    target = out / FILES[to] if suffix and (out.is_dir() or not out.suffix) else out
-    if target.suffix != suffix and suffix:
-        raise RunError(f"{target}: such a file ends in {suffix}; choose such a name by -o")
     try:
+        target = out / FILES[to] if suffix and (out.is_dir() or not out.suffix) else out
+        if target.suffix != suffix and suffix:
+            raise RunError(f"{target}: such a file ends in {suffix}; choose such a name by -o")
         _keep_out_of(data, run, target)
         _keep_what_is_there(target, is_file=bool(suffix))
         _see_that_it_can_be_written(target)
     except OSError as error:
-        raise RunError(f"{printable(target)}: cannot be written ({error.strerror}); {CURE}") from error
+        raise RunError(f"{printable(out)}: cannot be written ({error.strerror}); {CURE}") from error
     return target
 
 
