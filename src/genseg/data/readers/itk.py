@@ -101,10 +101,8 @@ def _segments(reader: Any, name: str) -> dict[int, str]:
 def _one_to_one(segments: list[tuple[str, str]], name: str) -> dict[int, str]:
     """Value -> name of segments that have both; see `_segments`."""
     named = [(int(value), text) for value, text in segments if text and value.isdecimal()]
-    texts, values = (
-        Counter(" ".join(text.split()).casefold() for _, text in named),
-        Counter(value for value, _ in named),
-    )
+    texts = Counter(" ".join(text.split()).casefold() for _, text in named)
+    values = Counter(value for value, _ in named)
     twice = [text for text, count in texts.items() if count > 1]
     twice += [f"value {value}" for value, count in values.items() if count > 1]
     if twice:
