@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from locations import RESULTS
 from PIL import Image
+
+from locations import RESULTS
 from speed import alone
 
 SIDE = 64
