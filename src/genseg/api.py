@@ -14,7 +14,7 @@ from genseg.choices import Copies, Instances, MaskRepair, NanTo, Pages, Precisio
 from genseg.config import Plan, Settings
 from genseg.data.check import Examination, examine
 from genseg.data.index import index_dataset
-from genseg.data.load import LoadOptions
+from genseg.data.load import KEPT_FOR_A_LOOK, LoadOptions, memory_budget
 from genseg.data.readers import ReadOptions
 from genseg.progress import Progress, silent
 
@@ -44,7 +44,8 @@ def check(
     """
     index = index_dataset(Path(data), unlabelled=unlabelled)
     options = LoadOptions(ReadOptions(pages, nan_to, tilt=tilt), mask_repair, unlabelled, instances)
-    return examine(index, options, progress=lambda done, total: progress("Reading", done, total))
+    budget = min(KEPT_FOR_A_LOOK, memory_budget())
+    return examine(index, options, progress=lambda done, total: progress("Reading", done, total), budget=budget)
 
 
 def plan(data: Path | str, settings: Settings | None = None, *, progress: Progress = silent) -> Plan:

@@ -296,3 +296,19 @@ def test_memory_budget_is_a_plausible_share_of_a_machine() -> None:
 
 def _equal(one: Case, other: Case) -> bool:
     return np.array_equal(one.image, other.image) and one.sha256 == other.sha256
+
+
+@pytest.mark.fault(98)
+def test_keeping_a_case_again_takes_no_more_of_the_budget(tmp_path: Path) -> None:
+    files = []
+    for number in range(3):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.arange(100, dtype=np.uint8).reshape(10, 10)).save(path)
+        files.append(CaseFiles(path.stem, (path,), None, path.stem))
+    store = CaseStore(files, None, budget=250)
+    for _ in range(3):
+        store.keep(read_raw_case(files[0]))
+    first, second, third = store[0], store[1], store[2]
+    assert store[0] is first
+    assert store[1] is second
+    assert store[2] is not third

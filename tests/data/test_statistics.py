@@ -12,7 +12,7 @@ import pytest
 from genseg.data.case import CaseFiles, Scan
 from genseg.data.labels import LabelMap
 from genseg.data.load import RawCase
-from genseg.data.statistics import Statistics, measure, summarise
+from genseg.data.statistics import Statistics, measure, samples_of_each, summarise
 
 LABELS = LabelMap(("background", "liver", "tumour"), {0: 0, 1: 1, 2: 2}, {})
 
@@ -141,3 +141,28 @@ def test_figures_become_json_and_rows() -> None:
     assert rows["size"] == "8 x 9 x 10"
     assert rows["channel 0"] == "unknown modality, int16, 0 to 100 (0.5 to 99.5 %), median 0; scaled by z-score"
     assert rows["class liver"] == "in 1 cases, 4.17% of the voxels"
+
+
+@pytest.mark.fault(98)
+def test_what_is_kept_of_a_set_does_not_grow_with_it() -> None:
+    assert [samples_of_each(cases) for cases in (1, 500, 1000, 10_000, 10**6)] == [4000, 4000, 2000, 200, 100]
+    image = np.random.default_rng(0).integers(0, 255, (3, 200, 300), np.uint8)
+    mask = (image[:1] > 100).astype(np.uint8)
+    few = measure(_raw(image, mask), 200)
+    assert few.image_sample.shape[1] == pytest.approx(200, rel=0.01)
+    assert few.mask_samples[1].shape[1] == pytest.approx(200, rel=0.05)
+    for sample in (few.image_sample, few.mask_samples[1]):
+        assert sample.dtype == np.uint8
+        assert not np.shares_memory(sample, image)  # which a view would keep in memory
+
+
+@pytest.mark.fault(98)
+def test_a_sparse_sample_tells_the_same() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (1, 400, 500), np.uint8)
+    raw = _raw(image, (image > 100).astype(np.uint8))
+    labels = LabelMap(("background", "object"), {0: 0, 1: 1}, {})
+    dense, sparse = (summarise([measure(raw, samples)] * 9, labels, "", (), 1) for samples in (4000, 400))
+    values = [[channel.values for channel in found.by_channel] for found in (dense, sparse)]
+    for one, other in zip(*values, strict=True):
+        assert one.median == pytest.approx(other.median, abs=15)
+        assert one.std == pytest.approx(other.std, rel=0.1)

@@ -29,7 +29,7 @@ Measured on eleven public sets of pictures, 2,645 in all, and one of 260 volumes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,7 @@ def near_duplicates(thumbnails: Mapping[str, Thumbnail]) -> list[tuple[str, str]
     pairs: list[tuple[str, str]] = []
     for planes in sorted({len(small) for small in thumbnails.values() if len(small)}):
         names = sorted(name for name, small in thumbnails.items() if len(small) == planes)
-        look = _Look.at(np.stack([thumbnails[name] for name in names]))
+        look = _Look.at([thumbnails[name] for name in names])
         pairs += [(names[a], names[b]) for a, b in look.pairs()]
     return sorted(pairs)
 
@@ -130,19 +130,21 @@ def group_cases(cases: Iterable[CaseFiles], duplicate_pairs: Iterable[tuple[str,
 
 @dataclass(frozen=True)
 class _Look:
-    """The thumbnails `(image, plane, SIDE, SIDE)` of one kind of images, and what they have in common.
+    """The thumbnails of images of one kind, and what they have in common.
 
     field: `(plane, SIDE, SIDE)`, where the images show something. mean: `(plane, SIDE, SIDE)`.
     """
 
-    thumbnails: NDArray[np.uint8]
+    thumbnails: Sequence[Thumbnail]
     field: NDArray[np.bool_]
     mean: NDArray[np.float32]
 
     @classmethod
-    def at(cls, thumbnails: NDArray[np.uint8]) -> _Look:
-        mean = np.mean(thumbnails, axis=0, dtype=np.float64).astype(np.float32)
-        return cls(thumbnails, _field_of_view(thumbnails), mean)
+    def at(cls, thumbnails: Sequence[Thumbnail]) -> _Look:
+        total = np.zeros(thumbnails[0].shape)
+        for small in thumbnails:
+            total += small
+        return cls(thumbnails, _field_of_view(thumbnails), (total / len(thumbnails)).astype(np.float32))
 
     def pairs(self) -> Iterator[tuple[int, int]]:
         """Places of near-duplicates, the first one before the second."""
@@ -158,7 +160,8 @@ class _Look:
     def _accepted(self, start: int, proposed: Bits, columns: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
         """Of the pairs proposed `(row, column)`, counted from `start`, those in `columns` that show the same."""
         rows = np.flatnonzero(proposed[:, columns].any(axis=1))
-        same = self._same(self.thumbnails[start + rows], self.thumbnails[start + columns])
+        some, others = ([self.thumbnails[start + place] for place in places] for places in (rows, columns))
+        same = self._same(np.stack(some), np.stack(others))
         first, second = np.nonzero(proposed[np.ix_(rows, columns)] & same)
         yield from zip((start + rows[first]).tolist(), (start + columns[second]).tolist(), strict=True)
 
@@ -184,11 +187,12 @@ class _Look:
         return details
 
 
-def _field_of_view(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """`(plane, SIDE, SIDE)` for `(image, plane, SIDE, SIDE)`: where some images are neither black nor white."""
-    blocks = (thumbnails[start : start + _BLOCK] for start in range(0, len(thumbnails), _BLOCK))
-    seen = sum(((block > _BLACK) & (block < _WHITE)).sum(axis=0) for block in blocks)
-    field = np.asarray(seen >= _SEEN_IN * len(thumbnails))
+def _field_of_view(thumbnails: Sequence[Thumbnail]) -> NDArray[np.bool_]:
+    """`(plane, SIDE, SIDE)`: where some images are neither black nor white."""
+    seen = np.zeros(thumbnails[0].shape, np.intp)
+    for small in thumbnails:
+        seen += (small > _BLACK) & (small < _WHITE)
+    field = seen >= _SEEN_IN * len(thumbnails)
     inside: NDArray[np.bool_] = ndimage.binary_erosion(field, np.ones((1, 3, 3)), iterations=_EDGE, border_value=1)
     return inside if inside.mean() >= _LEAST_FIELD else np.ones_like(inside)
 

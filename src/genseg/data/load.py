@@ -30,6 +30,9 @@ LEAST_SIDE = 8
 LARGEST_VALUE = 1e18
 """Pixel values stay below it: the square of a larger one is more than float32 can hold. No device measures so much."""
 
+KEPT_FOR_A_LOOK = 32 * 2**20
+"""Bytes of pixels that a check keeps where no training follows: enough for the pictures of a contact sheet."""
+
 _SATURATED_SHARE = 0.5
 
 
@@ -171,7 +174,7 @@ class CaseStore(Sequence[Case]):
         self._channels = channels
         self._options = options
         self._budget = memory_budget() if budget is None else budget
-        self._kept: dict[str, Case] = {}
+        self._kept = _Kept()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -191,7 +194,7 @@ class CaseStore(Sequence[Case]):
         if isinstance(place, slice):
             return self._sharing(self.entries[place])
         files = self.entries[place]
-        kept = self._kept.get(files.name)
+        kept = self._kept.cases.get(files.name)
         return self.keep(read_raw_case(files, self._options)) if kept is None else kept
 
     def select(self, names: Sequence[str]) -> CaseStore:
@@ -202,14 +205,28 @@ class CaseStore(Sequence[Case]):
     def keep(self, raw: RawCase) -> Case:
         """The case of `raw`, kept in memory if the budget still allows it."""
         case = to_case(raw, self._labels, self._channels, self._options.mask_repair)
-        if sum(map(_case_bytes, self._kept.values())) + _case_bytes(case) <= self._budget:
-            self._kept[case.name] = case
+        self._kept.add(case, self._budget)
         return case
 
     def _sharing(self, entries: Sequence[CaseFiles]) -> CaseStore:
         store = CaseStore(entries, self._labels, self._channels, self._options, self._budget)
         store._kept = self._kept
         return store
+
+
+@dataclass
+class _Kept:
+    """Cases in memory, by name, and the bytes of their pixels."""
+
+    cases: dict[str, Case] = field(default_factory=dict)
+    used: int = 0
+
+    def add(self, case: Case, budget: int) -> None:
+        """Keep a case, instead of what was kept under its name, if all together take no more bytes than `budget`."""
+        before = self.cases.get(case.name)
+        used = self.used + _case_bytes(case) - (0 if before is None else _case_bytes(before))
+        if used <= budget:
+            self.cases[case.name], self.used = case, used
 
 
 def _case_bytes(case: Case) -> int:
