@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from genseg.choices import Part
@@ -17,6 +17,9 @@ from genseg.data.split import Split
 from genseg.errors import DataError, RunError
 from genseg.files import printable
 from genseg.progress import Progress
+
+_Choice = Callable[[Sequence[CaseFiles], Split], list[CaseFiles]]
+"""From the labelled cases and the split of the training to some of the cases."""
 
 
 @dataclass(frozen=True)
@@ -51,34 +54,47 @@ def scored_cases(
     if not seen:
         store = labelled_cases(data, lambda found: choose_part(found, part, split), labels, options, progress)
         return Scored(store, {}, (), is_known=False)
-    count = 0
     for candidates in _CANDIDATES[part]:
-        uses: dict[str, Use | None] = {}
+        sorting = _Sorting(part, seen, split, candidates)
+        store = labelled_cases(data, sorting.choose, labels, options, progress, sorting.belongs)
+        if len(store) and (candidates is _CANDIDATES[part][-1] or len(store) == len(sorting.uses)):
+            return sorting.scored(store)
+    raise RunError(_none_in(part, sorting.labelled))
 
-        def belongs(raw: RawCase, uses: dict[str, Use | None] = uses) -> bool:
-            use = uses[raw.files.name] = use_by(seen, pixels_hash(raw.image))
-            return part == "all" or use == ("held out" if part == "validation" else None)
 
-        def choose(found: list[CaseFiles], candidates: _Choice = candidates) -> list[CaseFiles]:
-            nonlocal count
-            count = len(found)
-            return candidates(found, split)
+@dataclass
+class _Sorting:
+    """What becomes of the labelled cases of a data set. labelled: how many there are. uses: of those that were read."""
 
-        store = labelled_cases(data, choose, labels, options, progress, belongs)
-        if len(store):
-            met = {name: use for name, use in uses.items() if use is not None}
-            left_out = tuple(sorted(met.keys() - set(store.names))) if part == "test" else ()
-            return Scored(store, {name: met[name] for name in store.names if name in met}, left_out, is_known=True)
-    raise RunError(_none_in(part, count))
+    part: Part
+    seen: Sequence[SeenImages]
+    split: Split
+    candidates: _Choice
+    labelled: int = 0
+    uses: dict[str, Use | None] = field(default_factory=dict)
+
+    def choose(self, labelled: list[CaseFiles]) -> list[CaseFiles]:
+        """Those that are read."""
+        self.labelled = len(labelled)
+        return self.candidates(labelled, self.split)
+
+    def belongs(self, raw: RawCase) -> bool:
+        """Whether one that was read is scored."""
+        use = self.uses[raw.files.name] = use_by(self.seen, pixels_hash(raw.image))
+        return self.part == "all" or use == ("held out" if self.part == "validation" else None)
+
+    def scored(self, store: CaseStore) -> Scored:
+        """The result, with the cases that belong."""
+        met = {name: use for name, use in self.uses.items() if use is not None}
+        left_out = sorted(met.keys() - set(store.names)) if self.part == "test" else ()
+        kept = {name: met[name] for name in store.names if name in met}
+        return Scored(store, kept, tuple(left_out), is_known=True)
 
 
 def use_by(seen: Sequence[SeenImages], found: str) -> Use | None:
     """What an image, by its `pixels_hash`, was used for: to train, if any of the trainings was on it."""
     uses = {one.use_of(found) for one in seen}
     return "trained on" if "trained on" in uses else "held out" if "held out" in uses else None
-
-
-_Choice = Callable[[Sequence[CaseFiles], Split], list[CaseFiles]]
 
 
 def _all(labelled: Sequence[CaseFiles], _: Split) -> list[CaseFiles]:
@@ -98,7 +114,7 @@ _CANDIDATES: dict[Part, tuple[_Choice, ...]] = {
     "test": (_declared_test,),
     "validation": (_called_held_out, _all),
 }
-"""Which cases are read for a part; the next where none of them belongs to it. Reading is what takes time."""
+"""Which cases are read for a part; the next ones where some of them do not belong to it. Reading takes time."""
 
 
 def labelled_cases(
