@@ -75,7 +75,7 @@ def test_runs_and_evaluations_are_called_by_the_whole_name_of_their_data(
     for given in (data, "." if data.is_dir() else name, tmp_path / "link"):
         assert run("train", given)[0] == 2
         assert run("evaluate", "model", given)[0] == 2
-    assert folders == [Path("runs", called), Path("model", "evaluation", f"{called}-test")] * 3
+    assert folders == [Path("runs", called), Path("evaluation", f"model-{called}-test")] * 3
 
 
 @pytest.mark.fault(85)

@@ -98,7 +98,7 @@ def test_images_without_contrast_match_none() -> None:
 def test_a_channel_of_small_values_counts_as_much_as_one_of_large() -> None:
     atlas, values = 1000 * texture(0), {name: texture(seed) for name, seed in (("a", 1), ("b", 2), ("c", 1))}
     images = {name: np.concatenate([atlas, own / 1000]).astype(np.float32) for name, own in values.items()}
-    assert near_duplicates(images) == [("a", "c")]
+    assert pairs_of(images) == [("a", "c")]
 
 
 def test_a_few_bright_pixels_do_not_hide_the_image() -> None:

@@ -799,7 +799,8 @@ def test_real_data_sets_are_paired_in_the_order_of_their_lists(real_data: Path) 
         for split in ("train", "val", "test"):
             assert [entry.name for entry in index.entries if entry.split == split] == content["splits"][split]
         assert index.class_names == tuple(content["class_names"])
-        assert index.warnings == ()
+        # One set has a second folder of masks, of other organs, which is named.
+        assert {fault.code for fault in index.warnings} <= {FaultCode.NOT_READ}
 
 
 @pytest.mark.parametrize(

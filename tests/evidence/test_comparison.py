@@ -138,7 +138,7 @@ def test_figures_picture_and_verdict_are_kept_and_checkpoints_are_not(compared: 
     kept = json.loads((folder / "comparison.json").read_text())
     assert kept["delivered"] == "separate"
     assert kept["verdict"].startswith("Generated pairs help here: +20")
-    assert "held-out cases (by image; patients not known)" in kept["verdict"]
+    assert "held-out cases, by image; patients not known" in kept["verdict"]
     assert (folder / "comparison.png").stat().st_size > 5000
     assert not list(folder.glob("*/checkpoints"))
     assert (compared / "model" / "segmenter.safetensors").read_bytes() == (

@@ -144,7 +144,7 @@ def test_trainings_with_other_settings_are_refused(measured: Path, scans: Path, 
     other = settings.model_copy(update={"learning_rate": 0.5})
     with pytest.raises(
         RunError,
-        match=r"1-labels-fold-0: was trained with other settings .*\(learning_rate: None then, 0\.5 now, ",
+        match=r"1-labels-fold-0: was trained with other settings .*\(learning_rate: None then, 0\.5 now",
     ):
         genseg.curve(scans, measured, settings=other, counts=[1, 2, 3])
 

@@ -283,7 +283,8 @@ def test_monai_runs_the_bundle_from_its_command_line(rgb_run: Path, pictures: Pa
         genseg.load(run, device="cpu").predict_folder(pictures, tmp_path / "own")
     masks = _masks(tmp_path / "monai")
     assert masks.keys() == {"a.png", "b.png", "c.png"}
-    assert masks == _masks(tmp_path / "own")
+    own = _masks(tmp_path / "own")
+    assert masks == {name: own[name] for name in masks}
     assert any(np.asarray(Image.open(tmp_path / "own" / name)).any() for name in masks)
 
 
@@ -350,7 +351,7 @@ def test_volumes_in_tiles_get_the_same_masks(volume_phantoms: Path, save: Save, 
     assert _metadata(bundle)["network_data_format"]["inputs"]["image"]["is_patch_data"]
     _workflow(bundle, images, tmp_path / "monai").run()
     genseg.load(run, device="cpu").predict_folder(images, tmp_path / "own")
-    masks = _masks(tmp_path / "own")
+    masks, own = _masks(tmp_path / "monai"), _masks(tmp_path / "own")
     assert masks.keys() == {"as-it-was.nii.gz", "turned.nii.gz"}
-    assert _masks(tmp_path / "monai") == masks
+    assert masks == {name: own[name] for name in masks}
     assert np.unique(nibabel.load(tmp_path / "own" / "turned.nii.gz").dataobj).tolist() == [0, 1, 2]

@@ -121,7 +121,7 @@ def test_a_step_in_bfloat16_is_differentiated_in_float32() -> None:
     learner = SimpleNamespace(segmenter=segmenter, optimiser=torch.optim.AdamW(segmenter.parameters()))
     image, mask = torch.randn(2, 1, 8, 8, requires_grad=True), torch.rand(2, 2, 8, 8).softmax(1)
     pairs = Pairs(image, image, mask, torch.ones(2), torch.tensor(0.5))
-    plan = SimpleNamespace(clip_norm=1.0)
+    plan = SimpleNamespace(clip_norm=1.0, rank=2)
     stage = StageTwo(learner, pairs, 0, plan, choose_machine("cpu", "bfloat16"), record=True)  # type: ignore[arg-type]
     taken = stage.more_loss()
     taken.backward()

@@ -405,7 +405,7 @@ def test_whatever_goes_wrong_with_one_image_is_its_own_problem(
 
 
 @pytest.mark.fault(81)
-def test_names_of_255_bytes_work_or_are_named(make_model: MakeModel, tmp_path: Path) -> None:
+def test_names_of_255_bytes_work(make_model: MakeModel, tmp_path: Path) -> None:
     scans, out = tmp_path / "scans", tmp_path / "out"
     scans.mkdir()
     volume = nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(12, 12, 12)).astype(np.float32), np.eye(4))
@@ -413,11 +413,11 @@ def test_names_of_255_bytes_work_or_are_named(make_model: MakeModel, tmp_path: P
     fits, grows = f"{'n' * 248}.nii.gz", f"{'m' * 251}.nii"  # whose content is compressed, so that its mask is too
     for name in (fits, grows, "z.nii.gz"):
         shutil.copy(tmp_path / "a.nii.gz", scans / name)
-    with pytest.raises(DataError) as refused:
-        make_model(rank=3, channels=1).predict_folder(scans, out, extras=["overlays", "confidence"])
-    assert [(fault.code, Path(fault.file).name) for fault in refused.value.faults] == [(FaultCode.UNUSABLE_NAME, grows)]
-    assert [row["mask"] for row in read_rows(out / "predictions.csv")] == [fits, "z.nii.gz"]
-    assert (out / fits).is_file()
+    make_model(rank=3, channels=1).predict_folder(scans, out, extras=["overlays", "confidence"])
+    masks = [row["mask"] for row in read_rows(out / "predictions.csv")]
+    assert {fits, "z.nii.gz"} < set(masks)
+    assert len(masks) == 3
+    assert all((out / mask).is_file() for mask in masks)
 
 
 @pytest.mark.fault(94)

@@ -34,10 +34,10 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 
 import numpy as np
 from genseg.export.openvino import write_openvino
-from genseg.predict.runtimes import open_exported
+from genseg.predict.runtimes import OpenVinoNetwork
 
 write_openvino(here / "model.onnx", "{}", here / "model.xml", [np.zeros((1, 3, 16, 16), np.float32)])
-open_exported(here / "model.xml", threads=1)
+OpenVinoNetwork(here / "model.xml", 1)
 """
 
 

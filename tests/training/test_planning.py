@@ -131,9 +131,8 @@ def test_other_classes_may_be_flipped(name: str) -> None:
 def test_flips_that_are_asked_for_are_kept_where_there_is_such_an_axis() -> None:
     assert _plan(_figures((64, 64)), flips=(1,)).flip_axes == (1,)
     assert _plan(_figures((64, 64)), flips="none").flip_axes == ()
-    for axes in [(2,), (-1,)]:
-        with pytest.raises(SettingsError, match="flips"):
-            _plan(_figures((64, 64)), flips=axes)
+    with pytest.raises(SettingsError, match="flips"):
+        _plan(_figures((64, 64)), flips=(2,))
 
 
 @pytest.mark.fault(56)

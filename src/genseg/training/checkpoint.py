@@ -56,7 +56,7 @@ def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise RunError(f"{path}: its content is not what was written (sha256 differs); the file is damaged")
+        raise RunError(f"{path}: its content is not what was written (its SHA-256 differs); the file is damaged")
     try:
         return load(content)
     except SafetensorError as error:
@@ -95,7 +95,9 @@ def load_checkpoint(folder: Path, state: TrainingState) -> list[str]:
             continue
         try:
             state.restore_counters(entry.counters)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except KeyError as error:
+            raise RunError(f"{folder}: written by another version of genseg (no {error}); start a new run") from error
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise RunError(f"{folder / 'manifest.json'}: damaged: its counters do not fit; start a new run") from error
         _restore(state, tensors)
         return problems

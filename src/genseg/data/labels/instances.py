@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from genseg.data.labels.label_map import MaskValue
 from genseg.data.labels.regions import Region, Regions
@@ -128,7 +127,9 @@ def _tells(column: Column, values: NDArray[np.int64], files: NDArray[np.str_]) -
         return True
     ratio = (total - within) / (len(groups) - 1) / (within / freedom)
     explained = 1 - (within / freedom) / (total / (len(column) - 1))
-    return explained >= _EXPLAINED and float(stats.f.sf(ratio, len(groups) - 1, freedom)) < _SIGNIFICANCE
+    from scipy.special import fdtrc  # of scipy.stats, which takes long to import, only this is needed
+
+    return explained >= _EXPLAINED and float(fdtrc(len(groups) - 1, freedom, ratio)) < _SIGNIFICANCE
 
 
 def _agreement(column: Column, values: NDArray[np.int64], files: NDArray[np.str_]) -> float:
