@@ -273,6 +273,5 @@ def test_a_full_disk_is_noticed_also_at_the_very_end(tmp_path: Path, count: int)
     try:
         with pytest.raises((RunError, OSError), match=r"cannot be written|No space left"):
             write_all(tmp_path / "a.mp4", noise)
-        assert not list(tmp_path.iterdir())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
