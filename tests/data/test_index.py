@@ -791,7 +791,9 @@ def test_nothing_to_predict_on_stops(tmp_path: Path, names: tuple[str, ...], pat
 
 
 def test_real_data_sets_are_paired_in_the_order_of_their_lists(real_data: Path) -> None:
-    folders = [path for path in sorted(real_data.iterdir()) if (path / "dataset.json").is_file() and (path / "masks").is_dir()]
+    folders = [
+        path for path in sorted(real_data.iterdir()) if (path / "dataset.json").is_file() and (path / "masks").is_dir()
+    ]
     assert folders
     for folder in folders:
         content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))

@@ -166,7 +166,7 @@ def test_a_file_larger_than_the_memory_is_named_before_it_is_read(
 ) -> None:
     with (tmp_path / name).open("wb") as file:
         os.truncate(file.fileno(), 2 * 10**12)  # sparse: takes no room
-    assert refused(faults_of(tmp_path / name)) == "a file of 2000000000000 bytes"
+    assert refused(faults_of(tmp_path / name)) == "a file of 1863 GiB"
 
 
 @pytest.mark.fault(81)

@@ -206,7 +206,7 @@ def _without(vectors: Vectors, mean: Vectors) -> Vectors:
     """What is left of each row when the mean, made brighter and more contrasted to fit it best, is taken away."""
     shared = _unit(mean[None])
     centred = _centred(vectors)
-    left: Vectors = centred - (centred @ shared.T) @ shared
+    left: Vectors = np.subtract(centred, (centred @ shared.T) @ shared, dtype=np.float32)
     return left
 
 

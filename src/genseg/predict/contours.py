@@ -69,8 +69,8 @@ def _rows(contour: Contour) -> Iterator[tuple[object, ...]]:
     hole = "yes" if contour.hole else "no"
     positions = [None] * len(contour.points) if contour.positions is None else contour.positions.tolist()
     for point, position in zip(contour.points.tolist(), positions, strict=True):
-        place: list[float | None] = [float(f"{number:.{_DIGITS}g}") for number in position or ()]
-        place = place or [None] * coordinates
+        known = [float(f"{number:.{_DIGITS}g}") for number in position or ()]
+        place: list[float] | list[None] = known or [None] * coordinates
         yield contour.case, contour.class_name, contour.object_number, contour.contour_number, hole, *point, *place
 
 

@@ -20,6 +20,7 @@ from genseg.data.readers.pixels import Pixels
 from genseg.data.readers.source import Source, decoding, most_bytes, promise_faults, read_source, too_large
 from genseg.errors import DataError, Fault, FaultCode
 from genseg.files import printable
+from genseg.memory import GIB
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _check_size(paths: Sequence[Path], name: str) -> None:
     """Raise TOO_LARGE for a folder of more bytes than may be in memory at once."""
     held = sum(path.stat().st_size for path in paths if path.is_file())
     if held > most_bytes():
-        raise DataError([too_large(name, f"a folder of {held} bytes")])
+        raise DataError([too_large(name, f"a folder of {held / GIB:.4g} GiB")])
 
 
 def _files(folder: Path) -> list[Path]:

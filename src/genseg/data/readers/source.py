@@ -238,7 +238,7 @@ def read_bytes(path: Path) -> bytes:
             raise DataError([_unreadable(path, "neither a file nor a folder")])
         size = path.stat().st_size
         if size > most_bytes():
-            raise DataError([too_large(printable(path), f"a file of {size} bytes")])
+            raise DataError([too_large(printable(path), f"a file of {size / GIB:.4g} GiB")])
         with memory_for(printable(path)):
             return path.read_bytes()
     except OSError as error:

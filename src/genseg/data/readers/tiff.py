@@ -6,7 +6,7 @@ import logging
 import lzma
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -145,7 +145,11 @@ def _inflate(data: memoryview) -> Iterator[bytes]:
     return inflated(data, zlib.MAX_WBITS)
 
 
-_UNPACKERS = {COMPRESSION.ADOBE_DEFLATE: _inflate, COMPRESSION.DEFLATE: _inflate, COMPRESSION.LZMA: _unpack_lzma}
+_UNPACKERS: dict[int, Callable[[memoryview], Iterator[bytes]]] = {
+    COMPRESSION.ADOBE_DEFLATE: _inflate,
+    COMPRESSION.DEFLATE: _inflate,
+    COMPRESSION.LZMA: _unpack_lzma,
+}
 """How to unpack, in pieces, what can grow more than a thousandfold."""
 
 
