@@ -118,7 +118,7 @@ def _check_packed(series: TiffPageSeries, source: Source) -> None:
     Left out are LZW and PackBits, which cannot grow so, what Pillow unpacks, which looks at sizes, and strips too short
     to do harm.
     """
-    unpack = _UNPACKERS.get(series.keyframe.compression)
+    unpack = _UNPACKERS.get(COMPRESSION(series.keyframe.compression))
     if unpack is None:
         return
     most = min(most_bytes(), max(_HARMLESS_BYTES, 4 * series.keyframe.nbytes))
