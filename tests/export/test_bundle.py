@@ -313,7 +313,7 @@ def test_opening_a_bundle_leaves_random_numbers_alone(exported: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("models/model.safetensors", b'{"decoder', b'{"recoder', "sha256 differs"),
+        ("models/model.safetensors", b'{"decoder', b'{"recoder', "SHA-256 differs"),
         ("models/model.json", b'"format": %d' % FORMAT, b'"format": 2', f"this genseg reads format {FORMAT}"),
     ],
 )
