@@ -133,7 +133,7 @@ def plan_of(segmenter: str, size: tuple[int, ...], batch: int, updates: int, aug
         rank=2 if rank == 2 else 3,
         channels=3 if rank == 2 else 1,
         class_names=("background", "object"),
-        intensity=(IntensityRule(rule="z-score"),),
+        intensity=IntensityRule(rule="z-score"),  # of every channel
         spacing=None if rank == 2 else (1.0, 1.0, 1.0),
         patch_size=size,
         segmenter=segmenter,
@@ -145,8 +145,8 @@ def plan_of(segmenter: str, size: tuple[int, ...], batch: int, updates: int, aug
     )
 
 
-def disks(count: int, size: tuple[int, ...]) -> list[Prepared]:
-    """Noise with a disk of object, three channels."""
+def disks(count: int, size: tuple[int, ...], channels: int = 3) -> list[Prepared]:
+    """Noise with a bright disk, or ball, of object."""
     import numpy as np
 
     from genseg.data.preprocess import Geometry, Prepared
@@ -154,10 +154,11 @@ def disks(count: int, size: tuple[int, ...]) -> list[Prepared]:
     cases = []
     for number in range(count):
         random = np.random.default_rng(number)
-        rows, columns = np.ogrid[: size[0], : size[1]]
-        centre, radius = random.uniform(50, 78, 2), random.uniform(15, 30)
-        mask = ((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2).astype(np.uint8)
-        image = (random.normal(size=(3, *size)) + mask).astype(np.float32)
+        radius = random.uniform(0.12, 0.23) * min(size)
+        axes = [np.arange(side) - random.uniform(0.4, 0.6) * side for side in size]
+        distance = sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij"))
+        mask = (distance < radius**2).astype(np.uint8)
+        image = (random.normal(size=(channels, *size)) + mask).astype(np.float32)
         cases.append(Prepared(f"case{number}", image, mask, Geometry(None, size, size), np.flatnonzero(mask)))
     return cases
 

@@ -131,8 +131,8 @@ def _one_torch_thread() -> None:
 
 @pytest.fixture
 def machine() -> Machine:
-    """The processor, in float32."""
-    return choose_machine("cpu", "float32")
+    """The processor, or what GENSEG_TEST_DEVICE names, in float32."""
+    return choose_machine(os.environ.get("GENSEG_TEST_DEVICE", "cpu"), "float32")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from joint_problem import Problem, make_problem, perturb, unrolled_by_autograd
+from joint_problem import DEVICE, Problem, make_problem, perturb, unrolled_by_autograd
 from torch import Tensor
 from torch.func import functional_call
 
@@ -47,7 +47,7 @@ def _held_out_error(problem: Problem, name: str, direction: Tensor, where: Where
     update = learner.update
     with patch.object(loop, "_pairs", pairs):
         loop.unroll(learner, generation, record=False)
-    return held_out_gradient(learner, *loop.held_out(update), choose_machine("cpu", "float32"))[1]
+    return held_out_gradient(learner, *loop.held_out(update), choose_machine(DEVICE, "float32"))[1]
 
 
 def _slopes(problem: Problem, name: str, where: Where = "everywhere") -> Tensor:

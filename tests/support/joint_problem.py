@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from genseg.segmenters import learner as learner_module
 from genseg.segmenters.learner import Learner, begin
 from genseg.segmenters.loss import segmentation_loss
 from genseg.segmenters.optimiser import learning_rate, set_learning_rate
+
+DEVICE = os.environ.get("GENSEG_TEST_DEVICE", "cpu")
+"""Where the tests of the joint loop compute."""
 
 CONVOLUTION = {2: nn.Conv2d, 3: nn.Conv3d}
 NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -64,7 +68,7 @@ class Problem:
         """The loop, with another way to compute hypergradients."""
         settings = GenerationPlan(**{**dict(self.plan.generation or {}), "method": method})
         groups = [case.name for case in self.cases]
-        return JointLoop(self.cases, groups, self.plan, settings, 0, choose_machine("cpu", "float32"))
+        return JointLoop(self.cases, groups, self.plan, settings, 0, choose_machine(DEVICE, "float32"))
 
 
 SIZE = {2: 16, 3: 8}
@@ -132,7 +136,7 @@ def make_problem(
         generation=settings,
     )
     cases = cases or blob_cases(rank)
-    machine = choose_machine("cpu", "float32")
+    machine = choose_machine(DEVICE, "float32")
     with tiny_networks():
         loop = JointLoop(cases, [case.name for case in cases], plan, settings, seed, machine)
         learner, generation = begin(plan, seed, machine), begin_generation(plan, settings, len(cases), seed, machine)
