@@ -135,7 +135,7 @@ def test_damaged_weights_are_refused(run: Path, damage: Callable[[Path], Any], m
         ({"plan": None}, "plan: "),
         ({"labels": {}}, "labels: the stored label map is damaged"),
         ({"reading": {"mask_repair": "guess"}}, "reading.mask_repair: .*'guess'"),
-        ({"channels": 5}, "3 rule.s. for 5 channel"),
+        ({"channels": 5, "intensity": {"rule": "eight-bit"}}, "another network"),
         ({"segmenter": "unet"}, "none called .unet."),
         ({"segmenter": "unet-large"}, "another network"),
     ],

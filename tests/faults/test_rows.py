@@ -21,7 +21,7 @@ def _marked(tests: Path) -> Iterator[int]:
 
 def test_every_row_has_a_test_unless_all_of_it_is_left(repository: Path) -> None:
     rows = read_rows()
-    assert list(rows) == sorted(rows)
+    assert list(rows) == [*range(1, 47), *range(55, 103)]
     assert set(_marked(repository / "tests")) == {n for n, row in rows.items() if row.get("left") != "all of it"}
 
 

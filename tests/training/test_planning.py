@@ -133,6 +133,8 @@ def test_flips_that_are_asked_for_are_kept_where_there_is_such_an_axis() -> None
     assert _plan(_figures((64, 64)), flips="none").flip_axes == ()
     with pytest.raises(SettingsError, match="flips"):
         _plan(_figures((64, 64)), flips=(2,))
+    with pytest.raises(SettingsError, match="flips"):
+        Settings.from_mapping({"flips": (-1,)})
 
 
 @pytest.mark.fault(56)

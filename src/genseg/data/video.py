@@ -250,4 +250,4 @@ def _unwritten(path: Path, messages: IO[bytes]) -> RunError | OSError:
     if any(os.strerror(errno.ENOSPC) in line for line in words):
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))
     said = printable(words[-1]) if words else "ffmpeg gave no reason"
-    return RunError(f"{path.parent}: the video cannot be written there ({said})")
+    return RunError(f"{path.parent}: the video cannot be written there; is the disk full? ({said})")
