@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from locations import RESULTS, data_root
-from speed import JOINT_CASES, disks, plan_of, unjudged
+from speed import JOINT_CASES, disks, plan_of, updates_of
 
 if TYPE_CHECKING:
     import torch
@@ -143,24 +143,17 @@ def run_tests(path: str, device: str) -> Row:
 def time_updates(way: str, size: tuple[int, ...], steps: int, device: str) -> Row:
     """Mean seconds of an update on the device, batches included, its peak memory, and what was forecast."""
     from genseg.device import choose_machine
-    from genseg.training.advance import Advance, Course
-    from genseg.training.events import EventLog
     from genseg.training.rehearsal import rehearse
-    from genseg.training.state import begin_training
 
     machine = choose_machine(device)
     plan = _joint_plan(size, steps + EVERY) if way == "joint" else _plain_plan(size, steps + EVERY)
     cases = disks(JOINT_CASES, size, plan.channels)
     forecast = rehearse(plan, len(cases), machine).peak
-    advance = Advance(Course(plan, 0, cases, [case.name for case in cases], machine))
-    state = begin_training(plan, len(cases), 0, machine)
-    if state.generation is not None:
-        state.generation.pretrained = 1
-    with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder), 0) as log, unjudged():
+    with updates_of(plan, cases, machine) as update:
         for _ in range(EVERY):
-            advance(state, log)
+            update()
         reset_peak(machine.device)
-        seconds = timed(lambda: advance(state, log), steps, machine.device)
+        seconds = timed(update, steps, machine.device)
     return {
         "seconds_per_update": round(seconds, 5),
         "images_per_second": round(plan.batch_size / seconds, 1),

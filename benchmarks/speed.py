@@ -20,8 +20,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -31,6 +31,7 @@ from locations import RESULTS
 if TYPE_CHECKING:
     from genseg.config import Plan
     from genseg.data.preprocess import Prepared
+    from genseg.device import Machine
 
 SETTINGS = [(2, (128, 128), 8), (2, (256, 256), 8), (3, (32, 32, 32), 8), (3, (64, 64, 64), 2)]
 """Spatial rank, patch size, images per update."""
@@ -84,9 +85,6 @@ def measure_joint(segmenter: str, way: str, every: int, method: str, steps: int,
 
     from genseg.config import GenerationPlan
     from genseg.device import choose_machine
-    from genseg.training.advance import Advance, Course
-    from genseg.training.events import EventLog
-    from genseg.training.state import begin_training
 
     torch.set_num_threads(threads)
     machine = choose_machine()
@@ -96,16 +94,12 @@ def measure_joint(segmenter: str, way: str, every: int, method: str, steps: int,
             update={"generation": GenerationPlan(arm="joint", pretraining=1, every=every, method=method)}
         )
     cases = disks(JOINT_CASES, JOINT_SIZE)
-    advance = Advance(Course(plan, 0, cases, [case.name for case in cases], machine))
-    state = begin_training(plan, len(cases), 0, machine)
-    if state.generation is not None:
-        state.generation.pretrained = 1
-    with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder), 0) as log, unjudged():
+    with updates_of(plan, cases, machine) as update:
         for _ in range(every):
-            advance(state, log)
+            update()
         started = time.perf_counter()
         for _ in range(steps):
-            advance(state, log)
+            update()
         seconds = (time.perf_counter() - started) / steps
     return {
         "segmenter": segmenter,
@@ -117,6 +111,21 @@ def measure_joint(segmenter: str, way: str, every: int, method: str, steps: int,
         "peak_memory_mib": peak_mib(machine.device.type),
         "device": machine.describe(plan.rank),
     }
+
+
+@contextmanager
+def updates_of(plan: Plan, cases: Sequence[Prepared], machine: Machine) -> Iterator[Callable[[], None]]:
+    """Yield what makes the next update of a training, its batch included; a generator counts as pretrained."""
+    from genseg.training.advance import Advance, Course
+    from genseg.training.events import EventLog
+    from genseg.training.state import begin_training
+
+    advance = Advance(Course(plan, 0, cases, [case.name for case in cases], machine))
+    state = begin_training(plan, len(cases), 0, machine)
+    if state.generation is not None:
+        state.generation.pretrained = 1
+    with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder), 0) as log, unjudged():
+        yield lambda: advance(state, log)
 
 
 def unjudged() -> AbstractContextManager[object]:
