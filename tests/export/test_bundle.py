@@ -90,7 +90,12 @@ def save(machine: Machine) -> Save:
     """Write a run's bundle: `save(run, path)`."""
 
     def save(run: Path, path: Path) -> Path:
-        write_bundle(RunFolder(run), delivered_segmenter(RunFolder(run), machine), load_run(run, "cpu"), path)
+        write_bundle(
+            RunFolder(run),
+            delivered_segmenter(RunFolder(run), RunFolder(run).delivery(), machine),
+            load_run(run, "cpu"),
+            path,
+        )
         return path
 
     return save

@@ -60,7 +60,7 @@ def write_bundle(folder: RunFolder, segmenter: nn.Module, model: Model, path: Pa
     _write_json(path / INFERENCE, _configuration(model.plan, sha256))
     _write_json(path / METADATA, describe_bundle(folder, model.plan))
     (path / README).write_bytes(_readme(folder, model.plan).encode())
-    delivered = {**describe_model(folder), "weights": Path(WEIGHTS).name, "sha256": sha256}
+    delivered = {**describe_model(folder.delivery()), "weights": Path(WEIGHTS).name, "sha256": sha256}
     files = {name: file_sha256(path / name) for name in (WEIGHTS, INFERENCE, METADATA, README)}
     told = {"model": delivered, "trust": model.trust.to_json(), "precision": "float32", "files": files}
     write_sealed(path / DESCRIPTION, told)

@@ -29,6 +29,7 @@ from genseg.predict.scored import own_cases
 from genseg.progress import Progress
 from genseg.seals import BLANK, KEY, sealed
 from genseg.segmenters.network import Array
+from genseg.training.delivery import Delivery
 from genseg.training.run_folder import RunFolder
 
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
@@ -79,11 +80,12 @@ def export_run(
 def _write(
     folder: RunFolder, original: Model, cases: CaseStore, to: Target, precision: Precision, target: Path
 ) -> None:
-    segmenter = delivered_segmenter(folder, choose_machine("cpu", "float32"))
+    delivery = folder.delivery()
+    segmenter = delivered_segmenter(folder, delivery, choose_machine("cpu", "float32"))
     if to == "bundle":
         write_bundle(folder, segmenter, original, target)
         return
-    description = describe(folder, original, precision)
+    description = describe(delivery, original, precision)
     onnx_file = target.with_suffix(".onnx")
     # OpenVINO would take the ONNX file's description over beside its own.
     write_onnx(segmenter, original.plan, description if to == "onnx" else "", onnx_file)
@@ -95,9 +97,9 @@ def _write(
     target.write_bytes(sealed(target.read_bytes(), [file_sha256(part) for part in parts_of(target)]))
 
 
-def describe(folder: RunFolder, model: Model, precision: Precision) -> str:
+def describe(delivery: Delivery, model: Model, precision: Precision) -> str:
     """What an exported file says of itself, as JSON: enough to prepare images and to tell when not to trust masks."""
-    told = {"model": describe_model(folder), "trust": model.trust.to_json(), "precision": precision, KEY: BLANK}
+    told = {"model": describe_model(delivery), "trust": model.trust.to_json(), "precision": precision, KEY: BLANK}
     return json.dumps(told, separators=(",", ":"))
 
 

@@ -77,16 +77,15 @@ def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Mod
     machine = choose_machine(device, "float32")
     members = [folder, *_fellows(folder, own)] if ensemble else [folder]
     deliveries = [own, *(one.delivery() for one in members[1:])]
-    networks = [torch_network(one, machine) for one in members]
+    networks = [torch_network(*one, machine) for one in zip(members, deliveries, strict=True)]
     network: Network = Ensemble(networks) if ensemble else networks[0]
     tiles = GPU_TILES if machine.device.type == "cuda" else 1
     sha256 = combined_sha256([one.sha256 for one in deliveries])
     return described_model(deliveries, read_trust(folder, own), network, path, sha256, tiles)
 
 
-def describe_model(folder: RunFolder) -> dict[str, Any]:
+def describe_model(delivery: Delivery) -> dict[str, Any]:
     """What an export says of a run's model, as JSON values: nothing of its generator, which stays with the run."""
-    delivery = folder.delivery()
     off = delivery.why_no_generator
     told = delivery.model_copy(update={"generator": {"off": off} if off else None})
     return told.model_dump(mode="json", exclude={"files"})
@@ -100,20 +99,21 @@ def read_trust(folder: RunFolder, delivery: Delivery) -> Trust:
     return fitted(Trust, read_json(path), path, RESTORE)
 
 
-def torch_network(folder: RunFolder, machine: Machine) -> Network:
+def torch_network(folder: RunFolder, delivery: Delivery, machine: Machine) -> Network:
     """The delivered segmenter of a finished run, computed by PyTorch. Raises as `load_model`."""
     from genseg.segmenters.torch_network import TorchNetwork
 
-    return TorchNetwork(delivered_segmenter(folder, machine), machine.device)
+    return TorchNetwork(delivered_segmenter(folder, delivery, machine), machine.device)
 
 
-def delivered_segmenter(folder: RunFolder, machine: Machine) -> nn.Module:
-    """The segmenter that a finished run delivered, ready for use. Raises as `load_model`."""
+def delivered_segmenter(folder: RunFolder, delivery: Delivery, machine: Machine) -> nn.Module:
+    """The segmenter that a finished run delivered, ready for use. delivery: as read from the folder. Raises as
+    `load_model`.
+    """
     import torch
 
     from genseg.segmenters.registry import build_segmenter
 
-    delivery = folder.delivery()
     plan, weights = delivery.plan, folder.model / delivery.weights
     try:
         with torch.random.fork_rng():
