@@ -11,10 +11,11 @@ import pytest
 
 from genseg.data.case import CaseFiles, Origin
 from genseg.data.channels import ChannelMeasures
-from genseg.data.consistency import common_channels, listed, mixed_dimensions, spacing_faults
+from genseg.data.consistency import common_channels, mixed_dimensions, spacing_faults
 from genseg.data.reading import Reading
 from genseg.data.statistics import Measures
-from genseg.errors import FaultCode
+from genseg.errors import FaultCode, listed
+from genseg.files import printable
 from genseg.lengths import SpacingUnit
 
 ROOT = Path("set")
@@ -89,7 +90,7 @@ def test_each_case_of_the_rarer_dimension_stops(ranks: list[int], odd: list[str]
 
 
 def test_lists_are_short_and_on_one_line() -> None:
-    assert listed(["a", "b\n"]) == "a, b\\n"
+    assert printable(listed(["a", "b\n"])) == "a, b\\n"
     assert listed([str(number) for number in range(12)]) == "0, 1, 2, 3, 4 and 7 more"
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from genseg.config import Plan
 from genseg.data.channels import called
-from genseg.errors import Fault, merge_faults
+from genseg.errors import Fault, listed, merge_faults
 from genseg.files import printable
 from genseg.segmenters.registry import SEGMENTERS
 
@@ -37,9 +37,6 @@ INCIDENTS = {
     "data-changed": "these images or masks were not those that the run began with, and were accepted: {cases}",
 }
 """Events of a run's record, and what is said of them."""
-
-SHOWN_NAMES = 5
-"""Most names that are listed in a sentence."""
 
 SHOWN_NOTES = 20
 """Most notes on predicted cases that are printed."""
@@ -106,16 +103,11 @@ def lines_about(out: Path, predicted: Sequence[PredictedCase]) -> Iterator[str]:
     if kept:
         yield f"{len(kept)} of them were there already, of the same images and by the same model."
     if edited:
-        yield f"Left alone and in no table, because they were edited: {_listed(edited)}."
+        yield f"Left alone and in no table, because they were edited: {printable(listed(edited))}."
     if moved:
-        yield f"Earlier masks of other images, or by other models, were moved: {_listed(moved)}."
+        yield f"Earlier masks of other images, or by other models, were moved: {printable(listed(moved))}."
     if strangers:
-        yield f"In no table, because genseg did not write them: {_listed(strangers)}."
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return printable(", ".join(names[:SHOWN_NAMES])) + more
+        yield f"In no table, because genseg did not write them: {printable(listed(strangers))}."
 
 
 def one_line(case: PredictedCase) -> str:

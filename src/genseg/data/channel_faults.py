@@ -12,12 +12,11 @@ import numpy as np
 
 from genseg.config import IntensityRule, Rule
 from genseg.data.channels import AIR_HU, SHOWN, ChannelStatistics, called, fits_eight_bits, named_modality
-from genseg.data.consistency import listed
 from genseg.data.index import Index
 from genseg.data.preprocess import scale_channel
 from genseg.data.reading import Reading
 from genseg.data.statistics import Statistics
-from genseg.errors import Fault, FaultCode
+from genseg.errors import Fault, FaultCode, listed
 from genseg.files import printable
 
 LEAST_CONTRAST = 0.01

@@ -20,7 +20,6 @@ from genseg.data.consistency import (
     class_faults,
     common_channels,
     doubtful_masks,
-    listed,
     mixed_dimensions,
     nearly_same_images,
     other_palettes,
@@ -36,7 +35,7 @@ from genseg.data.pictures import overlay, tile, with_heading
 from genseg.data.reading import read_all
 from genseg.data.statistics import Statistics, summarise
 from genseg.data.writers import write_mask
-from genseg.errors import DataError, Fault, FaultCode, SettingsError
+from genseg.errors import DataError, Fault, FaultCode, SettingsError, listed
 from genseg.files import atomic_path, printable
 
 SHEET_CASES = 120
@@ -170,7 +169,7 @@ def _chosen(index: Index, names: Collection[str] | None) -> tuple[CaseFiles, ...
     wanted = set(names)
     unknown = sorted(wanted - {files.name for files in index.entries})
     if unknown:
-        found = f"no case of the name {listed(unknown)}"
+        found = f"no case of the name {printable(listed(unknown))}"
         cure = "Name cases as the table of pairs shows them."
         raise DataError([Fault(FaultCode.LAYOUT_BROKEN, printable(index.root), found, "cases of the data set", cure)])
     return tuple(files for files in index.entries if files.name in wanted)

@@ -15,10 +15,9 @@ from genseg.data.labels import Colour, LabelMap, by_class, nearest_classes, valu
 from genseg.data.load import LoadOptions, channel_mismatch
 from genseg.data.reading import Reading
 from genseg.data.statistics import class_counts
-from genseg.errors import Fault, FaultCode
+from genseg.errors import NAMED, Fault, FaultCode, listed
 from genseg.files import printable
 
-_NAMED = 5
 _NEARLY_ALL = 0.8
 _KINDS = {2: "a picture (2D)", 3: "a volume (3D)"}
 
@@ -71,7 +70,7 @@ def spacing_faults(root: Path, readings: Sequence[Reading]) -> list[Fault]:
     if not unknown or not (mixed or volumes):
         return []
     element = "voxel" if volumes else "pixel"
-    found = f"{len(unknown)} of {len(readings)} images do not state their {element} size ({listed(unknown)})"
+    found = f"{len(unknown)} of {len(readings)} images do not state their {element} size ({printable(listed(unknown))})"
     expected = f"a {element} size in every image" + (" or in none" if mixed else "")
     cure = f"Their lengths are reported in {element}s."
     if volumes:
@@ -92,7 +91,7 @@ def class_faults(root: Path, readings: Sequence[Reading], labels: LabelMap) -> l
     empty = [files.name for files, row in zip(labelled, voxels, strict=True) if not row[1:].any()]
     faults = []
     if empty:
-        found = f"{len(empty)} of {len(labelled)} masks are empty ({listed(empty)})"
+        found = f"{len(empty)} of {len(labelled)} masks are empty ({printable(listed(empty))})"
         cure = "They count as cases without the structure; remove them if they were never labelled."
         faults.append(_warning(FaultCode.EMPTY_MASK, root, found, "foreground", cure))
     for name, column in zip(labels.names[1:], voxels.T[1:], strict=True):
@@ -109,7 +108,8 @@ def _class_fault(root: Path, name: str, labelled: Sequence[CaseFiles], voxels: S
         found = f"the class {name!r} is in no mask"
         return [Fault(FaultCode.CLASS_MISSING, printable(root), found, "every class in some mask", cure, stops=learned)]
     if learned and all(files.split == "test" for files in present):
-        found = f"the class {name!r} ({sum(voxels)} voxels) in test cases alone ({listed([f.name for f in present])})"
+        cases = printable(listed([files.name for files in present]))
+        found = f"the class {name!r} ({sum(voxels)} voxels) in test cases alone ({cases})"
         file = printable(present[0].mask or root)
         return [Fault(FaultCode.CLASS_MISSING, file, found, "every class in cases to learn from", cure)]
     return []
@@ -144,7 +144,7 @@ def _outlines(reading: Reading, labels: LabelMap, index: int) -> set[str]:
 
 
 def _outline(root: Path, kind: str, name: str, cases: Sequence[str], present: int) -> Fault:
-    where = f"{len(cases)} of the {present} masks of {name!r} ({listed(cases)})"
+    where = f"{len(cases)} of the {present} masks of {name!r} ({printable(listed(cases))})"
     if kind == "hollow":
         found = f"hollow masks: only a thin closed outline, in {where}"
         cure = (
@@ -184,7 +184,7 @@ def other_palettes(readings: Sequence[Reading], declared: bool) -> list[Fault]:
     if not changing:
         return []
     moved = any(len(indices[colour]) > 1 for index in changing for colour in colours[index])
-    shown = "; ".join(f"{index} is {', '.join(sorted(map(value_text, colours[index])))}" for index in changing[:_NAMED])
+    shown = "; ".join(f"{index} is {', '.join(sorted(map(value_text, colours[index])))}" for index in changing[:NAMED])
     found = f"palettes that differ between masks: index {shown}"
     cure = "If the colour tells the class, convert the masks to RGB; if the index does, save all with one palette."
     files = [reading.files.mask for reading in readings if reading.palette and reading.files.mask]
@@ -243,14 +243,8 @@ def nearly_same_images(root: Path, readings: Sequence[Reading], pairs: Sequence[
     return faults
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(printable(name) for name in names[:_NAMED]) + more
-
-
 def _listed_pairs(pairs: Sequence[tuple[str, str]]) -> str:
-    return listed([f"{one} and {other}" for one, other in pairs])
+    return printable(listed([f"{one} and {other}" for one, other in pairs]))
 
 
 def _most_common(values: Collection[int]) -> int:

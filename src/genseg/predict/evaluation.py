@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from genseg.data.case import Case
 from genseg.data.guard import one_image
 from genseg.data.load import CaseStore
 from genseg.data.split import Split
-from genseg.errors import DataError, Fault
+from genseg.errors import DataError, Fault, listed
 from genseg.evaluate.metrics import CaseScores, default_tolerance, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
 from genseg.files import printable
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from genseg.predict.model import Model
 
 NO_NAMES = Split((), (), (), "an exported model does not tell the names of the cases that it was trained on")
-
-_NAMED = 5
 
 
 def evaluate_model(model: Model, data: Path, out: Path | None, split: Part, progress: Progress) -> EvaluationSummary:
@@ -60,22 +57,19 @@ def warnings_about(scored: Scored, part: Part) -> list[str]:
         return ["It is not known whether the model was trained on these images: it does not say which it has seen."]
     found = []
     if scored.left_out:
-        found.append(f"Not scored, for the model's training has seen these images: {_some(scored.left_out)}.")
+        found.append(
+            f"Not scored, for the model's training has seen these images: {printable(listed(scored.left_out))}."
+        )
     total = len(scored.cases)
     trained = sorted(name for name, use in scored.uses.items() if use == "trained on")
     if trained:
         told = f"The model was trained on {len(trained)} of these {total} images"
-        found.append(f"{told}; scores on them show memory, not skill: {_some(trained)}.")
+        found.append(f"{told}; scores on them show memory, not skill: {printable(listed(trained))}.")
     held_out = sorted(name for name, use in scored.uses.items() if use == "held out")
     if held_out and part != "validation":
         told = f"{len(held_out)} of these {total} images were held out in the model's training"
-        found.append(f"{told}, where its calibration was fitted to them: {_some(held_out)}.")
+        found.append(f"{told}, where its calibration was fitted to them: {printable(listed(held_out))}.")
     return found
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return printable(", ".join(names[:_NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
 def _own_split(run: Path) -> Split:

@@ -18,7 +18,7 @@ from genseg.data.index.names import match_key
 from genseg.data.readers.formats import Format
 from genseg.data.readers.source import is_folder, read_source
 from genseg.data.writers import write_mask
-from genseg.errors import DataError, Fault, FaultCode
+from genseg.errors import DataError, Fault, FaultCode, listed
 from genseg.files import file_sha256, printable
 from genseg.predict.content import Stamp, content_sha256, stamp
 from genseg.predict.contours import contour_rows, trace_contours
@@ -31,10 +31,6 @@ from genseg.progress import Progress
 if TYPE_CHECKING:
     from genseg.predict.model import Model
     from genseg.predict.prediction import Prediction
-
-
-SHOWN = 5
-"""Most masks that are named in a warning."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +100,9 @@ def moved_masks(entries: Sequence[CaseFiles], results: Results) -> list[Fault]:
     moved = [printable(results.moved[key].relative_to(results.folder)) for key in keys if key in results.moved]
     if not moved:
         return []
-    more = f" and {len(moved) - SHOWN} more" if moved[SHOWN:] else ""
     found = "an earlier mask" if len(moved) == 1 else f"{len(moved)} earlier masks"
     found += " of another image or by another model"
-    cure = f"Moved: {', '.join(moved[:SHOWN])}{more}."
+    cure = f"Moved: {listed(moved)}."
     expected = "masks of these images, by this model"
     return [Fault(FaultCode.MASK_SET_ASIDE, printable(results.folder), found, expected, cure, stops=False)]
 

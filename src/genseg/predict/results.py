@@ -26,7 +26,7 @@ from pathlib import Path
 from genseg.data.case import CaseFiles
 from genseg.data.index.names import match_key
 from genseg.data.readers.formats import stem, suffix
-from genseg.errors import RunError
+from genseg.errors import RunError, listed
 from genseg.files import (
     append_csv,
     append_line,
@@ -53,8 +53,6 @@ from genseg.predict.tables import (
 )
 
 MANIFEST, REPLACED = "manifest.jsonl", "replaced"
-
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -98,10 +96,8 @@ class Results:
         strangers = _unrecorded(self.folder, self.records.values())
         found = [name for name in strangers if match_key(stem(Path(name))) in wanted]
         if found:
-            more = f" and {len(found) - _NAMED} more" if found[_NAMED:] else ""
-            listed = printable(", ".join(found[:_NAMED])) + more
-            cure = "choose another folder by -o, or move them away"
-            raise RunError(f"{self.folder}: masks would replace files that genseg did not write ({listed}); {cure}")
+            named, cure = printable(listed(found)), "choose another folder by -o, or move them away"
+            raise RunError(f"{self.folder}: masks would replace files that genseg did not write ({named}); {cure}")
 
     def set_outdated_aside(self, entries: Iterable[CaseFiles]) -> None:
         """Move those masks of these cases into `replaced/` that were made from another image or by another model."""

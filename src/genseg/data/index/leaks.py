@@ -31,10 +31,10 @@ def split_leaks(cases: Iterable[CaseFiles], root: Path) -> list[Fault]:
     others = {patient: parts for patient, parts in shared.items() if "test" not in parts}
     faults = []
     if tested:
-        cure = "Move all scans of a patient to one part."
-        if source not in ("", "the CSV list"):
-            cure += " If these are not patients, name the true ones in a CSV list (column patient)."
         is_declared = source in ("", "the CSV list")
+        cure = "Move all scans of a patient to one part."
+        if not is_declared:
+            cure += " If these are not patients, name the true ones in a CSV list (column patient)."
         faults.append(_fault(root, tested, "test and another part", source, cure, stops=is_declared))
     if others:
         cure = "Scores on the held-out cases will be too high; move all scans of a patient to one part."
