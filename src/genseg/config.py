@@ -43,6 +43,17 @@ MOST_IMAGES = 10_000
 MOST_CASES = 1_000_000
 LARGEST_SEED = 2**63 - 1
 LARGEST_SIDE = 16_384
+MULTIPLE = 16
+"""Sides of pictures are multiples of it, as far as they are that long: four halvings without remainder."""
+
+GROWTH = ((2 / 3, 0.5), (1.0, 0.75))
+"""While images grow: until which part of that time, and how long their sides are as a share of the whole size.
+
+Few sizes, because every new one costs the processor's library time. The last updates are made at the whole size, which
+is the one that predicts. Source: Tan and Le, EfficientNetV2, ICML 2021, section 4.2, without the change of
+augmentation.
+"""
+
 LARGEST_SHARE = 0.8
 """Of synthetic pairs among an update's images, wherever feedback steers it: a few always stay real."""
 
@@ -303,6 +314,13 @@ class Plan(_Checked):
     segmenter: str = Field(description="segmenter by name")
     batch_size: int = Field(ge=1, le=MOST_IMAGES, description="images (patches of volumes) per update")
     updates: int = Field(ge=1, le=MOST_UPDATES, description="optimiser updates in all")
+    growing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="pictures: share of the updates in which images are smaller than patch_size: half as long in two "
+        "thirds of these updates, three quarters in the others; 0: none",
+    )
     learning_rate: float = Field(gt=0, description="AdamW's peak learning rate")
     weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay")
     warm_up: float = Field(0.05, ge=0, le=0.5, description="share of the updates in which the rate rises")
@@ -356,6 +374,13 @@ class Plan(_Checked):
             raise ValueError(f"{rank}D data need {rank} sizes, one an axis")
         return patch_size
 
+    @field_validator("growing")
+    @classmethod
+    def _pictures_grow(cls, growing: float, info: ValidationInfo) -> float:
+        if growing and info.data.get("rank") == 3:
+            raise ValueError("volumes are cut into patches of one size; leave it out")
+        return growing
+
     @field_validator("flip_axes")
     @classmethod
     def _axes_exist(cls, flip_axes: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
@@ -363,6 +388,16 @@ class Plan(_Checked):
         if not set(flip_axes) <= set(axes) or len(set(flip_axes)) < len(flip_axes):
             raise ValueError(f"takes axes of {list(axes)}, each at most once")
         return flip_axes
+
+    def size_at(self, update: int) -> tuple[int, ...]:
+        """Size of the images of an update: `patch_size`, or less while they grow."""
+        for until, share in GROWTH:
+            if update < until * self.growing * self.updates:
+                multiples = [round(share * side / MULTIPLE) * MULTIPLE for side in self.patch_size]
+                return tuple(
+                    max(min(MULTIPLE, side), less) for side, less in zip(self.patch_size, multiples, strict=True)
+                )
+        return self.patch_size
 
     @property
     def is_colour(self) -> bool:

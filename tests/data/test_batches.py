@@ -155,3 +155,29 @@ def test_mixed_batches_are_strongly_changed_ones_mixed(
     plan = make_plan(augmentation=mix, batch_size=8)
     moved = [Batches(cases, one, 0, machine, changes="space")[0] for one in (make_plan(batch_size=8), plan)]
     assert torch.equal(moved[0][0], moved[1][0])
+
+
+def test_images_grow_from_half_of_their_size_to_all_of_it(
+    make_plan: MakePlan, make_case: MakeCase, machine: Machine
+) -> None:
+    plan = make_plan(patch_size=(64, 96), updates=16, growing=0.75, augmentation="none")
+    case = make_case(0, spatial=(64, 96), box=slice(32, 64))
+    batches = Batches([case], plan, 0, machine, batch_size=1)
+    sizes = [(32, 48)] * 8 + [(48, 64)] * 4 + [(64, 96)] * 4  # three quarters of 96 are 72: no multiple of 16
+    for update, size in enumerate(sizes):
+        image, mask = batches[update]
+        assert image.shape == (1, 3, *size)
+        assert mask.shape == (1, *size)
+    half = batches[0]
+    assert torch.equal(half[1][0], torch.from_numpy(case.mask[1::2, 1::2]) if case.mask is not None else half[1][0])
+    # Averaged, not picked: the mean stays, and noise is weaker.
+    assert half[0].mean().item() == pytest.approx(case.image.mean(), abs=0.01)
+    assert half[0].std() < 0.7 * case.image.std()
+
+
+def test_a_size_that_is_asked_for_is_that_of_every_update(
+    make_plan: MakePlan, make_case: MakeCase, machine: Machine
+) -> None:
+    plan = make_plan(patch_size=(64, 64), updates=4, growing=0.75)
+    batches = Batches([make_case(0, spatial=(64, 64))], plan, 0, machine, batch_size=1, size=(48, 48))
+    assert {tuple(batches[update][0].shape[2:]) for update in range(4)} == {(48, 48)}

@@ -52,3 +52,23 @@ def test_feedback_counts_as_often_as_it_comes(plan_of: Callable[..., Plan], monk
     plan = plan_of(2, updates=400, batch_size=4, warm_up=0.05, generation=generation)
     # Of 50 updates with stage I, 32 come between the warm-up (24) and the end of the search (280).
     assert estimate.estimate_seconds(plan, choose_machine("cpu", "float32")) == pytest.approx(32 * 100 + 18 * 10 + 350)
+
+
+@pytest.mark.parametrize("arm", ["strong-augmentation", "separate"])
+def test_smaller_images_of_the_first_updates_take_their_own_time(
+    arm: Arm, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: seconds[0])
+
+    def update(side: int) -> None:
+        seconds[0] += side**2
+
+    monkeypatch.setattr(estimate, "make_update", lambda _, image, *__: update(image.shape[-1]))
+    monkeypatch.setattr(JointLoop, "advance", lambda _, learner, __: update(plan.size_at(learner.update)[0]))
+    monkeypatch.setattr(JointLoop, "pretrain", lambda *_: None)
+    generation = GenerationPlan.model_validate({"arm": "separate", "pretraining": 30, "batch_size": 2})
+    given = {"generation": generation} if arm == "separate" else {}
+    plan = plan_of(2, updates=40, batch_size=4, patch_size=(64, 64), growing=0.75, **given)
+    expected = 20 * 32**2 + 10 * 48**2 + 10 * 64**2
+    assert estimate.estimate_seconds(plan, choose_machine("cpu", "float32")) == pytest.approx(expected)

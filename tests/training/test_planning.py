@@ -84,6 +84,12 @@ def test_a_size_that_is_asked_for_is_kept() -> None:
     assert _plan(_figures((300, 400)), size=64).patch_size == (48, 80)
 
 
+def test_pictures_grow_where_half_of_them_still_shows_something() -> None:
+    assert _plan(_figures((300, 300)), size=160).growing == 0.75
+    assert _plan(_figures((300, 300)), size=144).growing == 0
+    assert _plan(_figures((300, 300, 300))).growing == 0
+
+
 @pytest.mark.parametrize("machine", [CPU, GPU])
 @pytest.mark.parametrize("size", [(35, 51, 35), (512, 512, 120), (1, 512, 512), (20, 20, 20), (320, 320, 12)])
 def test_patches_of_volumes_fit_the_machine(size: tuple[int, int, int], machine: Machine) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from genseg.config import Plan
 from genseg.data.augment import augment, augment_space
@@ -26,7 +27,8 @@ class Batches:
     Every case is seen once before any is seen again. Cases are decoded and resized once, before; patches are cut and
     changed on the way to the network: as the plan says, or, with `changes="space"`, moved but not recoloured.
 
-    purpose: keeps the draws of one use of the cases apart from those of another.
+    purpose: keeps the draws of one use of the cases apart from those of another. size: of the images, each of which is
+    shrunk as a whole; as the plan has it for the update of that number where None.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Batches:
         batch_size: int | None = None,
         purpose: str = "batch",
         changes: Changes = "plan",
+        size: tuple[int, ...] | None = None,
     ) -> None:
         self._cases = list(cases)
         self._plan = plan
@@ -47,11 +50,14 @@ class Batches:
         self._batch_size = batch_size or plan.batch_size
         self._purpose = purpose
         self._changes = changes
+        self._size = size
 
     def __getitem__(self, update: int) -> tuple[Tensor, Tensor]:
-        """Images `(batch, channel, *patch)` float32 and masks `(batch, *patch)` uint8 on the machine's device."""
+        """Images `(batch, channel, *size)` float32 and masks `(batch, *size)` uint8 on the machine's device."""
         generator = generator_for(self._seed, self._purpose, update)
-        pairs = [cut_patch(self._cases[index], self._plan, generator) for index in self.indices(update)]
+        cut = [cut_patch(self._cases[index], self._plan, generator) for index in self.indices(update)]
+        size = self._size or self._plan.size_at(update)
+        pairs = [shrink(image, mask, size) for image, mask in cut]
         image = self._machine.send(torch.stack([image for image, _ in pairs]))
         mask = torch.stack([mask for _, mask in pairs]).to(self._machine.device)
         if self._plan.augmentation == "none" and self._changes == "plan":
@@ -98,3 +104,12 @@ def cut_patch(case: Prepared, plan: Plan, generator: Generator) -> tuple[Tensor,
     window = tuple(slice(first, first + wanted) for first, wanted in zip(start, patch, strict=True))
     image = np.ascontiguousarray(case.image[(slice(None), *window)])
     return torch.from_numpy(image), torch.from_numpy(np.ascontiguousarray(case.mask[window]))
+
+
+def shrink(image: Tensor, mask: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """A picture `(channel, *spatial)` and its mask `(*spatial)` at a smaller size: averaged, and by nearest pixels."""
+    if mask.shape == tuple(size):
+        return image, mask
+    smaller = functional.interpolate(image[None], tuple(size), mode="bilinear", antialias=True)[0]
+    nearest = functional.interpolate(mask[None, None], tuple(size), mode="nearest-exact")[0, 0]
+    return smaller, nearest

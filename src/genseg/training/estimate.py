@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
 
@@ -27,13 +27,17 @@ def estimate_seconds(plan: Plan, machine: Machine) -> float:
     """Seconds that the plan's updates will take, from a few of each kind on made-up cases; validations come on top."""
     if plan.generation is not None:
         return _seconds_with_generator(plan, plan.generation, machine)
-    state = begin(plan, 0, machine)
+    learner = begin(plan, 0, machine)
+    sizes = Counter(plan.size_at(update) for update in range(plan.updates))
+    return sum(count * _seconds_of_update(learner, size, plan, machine) for size, count in sizes.items())
+
+
+def _seconds_of_update(learner: Learner, size: tuple[int, ...], plan: Plan, machine: Machine) -> float:
+    """An update on real images of this size alone."""
     generator = torch.Generator().manual_seed(0)
-    shape = (plan.batch_size, plan.channels, *plan.patch_size)
-    image = machine.send(torch.randn(shape, generator=generator))
-    mask = torch.randint(0, plan.classes, (plan.batch_size, *plan.patch_size), generator=generator)
-    mask = mask.to(machine.device)
-    return plan.updates * _seconds(lambda: make_update(state, image, mask, plan, 0, machine), MEASURED)
+    image = machine.send(torch.randn((plan.batch_size, plan.channels, *size), generator=generator))
+    mask = torch.randint(0, plan.classes, (plan.batch_size, *size), generator=generator).to(machine.device)
+    return _seconds(lambda: make_update(learner, image, mask, plan, 0, machine), MEASURED)
 
 
 def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Machine) -> float:
@@ -44,18 +48,18 @@ def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Mac
     # Further on than any generator or feedback that is judged, for this one has learned nothing.
     begun.pretrained, begun.feedbacks = plan.pretraining, 1
     total = plan.pretraining * _seconds(lambda: loop.pretrain(begun), MEASURED)
-    for updates in _kinds(loop, plan.updates):
+    for updates in _kinds(loop, plan):
         # One that takes no styles anew, where there is such a one: the generator is judged with them.
         example = next((update for update in updates if update % generation.refresh), updates[0])
         total += len(updates) * _seconds(partial(_advance_at, example, loop, learner, begun), MEASURED)
     return total
 
 
-def _kinds(loop: JointLoop, count: int) -> list[list[int]]:
-    """The updates with stages I and III, with stage I, and with neither, as far as there are any of a kind."""
-    kinds: defaultdict[tuple[bool, bool], list[int]] = defaultdict(list)
-    for update in range(count):
-        kinds[update in loop.steered, loop.trains_generator(update)].append(update)
+def _kinds(loop: JointLoop, plan: Plan) -> list[list[int]]:
+    """The updates of each size with stages I and III, with stage I, and with neither, as far as there are any."""
+    kinds: defaultdict[tuple[tuple[int, ...], bool, bool], list[int]] = defaultdict(list)
+    for update in range(plan.updates):
+        kinds[plan.size_at(update), update in loop.steered, loop.trains_generator(update)].append(update)
     return [kinds[kind] for kind in sorted(kinds, reverse=True)]
 
 
