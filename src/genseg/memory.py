@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -11,6 +14,14 @@ GROUPS = Path("/sys/fs/cgroup")
 """Where Linux says what a container may take; absent elsewhere."""
 
 GIB = 2**30
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
+"""Parameters of glibc's `mallopt`, from its header malloc.h."""
+
+USUAL_TRIM_THRESHOLD, USUAL_MMAP_MAX = 128 * 2**10, 65_536
+"""What glibc has without being asked; see mallopt(3)."""
+
+MOST = 2**31 - 1
 
 
 def free_memory() -> int:
@@ -22,6 +33,27 @@ def free_memory() -> int:
 def used_memory() -> int:
     """Bytes of memory that this process holds now."""
     return int(psutil.Process().memory_info().rss)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Context in which the C library keeps what is freed for what is asked for next; where it is glibc.
+
+    It otherwise gives large tensors back to the system at once, and every 4 KiB of the next one cost a page fault: at
+    256 pixels a quarter of the time of an update. When the context ends all is given back.
+    """
+    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    if library is None:
+        yield
+        return
+    library.mallopt(MMAP_MAX, 0)
+    library.mallopt(TRIM_THRESHOLD, MOST)
+    try:
+        yield
+    finally:
+        library.mallopt(MMAP_MAX, USUAL_MMAP_MAX)
+        library.mallopt(TRIM_THRESHOLD, USUAL_TRIM_THRESHOLD)
+        library.malloc_trim(0)
 
 
 def _left_in_container() -> Iterator[int]:

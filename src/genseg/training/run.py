@@ -11,6 +11,7 @@ from genseg.config import Plan, Settings
 from genseg.data.prepared import prepare_all
 from genseg.device import Machine, choose_machine
 from genseg.joint.source import PairSource
+from genseg.memory import freed_memory_kept
 from genseg.progress import Progress
 from genseg.training.advance import Course
 from genseg.training.data import TrainingData, examine_for_training, gather
@@ -87,7 +88,8 @@ def _train(
             training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
             course = Course(gathered.plan, seed, training, gathered.groups(), machine, may_halve)
             held_out = _held_out(gathered, run)
-            state = train(course, held_out, run, progress, accepted=accepted, moved=moved)
+            with freed_memory_kept():
+                state = train(course, held_out, run, progress, accepted=accepted, moved=moved)
             source = _pair_source(course, state, held_out)
         finally:
             shutil.rmtree(run.cache, ignore_errors=True)
