@@ -16,6 +16,7 @@ from genseg.data.check import Examination, examine
 from genseg.data.index import index_dataset
 from genseg.data.load import KEPT_FOR_A_LOOK, LoadOptions, memory_budget
 from genseg.data.readers import ReadOptions
+from genseg.errors import SettingsError
 from genseg.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def fit(
     """
     from genseg.evidence.trainings import fit_run
 
+    if plan is not None and settings is not None and settings.time is not None:
+        raise SettingsError("time: the plan says how large images are and how many updates are made; leave one out")
     return fit_run(
         Path(data),
         Path(out),

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from genseg.choices import AdversarialKind, Instances, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
+from genseg.durations import Duration
 from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 from genseg.lengths import SpacingUnit, Unit, length_unit
@@ -135,6 +136,11 @@ class Settings(_Checked):
     segmenter: str | None = Field(None, description="segmenter by name (`genseg segmenters` lists them)")
     size: int | None = Field(
         None, ge=32, le=2048, description="pictures: train on as many pixels as a square of this side has; aspect kept"
+    )
+    time: Duration | None = Field(
+        None,
+        description="how long training may take, as in 20m or 2h; image size and updates follow from it, and what was "
+        "given up is said. 30m of an ordinary machine by default. The comparison after it takes several times as long",
     )
     updates: int | None = Field(None, ge=1, le=MOST_UPDATES, description="optimiser updates in all")
     pretraining: int | None = Field(
@@ -311,6 +317,7 @@ class Plan(_Checked):
     patch_size: tuple[Annotated[int, Field(ge=1, le=LARGEST_SIDE)], ...] = Field(
         description="size that a network input has; pictures are fitted into it whole"
     )
+    size_note: str = Field("", description="why it is that size, and what was given up; for people")
     segmenter: str = Field(description="segmenter by name")
     batch_size: int = Field(ge=1, le=MOST_IMAGES, description="images (patches of volumes) per update")
     updates: int = Field(ge=1, le=MOST_UPDATES, description="optimiser updates in all")

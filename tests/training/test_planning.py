@@ -15,11 +15,13 @@ from genseg.data.labels import LabelMap
 from genseg.data.statistics import Statistics
 from genseg.device import Machine
 from genseg.errors import SettingsError
-from genseg.training.planning import BATCH_VOXELS, PATCH_VOXELS, SIZE, check_plan, make_plan
+from genseg.training import planning
+from genseg.training.planning import BATCH_VOXELS, PATCH_VOXELS, PROBED, check_plan, make_plan
 
 LABELS = LabelMap(("background", "object"), {0: 0, 1: 1})
 ONE_RULE = IntensityRule(rule="z-score")
 CPU = Machine(torch.device("cpu"), torch.float32, 1)
+FAST = Machine(torch.device("cpu"), torch.bfloat16, 8)
 GPU = Machine(torch.device("cuda"), torch.bfloat16, 1)
 
 
@@ -56,12 +58,12 @@ def _plan(
     return make_plan(figures, labels, Settings(**settings), machine, patients)
 
 
-@pytest.mark.parametrize("machine", [CPU, GPU])
+@pytest.mark.parametrize("machine", [FAST, GPU])
 @pytest.mark.parametrize("size", [(480, 640), (640, 480), (512, 512), (1024, 300), (2000, 2000), (767, 1022)])
 def test_pictures_keep_their_aspect_within_the_budget_of_pixels(size: tuple[int, int], machine: Machine) -> None:
     patch = _plan(_figures(size), machine).patch_size
     assert all(side % 16 == 0 for side in patch)
-    assert math.prod(patch) == pytest.approx(SIZE[machine.device.type] ** 2, rel=0.16)
+    assert math.prod(patch) == pytest.approx(256**2, rel=0.16)
     assert patch[0] / patch[1] == pytest.approx(size[0] / size[1], rel=0.16)
 
 
@@ -88,6 +90,84 @@ def test_pictures_grow_where_half_of_them_still_shows_something() -> None:
     assert _plan(_figures((300, 300)), size=160).growing == 0.75
     assert _plan(_figures((300, 300)), size=144).growing == 0
     assert _plan(_figures((300, 300, 300))).growing == 0
+
+
+@pytest.fixture
+def stopwatch(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """A machine that trains on 1000 pixels of images in a millisecond; the plans that it was measured on."""
+    measured: list[Plan] = []
+
+    def seconds(plan: Plan, _: Machine) -> float:
+        measured.append(plan)
+        return plan.updates * plan.batch_size * math.prod(plan.patch_size) / 1e6
+
+    monkeypatch.setattr(planning, "estimate_seconds", seconds)
+    return measured
+
+
+@pytest.mark.parametrize(
+    ("time", "side", "updates"),
+    [("2h", 256, 600), ("4m", 192, 600), ("100s", 96, 600), ("40s", 96, 271), ("20s", 96, 135)],
+)
+def test_a_time_decides_size_first_and_updates_after(time: str, side: int, updates: int, stopwatch: list[Plan]) -> None:
+    plan = _plan(_figures((512, 512)), arm="strong-augmentation", time=time)
+    assert (plan.patch_size, plan.updates) == ((side, side), updates)
+    assert [(one.arm, one.growing, one.updates) for one in stopwatch] == [("strong-augmentation", 0.0, 1)]
+    assert max(stopwatch[0].patch_size) <= PROBED
+    # What was planned is made in that time, by the same stopwatch.
+    seconds = sum(math.prod(plan.size_at(update)) * plan.batch_size for update in range(plan.updates)) / 1e6
+    assert seconds <= Settings(time=time).time * 1.01  # type: ignore[operator,arg-type]
+
+
+def test_what_a_time_allows_is_said(stopwatch: list[Plan]) -> None:
+    plan = _plan(_figures((512, 512)), arm="strong-augmentation", time="4m")
+    assert plan.size_note == (
+        "as many pixels as 192 x 192, not 256 x 256, which would take about 5 min: 4 min of training allow no more on "
+        "this machine; --time gives it more"
+    )
+    plan = _plan(_figures((512, 512)), arm="strong-augmentation", time="20s")
+    assert "as many pixels as 96 x 96; 135 updates, not 600: 20 s" in plan.size_note
+    plan = _plan(_figures((512, 512)), arm="strong-augmentation", time="10s")
+    assert "100 updates, not 600, takes about 15 s, and no less can be done" in plan.size_note
+    assert stopwatch
+
+
+def test_a_time_decides_updates_alone_where_the_size_is_given_or_fixed(stopwatch: list[Plan]) -> None:
+    plan = _plan(_figures((512, 512)), arm="joint", size=128, time="2m")
+    assert plan.patch_size == (128, 128)
+    assert plan.updates == int(600 * 120 / (600 * 16 * 128**2 * 2.7 / 1e6))
+    assert plan.generation is not None
+    assert plan.generation.pretraining == round(400 * plan.updates / 600)
+    plan = _plan(_figures((40, 40, 40)), arm="strong-augmentation", time="30s")
+    assert plan.patch_size == (40, 40, 40)
+    assert plan.updates < 600
+    for size, given in (((512, 512), {"size": 128}), ((40, 40, 40), {})):
+        with pytest.raises(SettingsError, match=r"time: .* nothing is left for it to decide"):
+            _plan(_figures(size), updates=60, time="2m", **given)
+    assert len(stopwatch) == 2
+
+
+def test_updates_that_are_asked_for_are_made_however_long_they_take(stopwatch: list[Plan]) -> None:
+    plan = _plan(_figures((512, 512)), arm="strong-augmentation", updates=900, time="20s")
+    assert (plan.patch_size, plan.updates) == ((96, 96), 900)
+    assert "takes about 2 min, and no less can be done" in plan.size_note
+    assert stopwatch
+
+
+@pytest.mark.parametrize(("width", "side"), [(0.0, 256), (0.3, 256), (0.05, 320), (0.04, 400), (0.01, 512)])
+def test_small_objects_are_given_more_pixels(width: float, side: int) -> None:
+    plan = _plan(_figures((1000, 1000), object_width=width), FAST, arm="strong-augmentation")
+    assert plan.patch_size == (side, side)
+    assert ("--size 1024 shows them twice as large" in plan.size_note) == (width == 0.01)
+
+
+def test_without_a_time_the_same_machine_always_plans_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "estimate_seconds", None)  # no stopwatch
+    sides = [
+        _plan(_figures((512, 512)), Machine(torch.device("cpu"), torch.float32, n)).patch_size[0] for n in (1, 2, 8)
+    ]
+    assert sides == sorted(sides)
+    assert sides[0] < 256 == sides[-1]
 
 
 @pytest.mark.parametrize("machine", [CPU, GPU])

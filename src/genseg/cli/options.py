@@ -12,6 +12,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from genseg.config import MOST_CASES, Settings
+from genseg.durations import Duration
 from genseg.errors import SettingsError
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -116,6 +117,8 @@ def _metavars(annotation: Any) -> list[str]:
         return [text for part in arguments if part is not type(None) for text in _metavars(part)]
     if origin is tuple:
         return [f"{_metavars(arguments[0])[0]},..."]
+    if annotation == Duration:
+        return ["<time>"]
     if origin is Annotated:
         return _metavars(arguments[0])
     return [_METAVARS[annotation]]

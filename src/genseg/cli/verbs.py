@@ -17,6 +17,7 @@ from genseg.cli import tables
 from genseg.cli.options import number_between, settings_from, settings_options, whole_number, whole_numbers
 from genseg.cli.progress import progress_bars
 from genseg.config import LARGEST_SEED, LARGEST_SIDE, MOST_CASES, Plan, Settings
+from genseg.durations import in_words
 from genseg.files import atomic_write_bytes, inner_folder, printable, stay_inside
 from genseg.progress import Progress
 
@@ -119,7 +120,7 @@ def plan(
     Console().print(tables.plan_table(made))
     if out is not None:
         made.to_yaml(out)
-    _say(f"Training takes about {_duration(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
+    _say(f"Training takes about {in_words(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
     _say(f"It takes about {forecast_memory(gathered, machine)}.")
     if made.generation is not None:
         _say("After it, the comparison trains several times more; `genseg train --no-compare` leaves it out.")
@@ -439,11 +440,6 @@ def _name_of(data: Path) -> str:
     place = data.resolve()
     is_list = place.is_file() and place.suffix.lower() in SUFFIXES
     return place.stem if is_list else place.name
-
-
-def _duration(seconds: float) -> str:
-    minutes = max(1, round(seconds / 60))
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _write_check(examination: Examination, out: Path) -> None:

@@ -32,6 +32,7 @@ from genseg.data.preprocess import axis_order
 from genseg.lengths import SpacingUnit, length_unit, steps_in
 
 _MOST_SAMPLED_VALUES = 32
+_SPECK = 4
 _SAMPLES = 4000
 _LEAST_SAMPLES = 100
 _SAMPLES_IN_ALL = 500 * _SAMPLES  # so that what is kept of large sets does not grow with them
@@ -46,6 +47,7 @@ class Measures:
     image_sample: `(channel, n)` intensities, as stored, at a fixed stride over the whole image.
     mask_samples: mask value -> `(channel, n)` intensities at a fixed stride over its voxels, without the value 0.
     spacing_unit: as in `Scan`.
+    object_width: of a picture's mask, see `Statistics`; None for other cases, and where there is no object.
     """
 
     spatial: tuple[int, ...]
@@ -55,6 +57,7 @@ class Measures:
     image_sample: NDArray[np.generic]
     mask_samples: Mapping[MaskValue, NDArray[np.generic]]
     spacing_unit: SpacingUnit = "mm"
+    object_width: float | None = None
 
     @property
     def channels(self) -> int:
@@ -80,6 +83,8 @@ class Statistics:
     spacing_*: in `spacing_unit`: mm, or "px" where not all files state the size of their voxels.
     foreground_fraction: share of the labelled voxels that belong to any class.
     by_channel: name, values and intensity rule of each channel.
+    object_width: of pictures, what the smaller objects measure: the root of an object's area as a share of the root of
+    the image's, its median within each image, and of images the lower quartile. 0 where there are none, and of volumes.
     """
 
     cases: int
@@ -99,6 +104,7 @@ class Statistics:
     foreground_fraction: float
     by_channel: tuple[ChannelStatistics, ...]
     spacing_unit: SpacingUnit = "mm"
+    object_width: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The figures as plain lists, numbers and strings."""
@@ -113,6 +119,11 @@ class Statistics:
             ("size", _range(self.size_min, self.size_median, self.size_max)),
             self._spacing_row(),
             *((called(n, channel.name), channel.text()) for n, channel in enumerate(self.by_channel)),
+            *(
+                [("objects", f"the smaller ones {self.object_width:.1%} of the image's side")]
+                if self.object_width
+                else []
+            ),
             *((f"class {c.name}", f"in {c.cases} cases, {c.voxel_share:.2%} of the voxels") for c in self.classes),
         ]
 
@@ -124,6 +135,9 @@ class Statistics:
         elements = "pixels" if self.rank == 2 else "voxels"
         ratio = "" if len(set(sum(spacings, ()))) == 1 else f", in the ratio {_range(*spacings)}"
         return "spacing", f"unknown{ratio}: lengths are in {elements}"
+
+    def _object_row(self) -> list[tuple[str, str]]:
+        return [("objects", f"smaller ones: {self.object_width:.1%} of the image's side")] if self.object_width else []
 
     def _shown(self) -> str:
         return ", ".join(dict.fromkeys(SHOWN[channel.modality] for channel in self.by_channel))
@@ -150,7 +164,19 @@ def measure(raw: RawCase, samples: int = _SAMPLES) -> Measures:
         image_sample=flat[:, :: _stride(flat.shape[1], samples)].copy(),  # a view would keep the whole image
         mask_samples={} if raw.mask is None or counts is None else _sample_values(flat, raw.mask, counts, samples),
         spacing_unit=raw.image.spacing_unit,
+        object_width=None if raw.mask is None or len(order) != 2 else _object_width(raw.mask),
     )
+
+
+def _object_width(mask: Scan) -> float | None:
+    """The root of the median object's area as a share of the root of the image's; objects are parts that touch."""
+    from scipy.ndimage import label
+
+    foreground = mask.pixels.any(axis=0)
+    areas = np.bincount(label(foreground)[0].ravel())[1:]
+    # Specks of a few pixels are slips of the pen or traces of a lossy format.
+    areas = areas[areas >= max(_SPECK, areas.max(initial=0) / 100)]
+    return float(np.sqrt(np.median(areas) / foreground.size)) if len(areas) else None
 
 
 def summarise(
@@ -167,6 +193,7 @@ def summarise(
     voxels = np.array(counts).reshape(len(counts), len(labels.names))
     total = max(int(voxels.sum()), 1)
     by_channel = _summarise_channels(measures, labels, declared_modality, names_of(channel_names, channels))
+    widths = [case.object_width for case in measures if case.object_width is not None]
     return Statistics(
         cases=len(measures),
         labelled=len(counts),
@@ -188,6 +215,7 @@ def summarise(
         foreground_fraction=float(voxels[:, 1:].sum() / total),
         by_channel=by_channel,
         spacing_unit="px" if any(case.spacing_unit == "px" for case in measures) else "mm",
+        object_width=float(np.quantile(widths, 0.25)) if widths else 0.0,
     )
 
 

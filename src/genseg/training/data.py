@@ -63,7 +63,9 @@ def gather(data: Path, settings: Settings, plan: Plan | None, machine: Machine, 
     examination = examine_for_training(data, settings, progress)
     split = choose_split(examination, settings)
     patients = len(set(groups_of(examination, split.train)))
-    derived = make_plan(examination.statistics, examination.labels, settings, machine, patients)
+    # A plan that is given has had its time.
+    asked = settings if plan is None else settings.model_copy(update={"time": None})
+    derived = make_plan(examination.statistics, examination.labels, asked, machine, patients)
     if plan is not None:
         check_plan(plan, derived, settings)
     return TrainingData(examination, split, plan or derived)

@@ -13,8 +13,19 @@ from genseg.data.statistics import Statistics
 from genseg.device import Machine
 from genseg.errors import SettingsError
 from genseg.segmenters.registry import default_segmenter, segmenter_spec
+from genseg.training.estimate import estimate_seconds
+from genseg.training.sizing import (
+    LEAST_UPDATES,
+    USUAL_TIME,
+    Effort,
+    Sized,
+    fit_size,
+    fit_updates,
+    growing,
+    nominal_rate,
+    seconds_at,
+)
 
-SIZE = {"cpu": 128, "cuda": 256}
 UPDATES = {2: {"cpu": 600, "cuda": 3000}, 3: {"cpu": 600, "cuda": 3000}}
 PRETRAINING = {2: {"cpu": 400, "cuda": 3000}, 3: {"cpu": 200, "cuda": 2000}}
 STAGE_ONE_BATCH = {2: 4, 3: 2}
@@ -22,18 +33,15 @@ PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
 BATCH_PICTURES = 16
 
-GROWING = 0.75
-"""Share of the updates in which pictures are smaller than in the end; see `GROWTH`. It halves the cost of training."""
-
-LEAST_GROWN = 160
-"""Shortest side of pictures that grow: half of less would show too little."""
-
 AUGMENTATION: dict[Arm, Literal["none", "copy-paste", "cutmix"]] = {
     "plain": "none",
     "copy-paste": "copy-paste",
     "cutmix": "cutmix",
 }
 """Random changes of the training images, where not strong ones alone."""
+
+PROBED = 128
+"""Longest side of the images that the machine's speed is measured on, where a time is asked for."""
 
 PAYING_BATCH = 4
 """Smallest batch that half of is given to generated images: fewer real ones than two an update teach too little."""
@@ -70,9 +78,12 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     rank, kind = statistics.rank, "cuda" if machine.device.type == "cuda" else "cpu"
     name = settings.segmenter or default_segmenter(rank)
     spec = segmenter_spec(name, rank)
-    patch_size = _picture_size(statistics, settings, kind) if rank == 2 else _volume_patch(statistics, kind)
-    batch_size = settings.batch_size or _batch_size(patch_size, kind)
+    volume = None if rank == 2 else _volume_patch(statistics, kind)
+    batch_size = settings.batch_size or (BATCH_PICTURES if volume is None else _batch_size(volume, kind))
     arm = settings.arm or _default_arm(settings, rank, kind, patients, batch_size)
+    effort = _effort(settings, rank, kind, arm, batch_size)
+    sized = _fit_size(statistics, settings, effort, kind, nominal_rate(machine), None)
+    patch_size = volume or _picture_size(statistics, sized.side, enlarge=settings.size is not None)
     plan = Plan(
         rank=2 if rank == 2 else 3,
         channels=statistics.channels,
@@ -81,10 +92,11 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         spacing=None if rank == 2 else _spacing(statistics),
         spacing_unit="mm" if rank == 2 else statistics.spacing_unit,
         patch_size=patch_size,
+        size_note=sized.note,
         segmenter=name,
         batch_size=batch_size,
-        updates=settings.updates or UPDATES[rank][kind],
-        growing=GROWING if rank == 2 and min(patch_size) >= LEAST_GROWN else 0.0,
+        updates=effort.updates,
+        growing=growing(patch_size),
         learning_rate=settings.learning_rate or spec.learning_rate,
         augmentation=AUGMENTATION.get(arm, "strong"),
         flip_axes=_flip_axes(settings, rank, labels.names),
@@ -92,6 +104,8 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         mirroring=arm != "plain",
         generation=_generation(arm, settings, rank, kind),
     )
+    if settings.time is not None:
+        plan = _in_time(plan, statistics, settings, effort, machine)
     for problem in _without_room(plan):
         raise SettingsError(problem)
     return plan
@@ -143,14 +157,61 @@ def _without_room(plan: Plan) -> list[str]:
     ]
 
 
-def _picture_size(statistics: Statistics, settings: Settings, kind: str) -> tuple[int, ...]:
-    """Rows and columns with the median picture's aspect and as many pixels as a square of the size asked for."""
+def _effort(settings: Settings, rank: int, kind: str, arm: Arm, batch_size: int) -> Effort:
+    updates = settings.updates or UPDATES[rank][kind]
+    return Effort(updates, settings.updates or min(LEAST_UPDATES, updates), batch_size, arm)
+
+
+def _fit_size(
+    statistics: Statistics, settings: Settings, effort: Effort, kind: str, rate: float, seconds: float | None
+) -> Sized:
+    """What `fit_size` says of pictures whose size is not asked for."""
+    if settings.size is not None or statistics.rank != 2:
+        return Sized(settings.size or 0, effort.updates, "")
+    return fit_size(statistics, effort, kind, rate, seconds)
+
+
+def _in_time(plan: Plan, statistics: Statistics, settings: Settings, effort: Effort, machine: Machine) -> Plan:
+    """The plan with a size and as many updates as there is time for on this machine, by its stopwatch.
+
+    Raises SettingsError where both are asked for, too.
+    """
+    is_sized = plan.rank == 3 or settings.size is not None
+    if is_sized and settings.updates is not None:
+        what = "the size of patches is fixed" if plan.rank == 3 else "--size is given"
+        raise SettingsError(f"time: {what} and --updates is given, so nothing is left for it to decide; leave it out")
+    size = plan.patch_size if is_sized else tuple(min(side, PROBED) for side in plan.patch_size)
+    probe = plan.model_copy(update={"generation": None, "growing": 0.0, "patch_size": size, "updates": 1})
+    rate = plan.batch_size * math.prod(size) / estimate_seconds(probe, machine)
+    seconds = settings.time or USUAL_TIME
+    if is_sized:
+        updates, note = fit_updates(effort, seconds_at(size, effort, rate), seconds)
+        return _with_updates(plan, updates, settings).model_copy(update={"size_note": note})
+    sized = fit_size(statistics, effort, "cuda" if machine.device.type == "cuda" else "cpu", rate, seconds)
+    size = _picture_size(statistics, sized.side, enlarge=False)
+    changes = {"patch_size": size, "growing": growing(size), "size_note": sized.note}
+    return _with_updates(plan, sized.updates, settings).model_copy(update=changes)
+
+
+def _with_updates(plan: Plan, updates: int, settings: Settings) -> Plan:
+    """The plan with so many updates, and in proportion of the generator before them, where these are not asked for."""
+    changes: dict[str, object] = {"updates": updates}
+    if plan.generation is not None and settings.pretraining is None:
+        fewer = max(1, round(plan.generation.pretraining * updates / plan.updates))
+        changes["generation"] = plan.generation.model_copy(update={"pretraining": fewer})
+    return plan.model_copy(update=changes)
+
+
+def _picture_size(statistics: Statistics, side: int, *, enlarge: bool) -> tuple[int, ...]:
+    """Rows and columns with the median picture's aspect and as many pixels as a square of this side.
+
+    enlarge: whether they may be more than the median picture has; that costs time and adds nothing.
+    """
     rows, columns = statistics.size_median
-    side = settings.size or min(SIZE[kind], math.isqrt(rows * columns))
     aspect = min(max(rows / columns, 0.25), 4.0)
     ideal = side * math.sqrt(aspect), side / math.sqrt(aspect)
     size = [max(1, round(length / MULTIPLE)) for length in ideal]
-    if settings.size is None:  # enlarging pictures costs time and adds nothing
+    if not enlarge:
         most = [max(1, length // MULTIPLE) for length in statistics.size_median]
         size = [min(pair) for pair in zip(size, most, strict=True)]
     return tuple(length * MULTIPLE for length in size)
@@ -170,8 +231,6 @@ def _volume_patch(statistics: Statistics, kind: str) -> tuple[int, ...]:
 
 
 def _batch_size(patch_size: Sequence[int], kind: str) -> int:
-    if len(patch_size) == 2:
-        return BATCH_PICTURES
     return min(8, max(2, BATCH_VOXELS[kind] // math.prod(patch_size)))
 
 
