@@ -31,7 +31,7 @@ from genseg.errors import SettingsError
 from genseg.files import atomic_write_bytes
 from genseg.lengths import SpacingUnit, Unit, length_unit
 
-FORMAT = 6
+FORMAT = 7
 """Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""
 
 MOST_CLASSES = 255

@@ -39,7 +39,7 @@ class SegmenterSpec:
 _SPECS = (
     SegmenterSpec(
         "unet-pretrained",
-        "U-Net on an ImageNet EfficientNet-lite0 encoder, 3.8 M parameters; the default for pictures",
+        "U-Net on an ImageNet EfficientNet-lite0 encoder, 3.6 M parameters; the default for pictures",
         (2,),
         "genseg.segmenters.pretrained:build_pretrained_unet",
         1e-3,
