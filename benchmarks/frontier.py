@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Dice against minutes of a processor, for several sizes of pictures: trains what is missing and draws the picture.
+
+    benchmarks/frontier.py [--tasks NAME ...] [--sizes 96 128 192 256 384] [--ways fixed growing] [--labels 10]
+        [--seeds 0] [--updates 400] [--threads 1] [--data DIR] [--draw]
+
+fixed: every update at the whole size. growing: smaller images first, as `genseg train` does. Real pairs with strong
+augmentation alone; scored on development cases, which are labelled and not among those that may be used. Minutes are
+those of all threads together, validation and calibration included, so that other work on the machine counts little.
+Runs whose record is in `benchmarks/results/frontier/` are passed over. Writes `docs/images/frontier.png`; `--draw` does
+that alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from locations import RESULTS, data_root
+from run import development_list, labels_of, scores_of
+
+TASKS = ("polyp_cvc_clinicdb", "foot_ulcer_fuseg", "skin_isic2017", "breast_us_busi")
+WAYS = ("fixed", "growing")
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "frontier.png"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: of a task, by a way, on images of a size."""
+
+    task: str
+    size: int
+    way: str
+    labels: int
+    seed: int
+    updates: int
+
+    @property
+    def record(self) -> Path:
+        """Where its record is kept."""
+        name = f"{self.task}-{self.size}px-{self.way}-{self.labels}-labels-{self.updates}-updates-seed{self.seed}"
+        return RESULTS / "frontier" / f"{name}.json"
+
+    @property
+    def command(self) -> str:
+        """What makes it."""
+        return (
+            f"benchmarks/frontier.py --tasks {self.task} --sizes {self.size} --ways {self.way} --labels {self.labels} "
+            f"--seeds {self.seed} --updates {self.updates}"
+        )
+
+
+def main() -> None:
+    """Make the runs that are missing, then draw."""
+    asked = _arguments()
+    if not asked.draw:
+        import torch
+
+        torch.set_num_threads(asked.threads)
+        for run in _runs(asked):
+            if not run.record.exists():
+                _keep(run, asked.data)
+    draw([json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / "frontier").glob("*.json"))])
+
+
+def _runs(asked: argparse.Namespace) -> Iterator[Run]:
+    """Seed by seed, smaller sizes first."""
+    for seed, size, task, way in product(asked.seeds, sorted(asked.sizes), asked.tasks, asked.ways):
+        yield Run(task, size, way, asked.labels, seed, asked.updates)
+
+
+def _keep(run: Run, data: Path) -> None:
+    record = carry_out(run, data)
+    run.record.parent.mkdir(parents=True, exist_ok=True)
+    run.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{run.record.stem}: Dice {record['dice']:.4f}, {record['cpu_minutes']} CPU minutes\n")
+    sys.stdout.flush()
+
+
+def carry_out(run: Run, data: Path) -> dict[str, Any]:
+    """Train and score on development cases."""
+    import genseg
+
+    folder = data / run.task
+    settings = genseg.Settings(
+        arm="strong-augmentation",
+        size=run.size,
+        updates=run.updates,
+        labels=labels_of(folder, run.labels),
+        seed=run.seed,
+        device="cpu",
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        others = development_list(folder, settings.labels or 0, Path(temporary))
+        if others is None:
+            raise SystemExit(f"{run.task}: all labelled cases are used; none is left for development")
+        plan = genseg.plan(folder, settings)
+        if run.way == "fixed":
+            plan = plan.model_copy(update={"growing": 0.0})
+        started = time.process_time()
+        model = genseg.fit(folder, Path(temporary, "run"), settings=settings, plan=plan)
+        minutes = (time.process_time() - started) / 60
+        scores = scores_of(model, others)
+    return {
+        **{key: getattr(run, key) for key in ("task", "size", "way", "labels", "seed", "updates")},
+        "patch_size": list(plan.patch_size),
+        "growing": plan.growing,
+        "images_per_update": plan.batch_size,
+        "cpu_minutes": round(minutes, 2),
+        **scores,
+        "command": run.command,
+    }
+
+
+def draw(records: list[dict[str, Any]]) -> None:
+    """A panel a task and number of labels, a line a way, its points the mean of all seeds, marked by the size."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    panels = sorted({(one["task"], one["labels"]) for one in records})
+    if not panels:
+        return
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4 * len(panels), 3.6), squeeze=False, layout="constrained")
+    for (task, labels), panel in zip(panels, axes[0], strict=True):
+        own = [one for one in records if (one["task"], one["labels"]) == (task, labels)]
+        for way in WAYS:
+            _line(panel, [one for one in own if one["way"] == way], way)
+        panel.set_title(f"{task}, {labels} labels", fontsize="medium")
+        panel.set_xscale("log")
+        panel.set_xlabel("minutes of one core")
+        panel.grid(alpha=0.3)
+    axes[0][0].set_ylabel("Dice, development cases")
+    axes[0][0].legend(fontsize="small")
+    figure.savefig(PICTURE, dpi=110)
+
+
+def _line(panel: Any, records: list[dict[str, Any]], way: str) -> None:
+    """`panel` is matplotlib's Axes."""
+    by_size = defaultdict(list)
+    for one in records:
+        by_size[one["size"]].append((one["cpu_minutes"], one["dice"]))
+    points = [(size, *np.mean(found, axis=0)) for size, found in sorted(by_size.items())]
+    if not points:
+        return
+    sizes, minutes, dice = zip(*points, strict=True)
+    panel.plot(minutes, dice, "o-" if way == "growing" else "s--", label=way)
+    for size, x, y in zip(sizes, minutes, dice, strict=True):
+        panel.annotate(str(size), (x, y), textcoords="offset points", xytext=(4, 4), fontsize="x-small")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=TASKS)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[96, 128, 192, 256, 384])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--labels", type=int, default=10)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--updates", type=int, default=400)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=data_root())
+    parser.add_argument("--draw", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
