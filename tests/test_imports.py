@@ -34,6 +34,7 @@ LAYERS = (
         "mirroring",
         "templates",
         "figures",
+        "durations",
         "lengths",
         "memory",
         "records",
