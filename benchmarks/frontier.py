@@ -2,13 +2,14 @@
 """Dice against minutes of a processor, for several sizes of pictures: trains what is missing and draws the picture.
 
     benchmarks/frontier.py [--tasks NAME ...] [--sizes 96 128 192 256 384] [--ways fixed growing] [--labels 10]
-        [--seeds 0] [--updates 400] [--threads 1] [--data DIR] [--draw]
+        [--seeds 0] [--updates 400] [--threads 1] [--data DIR] [--keep DIR]
+        [--draw]
 
 fixed: every update at the whole size. growing: smaller images first, as `genseg train` does. Real pairs with strong
 augmentation alone; scored on development cases, which are labelled and not among those that may be used. Minutes are
 those of all threads together, validation and calibration included, so that other work on the machine counts little.
 Runs whose record is in `benchmarks/results/frontier/` are passed over. Writes `docs/images/frontier.png`; `--draw` does
-that alone.
+that alone. With `--keep` the run folders stay, in that folder.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def main() -> None:
         torch.set_num_threads(asked.threads)
         for run in _runs(asked):
             if not run.record.exists():
-                _keep(run, asked.data)
+                _keep(run, asked.data, asked.keep)
     draw([json.loads(path.read_text(encoding="utf-8")) for path in sorted((RESULTS / "frontier").glob("*.json"))])
 
 
@@ -80,16 +81,17 @@ def _runs(asked: argparse.Namespace) -> Iterator[Run]:
         yield Run(task, size, way, asked.labels, seed, asked.updates)
 
 
-def _keep(run: Run, data: Path) -> None:
-    record = carry_out(run, data)
+def _keep(run: Run, data: Path, runs: Path | None) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        record = carry_out(run, data, (runs or Path(temporary)) / run.record.stem, Path(temporary))
     run.record.parent.mkdir(parents=True, exist_ok=True)
     run.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"{run.record.stem}: Dice {record['dice']:.4f}, {record['cpu_minutes']} CPU minutes\n")
     sys.stdout.flush()
 
 
-def carry_out(run: Run, data: Path) -> dict[str, Any]:
-    """Train and score on development cases."""
+def carry_out(run: Run, data: Path, out: Path, temporary: Path) -> dict[str, Any]:
+    """Train into the run folder `out`, and score on development cases."""
     import genseg
 
     folder = data / run.task
@@ -101,17 +103,16 @@ def carry_out(run: Run, data: Path) -> dict[str, Any]:
         seed=run.seed,
         device="cpu",
     )
-    with tempfile.TemporaryDirectory() as temporary:
-        others = development_list(folder, settings.labels or 0, Path(temporary))
-        if others is None:
-            raise SystemExit(f"{run.task}: all labelled cases are used; none is left for development")
-        plan = genseg.plan(folder, settings)
-        if run.way == "fixed":
-            plan = plan.model_copy(update={"growing": 0.0})
-        started = time.process_time()
-        model = genseg.fit(folder, Path(temporary, "run"), settings=settings, plan=plan)
-        minutes = (time.process_time() - started) / 60
-        scores = scores_of(model, others)
+    others = development_list(folder, settings.labels or 0, temporary)
+    if others is None:
+        raise SystemExit(f"{run.task}: all labelled cases are used; none is left for development")
+    plan = genseg.plan(folder, settings)
+    if run.way == "fixed":
+        plan = plan.model_copy(update={"growing": 0.0})
+    started = time.process_time()
+    model = genseg.fit(folder, out, settings=settings, plan=plan)
+    minutes = (time.process_time() - started) / 60
+    scores = scores_of(model, others)
     return {
         **{key: getattr(run, key) for key in ("task", "size", "way", "labels", "seed", "updates")},
         "patch_size": list(plan.patch_size),
@@ -171,6 +172,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data", type=Path, default=data_root())
+    parser.add_argument("--keep", type=Path)
     parser.add_argument("--draw", action="store_true")
     return parser.parse_args()
 
