@@ -2,8 +2,8 @@
 """Dice against minutes of a processor, for several sizes of pictures: trains what is missing and draws the picture.
 
     benchmarks/frontier.py [--tasks NAME ...] [--sizes 96 128 192 256 384] [--ways fixed growing] [--labels 10]
-        [--seeds 0] [--updates 400] [--threads 1] [--data DIR] [--keep DIR]
-        [--draw]
+        [--seeds 0] [--updates 400] [--images 16] [--threads 1] [--data DIR]
+        [--keep DIR] [--draw]
 
 fixed: every update at the whole size. growing: smaller images first, as `genseg train` does. Real pairs with strong
 augmentation alone; scored on development cases, which are labelled and not among those that may be used. Minutes are
@@ -32,6 +32,9 @@ from locations import RESULTS, data_root
 from run import development_list, labels_of, scores_of
 
 TASKS = ("polyp_cvc_clinicdb", "foot_ulcer_fuseg", "skin_isic2017", "breast_us_busi")
+USUAL_IMAGES = 16
+"""In an update."""
+
 WAYS = ("fixed", "growing")
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "frontier.png"
 
@@ -46,11 +49,13 @@ class Run:
     labels: int
     seed: int
     updates: int
+    images: int = USUAL_IMAGES
 
     @property
     def record(self) -> Path:
         """Where its record is kept."""
         name = f"{self.task}-{self.size}px-{self.way}-{self.labels}-labels-{self.updates}-updates-seed{self.seed}"
+        name += f"-{self.images}-images" if self.images != USUAL_IMAGES else ""
         return RESULTS / "frontier" / f"{name}.json"
 
     @property
@@ -58,7 +63,7 @@ class Run:
         """What makes it."""
         return (
             f"benchmarks/frontier.py --tasks {self.task} --sizes {self.size} --ways {self.way} --labels {self.labels} "
-            f"--seeds {self.seed} --updates {self.updates}"
+            f"--seeds {self.seed} --updates {self.updates} --images {self.images}"
         )
 
 
@@ -78,7 +83,7 @@ def main() -> None:
 def _runs(asked: argparse.Namespace) -> Iterator[Run]:
     """Seed by seed, smaller sizes first."""
     for seed, size, task, way in product(asked.seeds, sorted(asked.sizes), asked.tasks, asked.ways):
-        yield Run(task, size, way, asked.labels, seed, asked.updates)
+        yield Run(task, size, way, asked.labels, seed, asked.updates, asked.images)
 
 
 def _keep(run: Run, data: Path, runs: Path | None) -> None:
@@ -99,6 +104,7 @@ def carry_out(run: Run, data: Path, out: Path, temporary: Path) -> dict[str, Any
         arm="strong-augmentation",
         size=run.size,
         updates=run.updates,
+        batch_size=run.images,
         labels=labels_of(folder, run.labels),
         seed=run.seed,
         device="cpu",
@@ -114,10 +120,9 @@ def carry_out(run: Run, data: Path, out: Path, temporary: Path) -> dict[str, Any
     minutes = (time.process_time() - started) / 60
     scores = scores_of(model, others)
     return {
-        **{key: getattr(run, key) for key in ("task", "size", "way", "labels", "seed", "updates")},
+        **{key: getattr(run, key) for key in ("task", "size", "way", "labels", "seed", "updates", "images")},
         "patch_size": list(plan.patch_size),
         "growing": plan.growing,
-        "images_per_update": plan.batch_size,
         "cpu_minutes": round(minutes, 2),
         **scores,
         "command": run.command,
@@ -135,6 +140,7 @@ def draw(records: list[dict[str, Any]]) -> None:
     if not panels:
         return
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4 * len(panels), 3.6), squeeze=False, layout="constrained")
+    records = [one for one in records if one["images"] == USUAL_IMAGES]
     for (task, labels), panel in zip(panels, axes[0], strict=True):
         own = [one for one in records if (one["task"], one["labels"]) == (task, labels)]
         for way in WAYS:
@@ -170,6 +176,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--labels", type=int, default=10)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--updates", type=int, default=400)
+    parser.add_argument("--images", type=int, default=USUAL_IMAGES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data", type=Path, default=data_root())
     parser.add_argument("--keep", type=Path)
