@@ -33,7 +33,7 @@ def resampled(pieces: Iterable[Array], worked: Sequence[int], wanted: Sequence[i
             rows = _apply(part, held[:, : part.shape[1]], 1)
             for axis, weights in enumerate(along, 2):
                 rows = _apply(weights, rows, axis)
-            yield rows
+            yield np.ascontiguousarray(rows)  # the last axis was brought to the front, in which order all else is slow
         done = max(done, ready)
         needed = across.indices[across.indptr[done]] if done < wanted[0] else worked[0]
         held, first = held[:, max(0, needed - first) :], max(first, needed)
