@@ -7,7 +7,9 @@ A model is trained for a few updates on phantoms (its speed does not depend on w
 a folder of PNG pictures of the same size, or NIfTI volumes of 36 voxels an edge; each is read from disk, prepared,
 segmented and brought back to its own size, as `genseg predict` does without writing. "mirrored" averages over all ways
 to mirror the image, as the model does by default. Each way runs in a process of its own. Agreement is the share of
-pixels with the class that PyTorch in float32 gives. Writes benchmarks/results/latency.json and prints a table.
+pixels with the class that PyTorch in float32 gives. "exports" are seconds, and seconds of the processor, that each
+export took; "steps" the milliseconds of the processor that reading, preparing, the network and all after it take of an
+image that is looked at once on one thread. Writes benchmarks/results/latency.json and prints a table.
 """
 
 from __future__ import annotations
@@ -54,12 +56,18 @@ TARGETS = {"onnxruntime": ("onnx", ".onnx"), "openvino": ("openvino", ".xml")}
 def main() -> None:
     """Measure everything that is asked for and keep it."""
     asked = _arguments()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    exports: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         kinds = [("volume", 36)] if asked.volume else [("rgb", size) for size in asked.sizes]
         for kind, size in kinds:
             folder = Path(temporary) / f"{kind}-{size}"
             alone(prepare_kind, folder, kind, size)
+            for way in WAYS:
+                if way.runtime in TARGETS:
+                    exports.append({"kind": kind, "size": size, **alone(export, folder, way)})
+                parts.append({"kind": kind, "size": size, **alone(steps, folder, way, asked.seconds)})
             expected = None
             for way in WAYS:
                 for threads in asked.threads:
@@ -72,11 +80,12 @@ def main() -> None:
                     sys.stdout.flush()
     target = RESULTS / ("latency-volume.json" if asked.volume else "latency.json")
     command = "benchmarks/latency.py" + " --volume" * asked.volume
-    target.write_text(json.dumps({"command": command, "device": processor(), "rows": rows}, indent=1) + "\n")
+    kept = {"command": command, "device": processor(), "rows": rows, "exports": exports, "steps": parts}
+    target.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def prepare_kind(folder: Path, kind: str, size: int) -> None:
-    """Make images, a model and its exports in `folder`."""
+    """Make images and a model in `folder`."""
     import genseg
     from genseg.data.phantoms import write_phantoms
 
@@ -85,11 +94,53 @@ def prepare_kind(folder: Path, kind: str, size: int) -> None:
         arm="strong-augmentation", size=size if kind == "rgb" else None, updates=10, batch_size=4
     )
     genseg.fit(data, folder / "run", settings=settings)
-    for way in WAYS:
-        if way.runtime in TARGETS:
-            to, suffix = TARGETS[way.runtime]
-            out = folder / f"{way.runtime}-{way.precision}{suffix}"
-            genseg.export_model(folder / "run", data, to, out, precision=way.precision)  # type: ignore[arg-type]
+
+
+def export(folder: Path, way: Way) -> dict[str, Any]:
+    """Export the run in `folder` for a way of running: seconds, and seconds of the processor, with all imports."""
+    started, spent = time.perf_counter(), time.process_time()
+    import genseg
+
+    to, suffix = TARGETS[way.runtime]
+    out = folder / f"{way.runtime}-{way.precision}{suffix}"
+    made = genseg.export_model(folder / "run", folder / "data", to, out, precision=way.precision)  # type: ignore[arg-type]
+    return {
+        "runtime": way.runtime,
+        "precision": way.precision,
+        "seconds": round(time.perf_counter() - started, 1),
+        "processor_seconds": round(time.process_time() - spent, 1),
+        "cases_compared": made.parity.cases,
+    }
+
+
+def steps(folder: Path, way: Way, seconds: float) -> dict[str, Any]:
+    """Milliseconds of the processor, least of several images, that each step from file to mask takes on one thread."""
+    from genseg.data.index import index_images
+    from genseg.data.preprocess import prepare
+    from genseg.predict.fitting import fit_case
+
+    model = open_model(folder, way, 1).without_mirroring()
+    entries = [index_images(file)[0] for file in sorted((folder / "data" / "images").iterdir())[:IMAGES]]
+    least = dict.fromkeys(("read", "prepare", "network", "all"), float("inf"))
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        for files in entries:
+            case, read = spent(model.read, files)
+            prepared, preparing = spent(lambda case=case: prepare(fit_case(case, model.plan), model.plan))
+            _, network = spent(model.network, prepared.image[None])
+            _, examined = spent(model.examine_case, case)
+            took = {"read": read, "prepare": preparing, "network": network, "all": read + examined}
+            least = {name: min(least[name], took[name]) for name in least}
+    after = least["all"] - least["read"] - least["prepare"] - least["network"]
+    milliseconds = {name: round(1000 * took, 2) for name, took in {**least, "after": after}.items()}
+    return {"runtime": way.runtime, "precision": way.precision, "milliseconds": milliseconds}
+
+
+def spent(function: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
+    """What a function returns, and the seconds of the processor that it took."""
+    started = time.process_time()
+    returned = function(*arguments)
+    return returned, time.process_time() - started
 
 
 def measure(folder: Path, way: Way, threads: int, seconds: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from genseg.data.preprocess import Geometry, Prepared
-from genseg.predict.familiarity import Cloud, Familiarity, fingerprint
+from genseg.predict.familiarity import PERCENTILES, Cloud, Familiarity, fingerprint
 from genseg.records import fitted
 
 Images = list[tuple[np.ndarray, np.ndarray]]
@@ -98,3 +98,11 @@ def test_padding_is_no_part_of_the_fingerprint() -> None:
     padded = np.pad(image, ((0, 0), (0, 4), (0, 0), (0, 2)), constant_values=99)
     assert np.array_equal(fingerprint(_prepared(image)), fingerprint(_prepared(padded, (8, 8, 8))))
     assert np.isfinite(fingerprint(_prepared(image[:, :1]))).all()
+
+
+@pytest.mark.parametrize("side", [1, 2, 13, 64])
+def test_percentiles_of_the_fingerprint_are_numpy_s(side: int) -> None:
+    image = np.rint(np.random.default_rng(side).normal(size=(2, side, side)) * 40).astype(np.float32) / 127.5
+    figures = fingerprint(_prepared(image)).tolist()
+    for channel, own in zip(image, (figures[2:7], figures[11:16]), strict=True):
+        assert own == pytest.approx(np.percentile(channel, PERCENTILES), abs=1e-6)

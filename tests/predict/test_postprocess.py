@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from genseg.predict.postprocess import Judged, Mending, learn_mending, mend, object_sizes, speck_size
 
@@ -86,3 +87,11 @@ def test_specks_of_volumes_are_measured_in_the_body() -> None:
     specks = [Mending(1, "no-specks", 0.1, 8.5)]
     assert not mend(mask, specks, (1.0, 2.0, 0.5)).any()
     assert mend(mask, specks, (1.0, 2.0, 0.6)).any()
+
+
+@pytest.mark.parametrize("shape", [(24, 31), (9, 12, 10), (1, 7)])
+def test_holes_are_those_that_scipy_fills(shape: tuple[int, ...]) -> None:
+    for number, share in enumerate((0.3, 0.6, 0.9, 1.0)):
+        mask = (np.random.default_rng(number).random(shape) < share).astype(np.uint8)
+        mended = mend(mask, [Mending(1, "fill-holes", 0.1)], (1.0,) * len(shape))
+        assert np.array_equal(mended == 1, ndimage.binary_fill_holes(mask))

@@ -16,9 +16,9 @@ from scipy import ndimage
 from genseg.config import Plan
 from genseg.data.case import Case
 from genseg.data.prepared import prepare_all
-from genseg.data.preprocess import prepare
-from genseg.segmenters.inference import predict_mask, responses, segment
-from genseg.segmenters.network import Array, Response
+from genseg.data.preprocess import Geometry, prepare
+from genseg.segmenters.inference import assemble, predict_mask, responses, segment
+from genseg.segmenters.network import Array, Response, softmax
 from genseg.segmenters.registry import build_segmenter
 from genseg.segmenters.torch_network import TorchNetwork
 
@@ -254,3 +254,12 @@ def test_a_gpu_without_memory_is_told_from_other_errors(monkeypatch: pytest.Monk
         fail(error)
         with pytest.raises(raised):
             network(np.zeros((1, 1, 32, 32), np.float32))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_of_classes_that_are_as_probable_the_first_is_taken(classes: int) -> None:
+    logits = np.random.default_rng(classes).integers(-2, 3, (1, classes, 16, 20)).astype(np.float32)
+    found = assemble([Response(logits, ())], Geometry(None, (16, 20), (16, 20)), classes)
+    probabilities = softmax(logits[0])
+    assert np.array_equal(found.mask, probabilities.argmax(0))
+    assert np.array_equal(found.confidence, np.rint(100 * probabilities.max(0)))

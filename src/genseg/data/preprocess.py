@@ -102,7 +102,8 @@ def scale_channel(channel: NDArray[np.generic], intensity: IntensityRule) -> NDA
     values: NDArray[np.float32] = channel.astype(np.float32)
     scaled: NDArray[np.float32] = values
     if intensity.rule == "eight-bit":
-        scaled = values / 127.5 - 1
+        scaled = values / 127.5
+        scaled -= 1
     elif intensity.rule == "window":
         scaled = (np.clip(values, intensity.low, intensity.high) - intensity.mean) / intensity.std
     elif intensity.rule == "z-score":

@@ -23,10 +23,9 @@ from genseg.predict.fitting import fit_case
 from genseg.predict.loading import EXPORT_AGAIN, GPU_TILES, ExportDescription, fill, read_weights
 from genseg.predict.model import Model, described_model
 from genseg.predict.outputs import output_folder, palette
-from genseg.predict.postprocess import mend
+from genseg.predict.prediction import mask_of_logits
 from genseg.records import fitted
-from genseg.segmenters.inference import assemble, responses
-from genseg.segmenters.network import Response
+from genseg.segmenters.inference import responses
 from genseg.segmenters.torch_network import TorchNetwork
 from genseg.training.delivery import check_files, read_sealed
 
@@ -129,10 +128,9 @@ class FindMask:
 
     def __call__(self, item: Item) -> Item:
         """See `Item`."""
-        geometry, trust = item["geometry"], self._model.trust
-        said = Response(item["pred"][None].cpu().numpy(), ())
-        mask = assemble([said], geometry, self._model.plan.classes, trust.temperature).mask
-        return {**item, "pred": mend(mask, trust.mendings, item["spacing"])}
+        logits = item["pred"][None].cpu().numpy()
+        model = self._model
+        return {**item, "pred": mask_of_logits(logits, item["geometry"], item["spacing"], model.plan, model.trust)}
 
 
 class WriteMask:

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -20,11 +21,18 @@ from genseg.segmenters.torch_network import WithFeatures
 LEAST, LARGEST = 8, 8192
 """Shortest and longest side of an image that an exported network takes."""
 
+EXAMPLE = {2: 64, 3: 32}
+"""Side of the image that a network of any size is traced with, by spatial rank: large enough that no two levels of a
+segmenter have one size there, for a trace holds for other images too only where it enlarges between all levels."""
+
+OPSET = 18
+"""ONNX's operators of December 2022."""
+
 
 def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -> None:
     """Write a segmenter, with a description unless that is empty.
 
-    Raises MissingExtraError where the packages for it are not installed.
+    Raises MissingExtraError where the package for it is not installed.
 
     Input "image" `(batch, channel, *spatial)`, outputs "logits" and "features_0", "features_1" and so on, as in
     `genseg.segmenters.network`. The batch may have any size, and so may images where the segmenter allows it; else they
@@ -32,38 +40,44 @@ def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -
     """
     try:
         import onnx
-        import onnxscript  # noqa: F401
     except ImportError:
-        raise MissingExtraError("onnx, onnxscript", "export", "exporting a model") from None
-    axes: dict[int, torch.export.Dim] = {0: torch.export.Dim("batch")}
-    if SEGMENTERS[plan.segmenter].any_size:
-        names = ("row", "column") if plan.rank == 2 else ("i", "j", "k")
-        axes |= {axis: torch.export.Dim(name, min=LEAST, max=LARGEST) for axis, name in enumerate(names, 2)}
+        raise MissingExtraError("onnx", "export", "exporting a model") from None
+    any_size = SEGMENTERS[plan.segmenter].any_size
     device = next(segmenter.parameters()).device
-    example = torch.zeros(2, plan.channels, *plan.patch_size, device=device)
-    with _silence():
-        program = torch.onnx.export(
-            WithFeatures(segmenter).eval(),
-            (example,),
-            dynamo=True,
-            input_names=["image"],
-            output_names=["logits", *(f"features_{level}" for level in range(_levels(segmenter, example)))],
-            dynamic_shapes=(axes,),
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned nothing")
-    model = program.model_proto
+    example = torch.zeros(2, plan.channels, *(EXAMPLE[plan.rank] if any_size else side for side in plan.patch_size))
+    model = onnx.load_from_string(_traced(WithFeatures(segmenter).eval(), example.to(device), any_size=any_size))
     if description:
         onnx.helper.set_model_props(model, {DESCRIPTION: description})
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 
 
-def _levels(segmenter: nn.Module, example: Tensor) -> int:
-    """How many levels of features a segmenter tells."""
+def _traced(network: WithFeatures, example: Tensor, *, any_size: bool) -> bytes:
+    """A network as ONNX.
+
+    By PyTorch's older exporter, which records one forward pass. The newer one reasons about every size that an image
+    may have: on the pretrained encoder that takes a minute, and what it writes is right for multiples of 32 alone.
+    """
     with torch.inference_mode():
-        return len(WithFeatures(segmenter).eval()(example)) - 1
+        levels = len(network(example)) - 1
+    axes = {0: "batch"}
+    features = {f"features_{level}": axes for level in range(levels)}
+    if any_size:
+        names = ("row", "column") if example.ndim == 4 else ("i", "j", "k")
+        axes = axes | dict(enumerate(names, 2))
+    buffer = BytesIO()
+    with _silence():
+        torch.onnx.export(
+            network,
+            (example,),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["logits", *features],
+            dynamic_axes={"image": axes, "logits": axes, **features},
+        )
+    return buffer.getvalue()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from genseg.errors import RunError
 from genseg.evaluate.metrics import dice_scores
 from genseg.predict.fitting import fit_case
 from genseg.predict.model import Model
+from genseg.predict.prediction import mask_of_logits
 from genseg.segmenters.inference import responses
 from genseg.segmenters.network import Array, Network, Response
 
@@ -70,9 +71,12 @@ def measure_parity(original: Model, exported: Model, cases: Iterable[Case]) -> P
     dice: list[tuple[float, float]] = []
     for case in cases:
         prepared = prepare(fit_case(case, original.plan), original.plan)
-        said = [_logits(model, prepared) for model in (original, exported)]
-        difference = max(difference, float(np.abs(said[0] - said[1]).max()))
-        before, after = (model.examine_case(case).mask for model in (original, exported))
+        logits = [_logits(model, prepared) for model in (original, exported)]
+        difference = max(difference, float(np.abs(logits[0] - logits[1]).max()))
+        before, after = (
+            mask_of_logits(own, prepared.geometry, case.spacing, model.plan, model.trust)
+            for own, model in zip(logits, (original, exported), strict=True)
+        )
         equal += int((before == after).sum())
         pixels += before.size
         if case.mask is not None:

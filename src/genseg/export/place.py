@@ -39,8 +39,8 @@ def free_target(out: Path, to: Target, data: Path, run: Path) -> Path:
 def require_packages(to: Target, precision: Precision) -> None:
     """Raise MissingExtraError for the first package that such an export needs and that is not installed."""
     needed = {
-        "onnx": ["onnx", "onnxscript", "onnxruntime"],
-        "openvino": ["onnx", "onnxscript", "openvino"],
+        "onnx": ["onnx", "onnxruntime"],
+        "openvino": ["onnx", "openvino"],
         "bundle": [],
     }
     for package in [*needed[to], *(["nncf"] if precision == "int8" else [])]:

@@ -56,12 +56,23 @@ def fingerprint(prepared: Prepared) -> Array:
     image = prepared.image[(slice(None), *map(slice, prepared.geometry.worked))]
     figures: list[float] = []
     for channel in image:
-        figures += [channel.mean(), channel.std(), *np.percentile(channel, PERCENTILES)]
+        figures += [channel.mean(), channel.std(), *_percentiles(channel)]
         for axis, size in enumerate(channel.shape):
             figures.append(np.abs(np.diff(channel, axis=axis)).mean() if size > 1 else 0.0)
     for one, other in pairwise(image):
         figures += [(one - other).mean(), (one - other).std()]
     return np.array(figures, np.float32)
+
+
+def _percentiles(channel: Array) -> Figures:
+    """`PERCENTILES` as by numpy's `percentile`, which looks for one after the other where sorting is several times as
+    fast.
+    """
+    values = np.sort(channel, axis=None).astype(np.float64)
+    places = np.array(PERCENTILES) / 100 * (len(values) - 1)
+    below = places.astype(int)
+    above = np.minimum(below + 1, len(values) - 1)
+    return values[below] + (places - below) * (values[above] - values[below])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,13 @@ from numpy.typing import NDArray
 
 from genseg.config import Plan
 from genseg.data.case import Case
-from genseg.data.preprocess import prepare
+from genseg.data.preprocess import Geometry, prepare
 from genseg.errors import DataError, Fault, FaultCode
 from genseg.predict.fitting import fit_case, flat_channels, is_in_colour
 from genseg.predict.postprocess import mend
 from genseg.predict.trust import Trust, expected_dice, figures
-from genseg.segmenters.inference import segment
-from genseg.segmenters.network import Network
+from genseg.segmenters.inference import assemble, segment
+from genseg.segmenters.network import Array, Network, Response
 
 IN_PIECES = "memory ran out, so it was segmented in smaller pieces, in which less can be seen around each pixel"
 
@@ -62,6 +63,14 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
     if plan.channels == 1 and is_in_colour(case.image):
         notes += (IN_GREY,)
     return Prediction(mask, found.confidence, dice, strangeness, notes)
+
+
+def mask_of_logits(
+    logits: Array, geometry: Geometry, spacing: Sequence[float], plan: Plan, trust: Trust
+) -> NDArray[np.uint8]:
+    """The mask that `predict_case` makes of a network's logits `(1, class, *spatial)` for a whole prepared image."""
+    mask = assemble([Response(logits, ())], geometry, plan.classes, trust.temperature).mask
+    return mend(mask, trust.mendings, spacing) if trust.mendings else mask
 
 
 def _overflow(case: Case) -> Fault:

@@ -7,7 +7,9 @@ generator through the segmenter's update needs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,13 +41,39 @@ class SamePadConv(nn.Conv2d):
 
     def forward(self, image: Tensor) -> Tensor:
         """`(batch, channel, row, column)` to ceil(size / stride)."""
-        padding = []
-        for size, kernel, stride in zip(image.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
-            total = max(kernel - stride if size % stride == 0 else kernel - size % stride, 0)
-            padding += [total // 2, total - total // 2]
         with torch.autocast(image.device.type, enabled=False):
             image = at_least_float32(image)
-            return super().forward(functional.pad(image, padding) if any(padding) else image)
+            if torch.onnx.is_in_onnx_export():
+                exported: Tensor = _OnnxSamePad.apply(image, self.weight, self.bias, self.stride, self.groups)
+                return exported
+            return super().forward(_same_pad(image, self.weight, self.stride))
+
+
+def _same_pad(image: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
+    padding = []
+    for size, kernel, step in zip(image.shape[:1:-1], weight.shape[:1:-1], stride[::-1], strict=True):
+        total = max(kernel - step if size % step == 0 else kernel - size % step, 0)
+        padding += [total // 2, total - total // 2]
+    return functional.pad(image, padding) if any(padding) else image
+
+
+class _OnnxSamePad(torch.autograd.Function):
+    """A `SamePadConv` as an exporter sees it: one operator, which finds the padding for each image's size by itself.
+
+    The padding of the image that is exported with would be written down as that of all images.
+    """
+
+    @staticmethod
+    def forward(
+        _: Any, image: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], groups: int
+    ) -> Tensor:
+        return functional.conv2d(_same_pad(image, weight, stride), weight, bias, stride, groups=groups)
+
+    @staticmethod
+    def symbolic(graph: Any, image: Any, weight: Any, bias: Any, stride: tuple[int, ...], groups: int) -> Any:
+        """Source: ONNX, operator Conv, auto_pad."""
+        weights = [weight] if bias is None else [weight, bias]
+        return graph.op("Conv", image, *weights, auto_pad_s="SAME_UPPER", strides_i=stride, group_i=groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -112,6 +112,7 @@ def mean_of(arrays: Sequence[Array]) -> Array:
 
 def softmax(logits: Array) -> Array:
     """Probabilities over the first axis."""
-    raised = np.exp(logits - logits.max(0))
-    probabilities: Array = raised / raised.sum(0)
+    probabilities: Array = logits - logits.max(0)
+    np.exp(probabilities, out=probabilities)
+    probabilities /= probabilities.sum(0)
     return probabilities

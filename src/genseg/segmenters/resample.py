@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -32,15 +33,17 @@ def resampled(pieces: Iterable[Array], worked: Sequence[int], wanted: Sequence[i
             rows = _apply(part, held[:, : part.shape[1]], 1)
             for axis, weights in enumerate(along, 2):
                 rows = _apply(weights, rows, axis)
-            yield rows
+            yield np.ascontiguousarray(rows)  # the last axis was brought to the front, in which order all else is slow
         done = max(done, ready)
         needed = across.indices[across.indptr[done]] if done < wanted[0] else worked[0]
         held, first = held[:, max(0, needed - first) :], max(first, needed)
 
 
+@lru_cache(maxsize=16)
 def _weights(own: int, wanted: int) -> sparse.csr_array:
     """`(wanted, own)`: what each new pixel takes of each old one; a triangle as wide as the wider of the two pixels.
 
+    Kept for the next image, for a camera's have one size: to be read alone.
     Source: the convolution-based resampling of Pillow, with its filter BILINEAR.
     """
     scale = max(1.0, own / wanted)
