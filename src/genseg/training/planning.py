@@ -69,7 +69,9 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     spec = segmenter_spec(name, rank)
     patch_size = _picture_size(statistics, settings, kind) if rank == 2 else _volume_patch(statistics, kind)
     batch_size = settings.batch_size or _batch_size(patch_size, kind)
-    arm = settings.arm or _default_arm(settings, rank, kind, patients, batch_size)
+    arm = settings.arm or (
+        "strong-augmentation" if spec.is_frozen else _default_arm(settings, rank, kind, patients, batch_size)
+    )
     plan = Plan(
         rank=2 if rank == 2 else 3,
         channels=statistics.channels,
@@ -80,7 +82,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         patch_size=patch_size,
         segmenter=name,
         batch_size=batch_size,
-        updates=settings.updates or UPDATES[rank][kind],
+        updates=settings.updates or spec.updates or UPDATES[rank][kind],
         learning_rate=settings.learning_rate or spec.learning_rate,
         augmentation=AUGMENTATION.get(arm, "strong"),
         flip_axes=_flip_axes(settings, rank, labels.names),
@@ -88,7 +90,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         mirroring=arm != "plain",
         generation=_generation(arm, settings, rank, kind),
     )
-    for problem in _without_room(plan):
+    for problem in _pairs_in_vain(plan):
         raise SettingsError(problem)
     return plan
 
@@ -112,7 +114,7 @@ def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
         if getattr(settings, name) != Settings.model_fields[name].default
         and getattr(plan, key) != getattr(derived, key)
     ]
-    wrong += _without_room(plan)
+    wrong += _pairs_in_vain(plan)
     if min(plan.patch_size) < LEAST_PATCH:
         wrong.append(f"patch_size: {plan.patch_size} found, sides of {LEAST_PATCH} and more expected")
     if wrong:
@@ -128,9 +130,16 @@ def _other_channels(plan: Plan, derived: Plan) -> list[str]:
     return [f"intensity: the plan has rules for the channels {named}, the data have {found}, in this order"]
 
 
-def _without_room(plan: Plan) -> list[str]:
-    """What is wrong where not one image of an update can be real, or not one synthetic."""
-    if plan.generation is None or plan.has_room:
+def _pairs_in_vain(plan: Plan) -> list[str]:
+    """What is wrong with generated pairs that nothing could learn from, or that leave no room for real ones."""
+    if plan.generation is None:
+        return []
+    if segmenter_spec(plan.segmenter, plan.rank).is_frozen:
+        return [
+            f"arm: {plan.arm} found; the segmenter {plan.segmenter} is trained on features that are computed once, and "
+            "so has no use for generated pairs; choose --arm strong-augmentation, or another segmenter"
+        ]
+    if plan.has_room:
         return []
     cure = "give more images an update, or --arm strong-augmentation"
     return [
