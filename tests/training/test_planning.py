@@ -308,9 +308,12 @@ def test_volumes_have_a_generator_on_a_gpu_or_where_it_is_asked_for(
     assert _plan(_figures((40, 40, 40)), machine, **given).arm == arm
 
 
-def test_a_frozen_encoder_is_trained_on_real_pairs_alone_and_for_as_long_as_suits_it() -> None:
+def test_a_frozen_encoder_is_trained_on_real_pairs_alone_as_large_and_as_long_as_suits_it() -> None:
+    assert _plan(_figures((500, 500)), segmenter="readout").patch_size == (256, 256)
+    assert _plan(_figures((500, 500)), segmenter="readout", size=64).patch_size == (64, 64)
     plan = _plan(_figures((64, 64)), segmenter="readout")
-    assert (plan.arm, plan.updates, plan.generation) == ("strong-augmentation", 300, None)
+    assert plan.patch_size == (64, 64)
+    assert (plan.arm, plan.updates, plan.generation) == ("strong-augmentation", 150, None)
     assert _plan(_figures((64, 64)), segmenter="readout", updates=7, arm="copy-paste").updates == 7
     assert _plan(_figures((64, 64))).arm == "joint"
 

@@ -29,7 +29,7 @@ SCALES = (Fraction(3, 4), Fraction(1), Fraction(3, 2))
 FIRST_LEVEL = 1
 """Finest of the encoder's levels that is read, at 1/4 of a size: edges and colours at 1/2 cost most and add nothing."""
 
-WIDTH = 64
+WIDTH = 32
 
 
 class Head(nn.Module):

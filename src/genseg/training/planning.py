@@ -12,7 +12,7 @@ from genseg.data.labels import LabelMap
 from genseg.data.statistics import Statistics
 from genseg.device import Machine
 from genseg.errors import SettingsError
-from genseg.segmenters.registry import default_segmenter, segmenter_spec
+from genseg.segmenters.registry import SEGMENTERS, default_segmenter, segmenter_spec
 
 MULTIPLE = 16
 """Sizes of pictures are multiples of it: four halvings without remainder."""
@@ -67,11 +67,12 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     rank, kind = statistics.rank, "cuda" if machine.device.type == "cuda" else "cpu"
     name = settings.segmenter or default_segmenter(rank)
     spec = segmenter_spec(name, rank)
-    patch_size = _picture_size(statistics, settings, kind) if rank == 2 else _volume_patch(statistics, kind)
-    batch_size = settings.batch_size or _batch_size(patch_size, kind)
-    arm = settings.arm or (
-        "strong-augmentation" if spec.is_frozen else _default_arm(settings, rank, kind, patients, batch_size)
+    patch_size = (
+        _picture_size(statistics, settings, spec.size or SIZE[kind]) if rank == 2 else _volume_patch(statistics, kind)
     )
+    batch_size = settings.batch_size or _batch_size(patch_size, kind)
+    usual: Arm = "strong-augmentation" if spec.is_frozen else _default_arm(settings, rank, kind, patients, batch_size)
+    arm = settings.arm or usual
     plan = Plan(
         rank=2 if rank == 2 else 3,
         channels=statistics.channels,
@@ -134,7 +135,8 @@ def _pairs_in_vain(plan: Plan) -> list[str]:
     """What is wrong with generated pairs that nothing could learn from, or that leave no room for real ones."""
     if plan.generation is None:
         return []
-    if segmenter_spec(plan.segmenter, plan.rank).is_frozen:
+    spec = SEGMENTERS.get(plan.segmenter)
+    if spec is not None and spec.is_frozen:
         return [
             f"arm: {plan.arm} found; the segmenter {plan.segmenter} is trained on features that are computed once, and "
             "so has no use for generated pairs; choose --arm strong-augmentation, or another segmenter"
@@ -148,10 +150,13 @@ def _pairs_in_vain(plan: Plan) -> list[str]:
     ]
 
 
-def _picture_size(statistics: Statistics, settings: Settings, kind: str) -> tuple[int, ...]:
-    """Rows and columns with the median picture's aspect and as many pixels as a square of the size asked for."""
+def _picture_size(statistics: Statistics, settings: Settings, usual: int) -> tuple[int, ...]:
+    """Rows and columns with the median picture's aspect and as many pixels as a square of the size asked for.
+
+    usual: that size where none is asked for, unless the pictures are smaller.
+    """
     rows, columns = statistics.size_median
-    side = settings.size or min(SIZE[kind], math.isqrt(rows * columns))
+    side = settings.size or min(usual, math.isqrt(rows * columns))
     aspect = min(max(rows / columns, 0.25), 4.0)
     ideal = side * math.sqrt(aspect), side / math.sqrt(aspect)
     size = [max(1, round(length / MULTIPLE)) for length in ideal]

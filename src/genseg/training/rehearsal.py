@@ -104,7 +104,7 @@ class _Updates:
         if not has_views(self.plan):
             return image
         maps = encode(learner.segmenter, image[:1], self.machine)
-        return [one.float().expand(len(image), *one.shape).contiguous() for one in maps]
+        return [one.float().repeat(len(image), 1, 1, 1) for one in maps]
 
     def together(self, learner: Learner, generation: Generation, settings: GenerationPlan, new_masks: NewMasks) -> None:
         """What `JointLoop` does of an update, in its order."""

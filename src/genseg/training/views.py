@@ -31,7 +31,7 @@ KEPT = torch.bfloat16
 
 @dataclass(frozen=True)
 class View:
-    """Features of a changed image, each `(width, row, column)`, and its mask `(row, column)`; on the CPU."""
+    """Features of a changed image, each `(1, width, row, column)`, and its mask `(1, row, column)`; on the CPU."""
 
     features: list[Tensor]
     mask: Tensor
@@ -55,9 +55,9 @@ class FeatureBatches:
         width, row, column)` float32, and their masks `(batch, row, column)`; on the machine's device.
         """
         views = [self._view(number, segmenter) for number in self._drawn(update)]
-        maps = [torch.stack(same) for same in zip(*(view.features for view in views), strict=True)]
+        maps = [torch.cat(same) for same in zip(*(view.features for view in views), strict=True)]
         features = [self._machine.send(one).float() for one in maps]
-        return features, torch.stack([view.mask for view in views]).to(self._machine.device)
+        return features, torch.cat([view.mask for view in views]).to(self._machine.device)
 
     def _drawn(self, update: int) -> list[int]:
         """Numbers of the views of an update."""
@@ -70,8 +70,8 @@ class FeatureBatches:
     def _view(self, number: int, segmenter: nn.Module) -> View:
         if number not in self._views:
             batch = number // self._plan.batch_size
-            pairs = zip(*self._images[batch], strict=True)
-            made = [View(encode(segmenter, image[None], self._machine), mask.cpu()) for image, mask in pairs]
+            pairs = zip(*(part.split(1) for part in self._images[batch]), strict=True)
+            made = [View(encode(segmenter, image, self._machine), mask.cpu()) for image, mask in pairs]
             self._views |= dict(enumerate(made, batch * self._plan.batch_size))
         return self._views[number]
 
@@ -80,7 +80,7 @@ def encode(segmenter: nn.Module, image: Tensor, machine: Machine) -> list[Tensor
     """Features of one image `(1, channel, row, column)` by the segmenter's frozen encoder, as they are kept."""
     with torch.no_grad(), machine.autocast(image.ndim - 2):
         features: list[Tensor] = segmenter.frozen_features(image)  # type: ignore[operator]
-    return [one[0].to("cpu", KEPT) for one in features]
+    return [one.to("cpu", KEPT) for one in features]
 
 
 def view_count(plan: Plan, cases: int) -> int:
