@@ -26,8 +26,8 @@ class SegmenterSpec:
     `(rank, channels, classes)`. learning_rate: AdamW's peak rate that suits it. any_size: whether its exported network
     takes pictures of any size. pretrained: spatial ranks in which it begins from ImageNet weights. is_frozen: whether
     its encoder keeps them, so that training computes features once and updates the rest on them; such a segmenter has
-    `frozen_features(image)`, a list of tensors, and `read(features, spatial)`, their logits. updates, size: how many, and
-    what side of pictures, suit it where none is asked for; what suits the machine where None.
+    `frozen_features(image)`, a list of tensors, and `read(features, spatial)`, their logits. updates, size: how many,
+    and what side of pictures, suit it where none is asked for; what suits the machine where None.
     """
 
     name: str
