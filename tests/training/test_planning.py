@@ -313,7 +313,7 @@ def test_a_frozen_encoder_is_trained_on_real_pairs_alone_as_large_and_as_long_as
     assert _plan(_figures((500, 500)), segmenter="readout", size=64).patch_size == (64, 64)
     plan = _plan(_figures((64, 64)), segmenter="readout")
     assert plan.patch_size == (64, 64)
-    assert (plan.arm, plan.updates, plan.generation) == ("strong-augmentation", 150, None)
+    assert (plan.arm, plan.updates, plan.generation) == ("strong-augmentation", 100, None)
     assert _plan(_figures((64, 64)), segmenter="readout", updates=7, arm="copy-paste").updates == 7
     assert _plan(_figures((64, 64))).arm == "joint"
 

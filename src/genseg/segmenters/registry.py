@@ -83,13 +83,13 @@ _SPECS = (
     ),
     SegmenterSpec(
         "readout",
-        "small head on frozen ImageNet features of three image sizes, 3.0 M parameters; trained within a minute",
+        "small head on frozen ImageNet features of three image sizes, 3.0 M parameters; trained in about a minute",
         (2,),
         "genseg.segmenters.readout:build_readout",
         3e-3,
         pretrained=(2,),
         is_frozen=True,
-        updates=150,
+        updates=100,
         size=256,
     ),
 )
