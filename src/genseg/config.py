@@ -153,7 +153,8 @@ class Settings(_Checked):
         description="what is trained on: plain and strong-augmentation, real pairs without and with random changes; "
         "copy-paste and cutmix, these with objects or boxes of one image put into another; separate, joint-cut and "
         "joint, generated pairs too, by a generator that is frozen, goes on, or is steered by the error on held-out "
-        "cases; joint by default, strong-augmentation for volumes without a GPU, batches below 4, or one patient alone",
+        "cases; joint by default, strong-augmentation for volumes without a GPU, batches below 4, one patient alone, "
+        "or a segmenter whose encoder is frozen",
     )
     flips: Literal["auto", "all", "none"] | tuple[Annotated[int, Field(ge=0, le=2)], ...] = Field(
         "auto",

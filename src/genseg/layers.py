@@ -44,11 +44,11 @@ class GroupNorm(nn.GroupNorm):
         return grouped.mean(2, keepdim=True).expand_as(grouped).flatten(1, 2)
 
 
-def resize(features: Tensor, spatial: torch.Size) -> Tensor:
+def resize(features: Tensor, spatial: Sequence[int]) -> Tensor:
     """Linear interpolation of `(batch, channel, *any)` to `(batch, channel, *spatial)`."""
-    if features.shape[2:] == spatial:
+    if features.shape[2:] == tuple(spatial):
         return features
-    return functional.interpolate(features, size=spatial, mode=LINEAR_MODE[len(spatial)], align_corners=False)
+    return functional.interpolate(features, size=tuple(spatial), mode=LINEAR_MODE[len(spatial)], align_corners=False)
 
 
 def crop(features: Tensor, spatial: Sequence[int]) -> Tensor:

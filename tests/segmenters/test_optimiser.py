@@ -33,3 +33,10 @@ def test_weights_decay_and_biases_and_normalisation_do_not(make_plan: Callable[.
     assert [decays[id(weight)] for weight in network.parameters()] == [0.3, 0.0, 0.0, 0.0]
     set_learning_rate(optimiser, 0.125)
     assert {group["lr"] for group in optimiser.param_groups} == {0.125}
+
+
+def test_frozen_weights_are_not_among_those_that_are_updated(make_plan: Callable[..., Plan]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3).requires_grad_(False), nn.Conv2d(4, 2, 1))
+    optimiser = make_optimiser(network, make_plan())
+    held = [weight for group in optimiser.param_groups for weight in group["params"]]
+    assert [weight.shape for weight in held] == [weight.shape for weight in network[1].parameters()]

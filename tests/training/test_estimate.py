@@ -26,6 +26,18 @@ def test_the_time_of_an_update_is_multiplied_by_the_plan_s_updates(
     assert estimate.estimate_seconds(plan, machine) == pytest.approx(3.0 / estimate.MEASURED * 50)
 
 
+def test_features_that_are_computed_once_and_updates_on_them_are_timed_apart(
+    plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(100.0, 3.0)
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: next(clock))
+    machine = choose_machine("cpu", "float32")
+    for updates, views in ((10, 20), (200, 128)):
+        plan = plan_of(2, segmenter="readout", patch_size=(32, 32), updates=updates)
+        expected = 3.0 / estimate.MEASURED * (views + updates)
+        assert estimate.estimate_seconds(plan, machine) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("rank", [2, 3])
 @pytest.mark.parametrize("arm", ["separate", "joint"])
 def test_a_generator_takes_its_own_time_before_the_segmenter_s_and_beside_it(

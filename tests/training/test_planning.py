@@ -392,3 +392,25 @@ def test_volumes_have_a_generator_on_a_gpu_or_where_it_is_asked_for(
     machine: Machine, given: dict[str, Any], arm: str
 ) -> None:
     assert _plan(_figures((40, 40, 40)), machine, **given).arm == arm
+
+
+def test_a_frozen_encoder_is_trained_on_real_pairs_alone_as_large_and_as_long_as_suits_it() -> None:
+    assert _plan(_figures((500, 500)), segmenter="readout").patch_size == (256, 256)
+    assert _plan(_figures((500, 500)), segmenter="readout", size=64).patch_size == (64, 64)
+    plan = _plan(_figures((64, 64)), segmenter="readout")
+    assert plan.patch_size == (64, 64)
+    assert (plan.arm, plan.updates, plan.generation) == ("strong-augmentation", 100, None)
+    assert _plan(_figures((64, 64)), segmenter="readout", updates=7, arm="copy-paste").updates == 7
+    assert _plan(_figures((64, 64))).arm == "joint"
+
+
+def test_generated_pairs_for_a_frozen_encoder_are_refused_in_settings_and_in_a_plan() -> None:
+    with pytest.raises(SettingsError, match=r"arm: joint found; .* readout .* --arm strong-augmentation"):
+        _plan(_figures((64, 64)), segmenter="readout", arm="joint")
+    with pytest.raises(SettingsError, match=r"pretraining: 5 .* leave it out"):
+        _plan(_figures((64, 64)), segmenter="readout", pretraining=5)
+    derived = _plan(_figures((64, 64)), segmenter="readout")
+    generation = _plan(_figures((64, 64))).generation
+    given = derived.model_copy(update={"generation": generation})
+    with pytest.raises(SettingsError, match="cannot be carried out; arm: joint found"):
+        check_plan(given, derived, Settings(segmenter="readout"))

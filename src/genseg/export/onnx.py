@@ -70,7 +70,7 @@ def _traced(network: WithFeatures, example: Tensor, *, any_size: bool) -> bytes:
         torch.onnx.export(
             network,
             (example,),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the older exporter writes to files that are open, too
             dynamo=False,
             opset_version=OPSET,
             input_names=["image"],

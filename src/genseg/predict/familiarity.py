@@ -72,7 +72,8 @@ def _percentiles(channel: Array) -> Figures:
     places = np.array(PERCENTILES) / 100 * (len(values) - 1)
     below = places.astype(int)
     above = np.minimum(below + 1, len(values) - 1)
-    return values[below] + (places - below) * (values[above] - values[below])
+    between: Figures = values[below] + (places - below) * (values[above] - values[below])
+    return between
 
 
 @dataclass(frozen=True)

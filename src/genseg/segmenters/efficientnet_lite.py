@@ -44,7 +44,7 @@ class SamePadConv(nn.Conv2d):
         with torch.autocast(image.device.type, enabled=False):
             image = at_least_float32(image)
             if torch.onnx.is_in_onnx_export():
-                exported: Tensor = _OnnxSamePad.apply(image, self.weight, self.bias, self.stride, self.groups)
+                exported: Tensor = _OnnxSamePad.apply(image, self.weight, self.bias, self.stride, self.groups)  # type: ignore[no-untyped-call]
                 return exported
             return super().forward(_same_pad(image, self.weight, self.stride))
 

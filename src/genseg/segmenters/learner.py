@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +41,7 @@ def begin(plan: Plan, seed: int, machine: Machine) -> Learner:
 
 def make_update(
     state: Learner,
-    image: Tensor,
+    image: Tensor | Sequence[Tensor],
     mask: Tensor,
     plan: Plan,
     seed: int,
@@ -53,16 +53,18 @@ def make_update(
 ) -> dict[str, float]:
     """One optimiser update on one batch; returns loss, gradient norm and learning rate.
 
-    weight: by which the batch's loss is multiplied. more_loss: another scalar to add, computed when the gradient of the
-    batch's own is there. before_step: called when the whole gradient is there and nothing has moved yet. Raises
-    NotFiniteError when the loss is not finite, TrainingError when the batch is too small to be normalised over.
+    image: `(batch, channel, *spatial)`, or what a segmenter's frozen encoder makes of such images
+    (`SegmenterSpec.is_frozen`). weight: by which the batch's loss is multiplied. more_loss: another scalar to add,
+    computed when the gradient of the batch's own is there. before_step: called when the whole gradient is there and
+    nothing has moved yet. Raises NotFiniteError when the loss is not finite, TrainingError when the batch is too small
+    to be normalised over.
     """
     torch.manual_seed(seed_for(seed, "dropout", state.update))
     rate = state.rate_factor * learning_rate(state.update, plan)
     set_learning_rate(state.optimiser, rate)
     state.segmenter.train()
     state.optimiser.zero_grad(set_to_none=True)
-    loss = _descend(weight * segmentation_loss(_forward(state, image, machine), mask))
+    loss = _descend(weight * segmentation_loss(_forward(state, image, mask.shape[1:], machine), mask))
     if more_loss is not None:
         loss = loss + _descend(more_loss())
     if before_step is not None:
@@ -89,10 +91,13 @@ def _descend(loss: Tensor) -> Tensor:
     return loss.detach()
 
 
-def _forward(state: Learner, image: Tensor, machine: Machine) -> Tensor:
+def _forward(state: Learner, image: Tensor | Sequence[Tensor], spatial: torch.Size, machine: Machine) -> Tensor:
     try:
-        with machine.autocast(image.ndim - 2):
-            logits: Tensor = state.segmenter(image)
+        with machine.autocast(len(spatial)):
+            if isinstance(image, Tensor):
+                logits: Tensor = state.segmenter(image)
+            else:
+                logits = state.segmenter.read(image, spatial)  # type: ignore[operator]
     except ValueError as error:  # batch normalisation over a single value
         cure = "try a larger --batch-size or --size"
         raise TrainingError(f"update {state.update + 1}: the batch is too small ({error}); {cure}") from error

@@ -18,9 +18,13 @@ before normalisation) move as far as all others, and the hypergradient is mostly
 
 
 def make_optimiser(segmenter: nn.Module, plan: Plan) -> torch.optim.AdamW:
-    """AdamW with weight decay on weights of two dimensions and more, none on biases and normalisation."""
-    decayed = [weight for weight in segmenter.parameters() if weight.ndim > 1]
-    free = [weight for weight in segmenter.parameters() if weight.ndim <= 1]
+    """AdamW with weight decay on weights of two dimensions and more, none on biases and normalisation.
+
+    Weights that are frozen are left alone.
+    """
+    trained = [weight for weight in segmenter.parameters() if weight.requires_grad]
+    decayed = [weight for weight in trained if weight.ndim > 1]
+    free = [weight for weight in trained if weight.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=plan.learning_rate, eps=EPSILON, fused=True)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from torch import Tensor
+
 from genseg.config import Plan
 from genseg.data.batches import Batches
 from genseg.data.preprocess import Prepared
@@ -18,6 +20,7 @@ from genseg.joint.pictures import draw_pairs
 from genseg.segmenters.learner import Learner, make_update
 from genseg.training.events import EventLog
 from genseg.training.state import TrainingState
+from genseg.training.views import FeatureBatches, has_views
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Advance:
 
     def __init__(self, course: Course) -> None:
         self._course = course
-        self._batches = Batches(course.training, course.plan, course.seed, course.machine)
+        trained_on = course.training, course.plan, course.seed, course.machine
+        self._batches = Batches(*trained_on)
+        self._features = FeatureBatches(*trained_on) if has_views(course.plan) else None
         self._joint = course.joint
 
     def __call__(self, state: TrainingState, log: EventLog) -> str:
@@ -80,8 +85,11 @@ class Advance:
 
     def _alone(self, learner: Learner, state: TrainingState, log: EventLog) -> str:
         course = self._course
-        image, mask = self._batches[learner.update]
-        measured = make_update(learner, image, mask, course.plan, course.seed, course.machine)
+        if self._features is None:
+            batch: tuple[Tensor | list[Tensor], Tensor] = self._batches[learner.update]
+        else:
+            batch = self._features.batch(learner.update, learner.segmenter)
+        measured = make_update(learner, *batch, course.plan, course.seed, course.machine)
         log.write("step", state.update, **measured)
         return f"Training, loss {measured['loss']:.3f}"
 

@@ -15,6 +15,7 @@ from genseg.joint.generation import Generation, begin_generation
 from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import Learner, begin, make_update
 from genseg.training.made_up import made_up_cases
+from genseg.training.views import FeatureBatches, encode, has_views, view_count
 
 MEASURED = 2
 """Updates of a kind that are timed, after one that warms up."""
@@ -28,6 +29,8 @@ def estimate_seconds(plan: Plan, machine: Machine) -> float:
     if plan.generation is not None:
         return _seconds_with_generator(plan, plan.generation, machine)
     learner = begin(plan, 0, machine)
+    if has_views(plan):
+        return _seconds_on_views(plan, learner, machine)
     sizes = Counter(plan.size_at(update) for update in range(plan.updates))
     return sum(count * _seconds_of_update(learner, size, plan, machine) for size, count in sizes.items())
 
@@ -38,6 +41,16 @@ def _seconds_of_update(learner: Learner, size: tuple[int, ...], plan: Plan, mach
     image = machine.send(torch.randn((plan.batch_size, plan.channels, *size), generator=generator))
     mask = torch.randint(0, plan.classes, (plan.batch_size, *size), generator=generator).to(machine.device)
     return _seconds(lambda: make_update(learner, image, mask, plan, 0, machine), MEASURED)
+
+
+def _seconds_on_views(plan: Plan, state: Learner, machine: Machine) -> float:
+    """The features of all views, then updates on those of a few."""
+    batches = FeatureBatches(made_up_cases(CASES, plan), plan, 0, machine)
+    image = machine.send(torch.zeros(1, plan.channels, *plan.patch_size))
+    encoding = _seconds(lambda: encode(state.segmenter, image, machine), MEASURED)
+    batch = batches.batch(0, state.segmenter)
+    views = min(view_count(plan, CASES), plan.updates * plan.batch_size)
+    return views * encoding + plan.updates * _seconds(lambda: make_update(state, *batch, plan, 0, machine), MEASURED)
 
 
 def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Machine) -> float:

@@ -15,6 +15,7 @@ from genseg.masks.growth import MEMO_BYTES
 from genseg.memory import GIB, free_memory, used_memory
 from genseg.training.data import TrainingData
 from genseg.training.rehearsal import rehearse
+from genseg.training.views import has_views, kept_bytes
 
 OVERHEAD = 1.2
 """What kernels take beside their results, and what lies unused between tensors, as a factor; see
@@ -82,12 +83,16 @@ def _free(machine: Machine) -> int:
 
 
 def _case_bytes(gathered: TrainingData) -> int:
-    """Bytes of prepared cases, which go to files beyond the budget, and of what new masks are made from."""
+    """Bytes of prepared cases, which go to files beyond the budget, and of what a training keeps that is made from
+    them: features of a frozen encoder, or what new masks are made from.
+    """
     plan, statistics = gathered.plan, gathered.examination.statistics
     patch = math.prod(plan.patch_size)
     worked = patch if plan.rank == 2 else max(patch, math.prod(statistics.size_median))
     pixel = 4 * plan.channels + 1
     prepared = min(memory_budget(), len(gathered.examination.cases) * worked * pixel)
+    if has_views(plan):
+        return prepared + kept_bytes(plan, len(gathered.split.train))
     if plan.generation is None:
         return prepared
     training = len(gathered.split.train)

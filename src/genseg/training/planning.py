@@ -12,7 +12,7 @@ from genseg.data.labels import LabelMap
 from genseg.data.statistics import Statistics
 from genseg.device import Machine
 from genseg.errors import SettingsError
-from genseg.segmenters.registry import default_segmenter, segmenter_spec
+from genseg.segmenters.registry import SEGMENTERS, default_segmenter, segmenter_spec
 from genseg.training.estimate import estimate_seconds
 from genseg.training.sizing import (
     LEAST_UPDATES,
@@ -80,9 +80,11 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     spec = segmenter_spec(name, rank)
     volume = None if rank == 2 else _volume_patch(statistics, kind)
     batch_size = settings.batch_size or (BATCH_PICTURES if volume is None else _batch_size(volume, kind))
-    arm = settings.arm or _default_arm(settings, rank, kind, patients, batch_size)
-    effort = _effort(settings, rank, kind, arm, batch_size)
-    sized = _fit_size(statistics, settings, effort, kind, nominal_rate(machine), None)
+    usual: Arm = "strong-augmentation" if spec.is_frozen else _default_arm(settings, rank, kind, patients, batch_size)
+    arm = settings.arm or usual
+    updates = settings.updates or spec.updates or UPDATES[rank][kind]
+    effort = Effort(updates, settings.updates or min(LEAST_UPDATES, updates), batch_size, arm)
+    sized = _fit_size(statistics, settings.size or spec.size, effort, kind, nominal_rate(machine))
     patch_size = volume or _picture_size(statistics, sized.side, enlarge=settings.size is not None)
     plan = Plan(
         rank=2 if rank == 2 else 3,
@@ -95,8 +97,8 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         size_note=sized.note,
         segmenter=name,
         batch_size=batch_size,
-        updates=effort.updates,
-        growing=growing(patch_size),
+        updates=updates,
+        growing=0.0 if spec.is_frozen else growing(patch_size),
         learning_rate=settings.learning_rate or spec.learning_rate,
         augmentation=AUGMENTATION.get(arm, "strong"),
         flip_axes=_flip_axes(settings, rank, labels.names),
@@ -106,7 +108,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     )
     if settings.time is not None:
         plan = _in_time(plan, statistics, settings, effort, machine)
-    for problem in _without_room(plan):
+    for problem in _pairs_in_vain(plan):
         raise SettingsError(problem)
     return plan
 
@@ -130,7 +132,7 @@ def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
         if getattr(settings, name) != Settings.model_fields[name].default
         and getattr(plan, key) != getattr(derived, key)
     ]
-    wrong += _without_room(plan)
+    wrong += _pairs_in_vain(plan)
     if min(plan.patch_size) < LEAST_PATCH:
         wrong.append(f"patch_size: {plan.patch_size} found, sides of {LEAST_PATCH} and more expected")
     if wrong:
@@ -146,9 +148,17 @@ def _other_channels(plan: Plan, derived: Plan) -> list[str]:
     return [f"intensity: the plan has rules for the channels {named}, the data have {found}, in this order"]
 
 
-def _without_room(plan: Plan) -> list[str]:
-    """What is wrong where not one image of an update can be real, or not one synthetic."""
-    if plan.generation is None or plan.has_room:
+def _pairs_in_vain(plan: Plan) -> list[str]:
+    """What is wrong with generated pairs that nothing could learn from, or that leave no room for real ones."""
+    if plan.generation is None:
+        return []
+    spec = SEGMENTERS.get(plan.segmenter)
+    if spec is not None and spec.is_frozen:
+        return [
+            f"arm: {plan.arm} found; the segmenter {plan.segmenter} is trained on features that are computed once, and "
+            "so has no use for generated pairs; choose --arm strong-augmentation, or another segmenter"
+        ]
+    if plan.has_room:
         return []
     cure = "give more images an update, or --arm strong-augmentation"
     return [
@@ -157,18 +167,11 @@ def _without_room(plan: Plan) -> list[str]:
     ]
 
 
-def _effort(settings: Settings, rank: int, kind: str, arm: Arm, batch_size: int) -> Effort:
-    updates = settings.updates or UPDATES[rank][kind]
-    return Effort(updates, settings.updates or min(LEAST_UPDATES, updates), batch_size, arm)
-
-
-def _fit_size(
-    statistics: Statistics, settings: Settings, effort: Effort, kind: str, rate: float, seconds: float | None
-) -> Sized:
-    """What `fit_size` says of pictures whose size is not asked for."""
-    if settings.size is not None or statistics.rank != 2:
-        return Sized(settings.size or 0, effort.updates, "")
-    return fit_size(statistics, effort, kind, rate, seconds)
+def _fit_size(statistics: Statistics, side: int | None, effort: Effort, kind: str, rate: float) -> Sized:
+    """What `fit_size` says of pictures whose size is not asked for. side: that is."""
+    if side is not None or statistics.rank != 2:
+        return Sized(side or 0, effort.updates, "")
+    return fit_size(statistics, effort, kind, rate, None)
 
 
 def _in_time(plan: Plan, statistics: Statistics, settings: Settings, effort: Effort, machine: Machine) -> Plan:
@@ -176,26 +179,27 @@ def _in_time(plan: Plan, statistics: Statistics, settings: Settings, effort: Eff
 
     Raises SettingsError where both are asked for, too.
     """
-    is_sized = plan.rank == 3 or settings.size is not None
+    seconds, is_frozen = settings.time or USUAL_TIME, segmenter_spec(plan.segmenter, plan.rank).is_frozen
+    is_sized = plan.rank == 3 or is_frozen or settings.size is not None
     if is_sized and settings.updates is not None:
-        what = "the size of patches is fixed" if plan.rank == 3 else "--size is given"
+        what = "--size is given" if settings.size is not None else "the size of images is fixed here"
         raise SettingsError(f"time: {what} and --updates is given, so nothing is left for it to decide; leave it out")
+    if is_frozen:
+        return _with_updates(plan, *fit_updates(effort, estimate_seconds(plan, machine), seconds), settings)
     size = plan.patch_size if is_sized else tuple(min(side, PROBED) for side in plan.patch_size)
     probe = plan.model_copy(update={"generation": None, "growing": 0.0, "patch_size": size, "updates": 1})
     rate = plan.batch_size * math.prod(size) / estimate_seconds(probe, machine)
-    seconds = settings.time or USUAL_TIME
     if is_sized:
-        updates, note = fit_updates(effort, seconds_at(size, effort, rate), seconds)
-        return _with_updates(plan, updates, settings).model_copy(update={"size_note": note})
+        return _with_updates(plan, *fit_updates(effort, seconds_at(size, effort, rate), seconds), settings)
     sized = fit_size(statistics, effort, "cuda" if machine.device.type == "cuda" else "cpu", rate, seconds)
     size = _picture_size(statistics, sized.side, enlarge=False)
-    changes = {"patch_size": size, "growing": growing(size), "size_note": sized.note}
-    return _with_updates(plan, sized.updates, settings).model_copy(update=changes)
+    fitted = plan.model_copy(update={"patch_size": size, "growing": growing(size)})
+    return _with_updates(fitted, sized.updates, sized.note, settings)
 
 
-def _with_updates(plan: Plan, updates: int, settings: Settings) -> Plan:
+def _with_updates(plan: Plan, updates: int, note: str, settings: Settings) -> Plan:
     """The plan with so many updates, and in proportion of the generator before them, where these are not asked for."""
-    changes: dict[str, object] = {"updates": updates}
+    changes: dict[str, object] = {"updates": updates, "size_note": note}
     if plan.generation is not None and settings.pretraining is None:
         fewer = max(1, round(plan.generation.pretraining * updates / plan.updates))
         changes["generation"] = plan.generation.model_copy(update={"pretraining": fewer})

@@ -34,6 +34,7 @@ from genseg.segmenters.learner import Learner, make_update
 from genseg.training.live_bytes import LiveBytes
 from genseg.training.made_up import made_up_cases
 from genseg.training.state import begin_training
+from genseg.training.views import encode, has_views
 
 ROUNDS = 2
 """Updates without feedback that are rehearsed: optimisers have no moments in the first."""
@@ -95,7 +96,15 @@ class _Updates:
 
     def alone(self, learner: Learner) -> None:
         for _ in range(ROUNDS):
-            make_update(learner, *self._real(self.plan.batch_size), self.plan, 0, self.machine)
+            image, mask = self._real(self.plan.batch_size)
+            make_update(learner, self._seen(learner, image), mask, self.plan, 0, self.machine)
+
+    def _seen(self, learner: Learner, image: Tensor) -> Tensor | list[Tensor]:
+        """The images, or their features where the encoder is frozen; the views that these come from are not counted."""
+        if not has_views(self.plan):
+            return image
+        maps = encode(learner.segmenter, image[:1], self.machine)
+        return [one.float().repeat(len(image), 1, 1, 1) for one in maps]
 
     def together(self, learner: Learner, generation: Generation, settings: GenerationPlan, new_masks: NewMasks) -> None:
         """What `JointLoop` does of an update, in its order."""

@@ -38,7 +38,7 @@ LEAST_GROWN = 160
 ARM_COST: dict[Arm, float] = {"separate": 2.0, "joint-cut": 2.3, "joint": 2.7}
 """What a training with its generator takes of the time of one without; see `benchmarks/results/runs`."""
 
-NOMINAL = {"cuda": 3e7, "bfloat16": 8e5, "float32": 2.5e5}
+NOMINAL = {"cuda": 3e7, "bfloat16": 1.2e6, "float32": 3e5}
 """Pixels of images that an update takes in a second: of a GPU, or of a processor's thread in its arithmetic. Rounded
 from machines that were measured: the same machine always plans the same, as no stopwatch would."""
 
@@ -80,7 +80,7 @@ def nominal_rate(machine: Machine) -> float:
     if machine.device.type == "cuda":
         return NOMINAL["cuda"]
     arithmetic = str(machine.dtype_for(2)).removeprefix("torch.")
-    return NOMINAL[arithmetic] * machine.threads**THREADS_PAY
+    return NOMINAL[arithmetic] * float(machine.threads) ** THREADS_PAY
 
 
 def fit_size(figures: Statistics, effort: Effort, kind: str, rate: float, seconds: float | None) -> Sized:
