@@ -78,6 +78,16 @@ def test_the_total_agrees_with_finite_differences(rank: int, optimiser: str) -> 
         _assert_agreement(found.total(name), _slopes(problem, name), name)
 
 
+@pytest.mark.parametrize("update", [5, 6])
+def test_it_agrees_with_finite_differences_where_images_grow(update: int) -> None:
+    problem = make_problem(growing=0.75)
+    problem.learner.update = update
+    found, names = _found(problem), ("ranges.scale", "styles.log_temperature", "share_logit", "architecture.0")
+    assert problem.plan.size_at(update) == ((16, 16) if update < 6 else (32, 32))
+    for name in names:
+        _assert_agreement(found.total(name), _slopes(problem, name), name)
+
+
 @pytest.mark.parametrize("where", ["stage I", "pairs"])
 @pytest.mark.parametrize("rank", [2, 3])
 def test_each_term_agrees_with_finite_differences_of_its_path(rank: int, where: Where) -> None:
