@@ -71,6 +71,17 @@ def test_arms_take_the_more_the_more_they_do_and_nothing_stays_that_has_no_memor
 
 
 @pytest.mark.usefixtures("_tiny_network")
+def test_feedback_is_counted_at_the_sizes_that_it_comes_with(plan_of: Callable[..., Plan], machine: Machine) -> None:
+    joint = plan_of(2, batch_size=4, patch_size=(64, 64), updates=100, generation=GenerationPlan(pretraining=2))
+    frozen = joint.model_copy(update={"generation": GenerationPlan(arm="separate", pretraining=2)})
+    growing = joint.model_copy(update={"growing": 0.99})  # the search is over before they have grown
+    smaller = joint.model_copy(update={"patch_size": (48, 48)})
+    peaks = [rehearse(plan, 8, machine).peak for plan in (frozen, smaller, growing, joint)]
+    assert peaks == sorted(peaks)
+    assert peaks[2] < 1.05 * max(peaks[:2]) < 0.8 * peaks[3]
+
+
+@pytest.mark.usefixtures("_tiny_network")
 def test_activations_grow_with_the_batch(plan_of: Callable[..., Plan], machine: Machine) -> None:
     peaks = [rehearse(plan_of(2, batch_size=batch, patch_size=(64, 64)), 4, machine).peak for batch in (8, 16, 32)]
     assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.05)

@@ -74,11 +74,12 @@ class JointLoop:
         self._settings = generation
         self._seed = seed
         self._machine = machine
-        self._searched = _searched(plan, generation)
+        self.searched = _searched(plan, generation)
+        """The update that ends the search."""
         self.steered = steered_updates(plan, generation)
         """The updates that end with a feedback."""
-        self._waiting = WaitingCases(groups, generation.waiting, self._searched, seed)
-        if self._searched and not self._waiting.most:
+        self._waiting = WaitingCases(groups, generation.waiting, self.searched, seed)
+        if self.searched and not self._waiting.most:
             raise SettingsError(
                 f"arm: {generation.arm} holds patients out and needs two or more to train on; found one, or "
                 "images that are all nearly the same; use --arm separate or strong-augmentation"
@@ -106,7 +107,7 @@ class JointLoop:
         a link cut, NotFiniteError where a loss or the feedback is not finite.
         """
         update = learner.update
-        if self._settings.arm == "joint" and update == self._searched:
+        if self._settings.arm == "joint" and update == self.searched:
             generation.decide()
         measured, unrolled = self.unroll(learner, generation, record=update in self.steered)
         return measured, {} if unrolled is None else self._stage_three(learner, generation, unrolled, update)
@@ -227,9 +228,7 @@ class JointLoop:
         generation.count_update(measured["l1"])
         return measured, unrolled
 
-    def _stage(
-        self, generation: Generation, cases: Sequence[int], purpose: str, size: tuple[int, ...]
-    ) -> StageOne:
+    def _stage(self, generation: Generation, cases: Sequence[int], purpose: str, size: tuple[int, ...]) -> StageOne:
         batches = self._batches(cases, f"stage I {purpose}", self._settings.batch_size, size, "space")
         image, mask = batches[generation.updates]
         return StageOne(
