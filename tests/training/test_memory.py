@@ -74,7 +74,7 @@ def test_arms_take_the_more_the_more_they_do_and_nothing_stays_that_has_no_memor
 def test_feedback_is_counted_at_the_sizes_that_it_comes_with(plan_of: Callable[..., Plan], machine: Machine) -> None:
     joint = plan_of(2, batch_size=4, patch_size=(64, 64), updates=100, generation=GenerationPlan(pretraining=2))
     frozen = joint.model_copy(update={"generation": GenerationPlan(arm="separate", pretraining=2)})
-    growing = joint.model_copy(update={"growing": 0.99})  # the search is over before they have grown
+    growing = joint.model_copy(update={"growing": 0.9})  # the search is over before they are whole
     smaller = joint.model_copy(update={"patch_size": (48, 48)})
     peaks = [rehearse(plan, 8, machine).peak for plan in (frozen, smaller, growing, joint)]
     assert peaks == sorted(peaks)
