@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The forecast of memory against the peak that is measured, from the same process, over whole trainings on phantoms.
 
-    benchmarks/memory.py [--threads 1]
+    benchmarks/memory.py [--threads 1] [--rows 6 ...]
 
 Each setting is trained for a few updates in a process of its own, with everything that a training does: reading, the
 generator's updates, feedback, validation, the report. The forecast is made where a run makes it, before the first
-update. Writes benchmarks/results/memory.json, and prints a table.
+update. With `--rows` those settings alone are measured anew, and the other results stay. Writes
+benchmarks/results/memory.json, and prints a table.
 """
 
 from __future__ import annotations
@@ -26,21 +27,31 @@ if TYPE_CHECKING:
     from genseg.training.data import TrainingData
 
 SETTINGS = [
-    ("rgb", 160, "strong-augmentation", "unet-pretrained", "small", 256, 16),
-    ("rgb", 128, "joint", "unet-small", "small", 128, 16),
-    ("rgb", 128, "joint", "unet-pretrained", "small", 256, 16),
-    ("rgb", 128, "separate", "deeplab", "medium", 128, 16),
-    ("volume", 48, "strong-augmentation", "unet-large", "small", None, 4),
-    ("volume", 40, "joint", "unet-small", "small", None, 8),
+    ("rgb", 160, "strong-augmentation", "unet-pretrained", "small", 256, 16, 1.0),
+    ("rgb", 128, "joint", "unet-small", "small", 128, 16, 1.0),
+    ("rgb", 128, "joint", "unet-pretrained", "small", 256, 16, 1.0),
+    ("rgb", 128, "separate", "deeplab", "medium", 128, 16, 1.0),
+    ("volume", 48, "strong-augmentation", "unet-large", "small", None, 4, 1.0),
+    ("volume", 40, "joint", "unet-small", "small", None, 8, 1.0),
+    ("rgb", 128, "joint", "unet-pretrained", "small", 256, 16, 0.7),
 ]
-"""Kind and size of phantoms, way of training, segmenter, generator, size asked for, images per update."""
+"""Kind and size of phantoms, way of training, segmenter, generator, size asked for, images per update, share of the
+updates in which there is feedback: to the end, or, as planned, no longer when pictures have grown."""
 
 UPDATES = 9
 """As many as bring stage III twice."""
 
 
 def measure(
-    kind: str, scan: int, way: str, segmenter: str, generator: str, size: int | None, batch: int, threads: int
+    kind: str,
+    scan: int,
+    way: str,
+    segmenter: str,
+    generator: str,
+    size: int | None,
+    batch: int,
+    search: float,
+    threads: int,
 ) -> dict[str, Any]:
     """Forecast and peak of one training, MiB."""
     import torch
@@ -65,7 +76,7 @@ def measure(
         data = write_phantoms(Path(folder, "data"), kind, 40 if kind == "rgb" else 20, size=scan)
         plan = genseg.plan(data, settings)
         if plan.generation is not None:
-            changed = plan.generation.model_copy(update={"generator": generator, "search": 1.0})
+            changed = plan.generation.model_copy(update={"generator": generator, "search": search})
             plan = plan.model_copy(update={"generation": changed})
         genseg.fit(data, Path(folder, "run"), settings=settings, plan=plan)
     return {
@@ -74,21 +85,29 @@ def measure(
         "generator": generator if plan.generation is not None else None,
         "patch_size": list(plan.patch_size),
         "images_per_update": batch,
+        "search": search,
         "forecast_mib": forecast[0],
         "peak_mib": peak_mib("cpu"),
         "ratio": round(forecast[0] / peak_mib("cpu"), 3),
     }
 
 
+def _kept(path: Path) -> list[dict[str, Any]]:
+    """Rows of an earlier run, in the order of `SETTINGS`; none where there was none."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return rows
+
+
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rows", type=int, nargs="+", choices=range(len(SETTINGS)), default=range(len(SETTINGS)))
     asked = parser.parse_args()
-    rows = []
-    for setting in SETTINGS:
-        row = alone(measure, *setting, asked.threads)
-        rows.append(row)
+    path = RESULTS / "memory.json"
+    rows = {number: row for number, row in enumerate(_kept(path)) if number not in asked.rows}
+    for number in asked.rows:
+        row = rows[number] = alone(measure, *SETTINGS[number], asked.threads)
         shape = " x ".join(map(str, row["patch_size"]))
         sys.stdout.write(
             f"{row['way']:20} {row['segmenter']:16} {shape:14} batch {row['images_per_update']:2}  "
@@ -96,8 +115,11 @@ def main() -> None:
         )
         sys.stdout.flush()
     RESULTS.mkdir(exist_ok=True)
-    record = {"command": f"benchmarks/memory.py --threads {asked.threads}", "rows": rows}
-    (RESULTS / "memory.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record = {
+        "command": f"benchmarks/memory.py --threads {asked.threads}",
+        "rows": [rows[number] for number in sorted(rows)],
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

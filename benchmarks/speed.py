@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Seconds per training step and peak memory, in one run: of the segmenters, float32 against the default precision; and
 of the joint loop, as a ratio to a plain update on as many images, with stage III at every update, every fourth and
-every eighth (the default), with exact and with cheap hypergradients.
+every eighth (the default), with exact and with cheap hypergradients; and of whole trainings on growing pictures of 256
+pixels, with and without generated pairs, the generator's own updates before them included.
 
-    benchmarks/speed.py [--steps 8] [--segmenters unet-small ...] [--threads 2] [--only segmenters|joint]
+    benchmarks/speed.py [--steps 8] [--segmenters unet-small ...] [--threads 2] [--only segmenters|joint|growing]
 
 Each setting runs in a process of its own, so that peak memory is its own. Of plain steps the median is reported, after
-two of warming up; of joint steps the mean, for they come in kinds. Writes benchmarks/results/speed.json, or
-speed-joint.json, and prints a table.
+two of warming up; of joint steps the mean, for they come in kinds. Of whole trainings an update of each kind is timed
+and counted as often as the kind comes; with one thread, in seconds of the processor, which other work on the machine
+does not lengthen. Writes benchmarks/results/speed.json, speed-joint.json or speed-growing.json, and prints a table.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from genseg.config import Plan
     from genseg.data.preprocess import Prepared
     from genseg.device import Machine
+    from genseg.training.advance import Course
 
 SETTINGS = [(2, (128, 128), 8), (2, (256, 256), 8), (3, (32, 32, 32), 8), (3, (64, 64, 64), 2)]
 """Spatial rank, patch size, images per update."""
@@ -45,6 +49,10 @@ JOINT = [("strong-augmentation", 4, "exact")] + [
 """Way of training, updates from one stage III to the next, how hypergradients are computed."""
 
 JOINT_SIZE, JOINT_BATCH, JOINT_CASES = (128, 128), 16, 32
+
+GROWING_WAYS = ("strong-augmentation", "joint", "separate")
+GROWING_SIZE, UPDATES, PRETRAINING, SHARE_GROWING = (256, 256), 600, 400, 0.75
+"""A training as it is planned for a CPU, but for its size."""
 
 
 def measure(
@@ -111,6 +119,95 @@ def measure_joint(segmenter: str, way: str, every: int, method: str, steps: int,
         "peak_memory_mib": peak_mib(machine.device.type),
         "device": machine.describe(plan.rank),
     }
+
+
+def measure_growing(segmenter: str, way: str, threads: int) -> dict[str, Any]:
+    """Seconds of a whole training divided by the segmenter's updates, and what of it each kind of update takes."""
+    import torch
+
+    from genseg.device import choose_machine
+
+    torch.set_num_threads(threads)
+    machine, clock = choose_machine(), time.process_time if threads == 1 else time.perf_counter
+    plan = growing_plan(segmenter, way)
+    seconds: dict[str, float] = {}
+    kinds: dict[str, list[int]] = {}
+    with numbered_updates_of(plan, disks(JOINT_CASES, GROWING_SIZE), machine) as (kind_of, update):
+        for number in range(plan.pretraining + plan.updates):
+            kinds.setdefault(kind_of(number), []).append(number)
+        warm: set[tuple[str, bool]] = set()
+        for kind, numbers in kinds.items():
+            networks = kind.partition(":")[0], kind.endswith("search over")
+            if networks not in warm:
+                update(numbers[0])  # warms up, and ends the search where it is over
+            warm.add(networks)
+            started = clock()
+            update(numbers[-1])
+            seconds[kind] = len(numbers) * (clock() - started)
+    return {
+        "segmenter": segmenter,
+        "way": way,
+        "patch_size": list(plan.patch_size),
+        "images_per_update": plan.batch_size,
+        "updates": plan.updates,
+        "pretraining": plan.pretraining,
+        "seconds_per_update": round(sum(seconds.values()) / plan.updates, 4),
+        "kinds": {
+            kind: {"updates": len(kinds[kind]), "seconds_each": round(seconds[kind] / len(kinds[kind]), 3)}
+            for kind in kinds
+        },
+        "device": machine.describe(plan.rank),
+    }
+
+
+def growing_plan(segmenter: str, way: str) -> Plan:
+    """A plan for pictures that grow to `GROWING_SIZE`."""
+    from genseg.config import GenerationPlan
+
+    changes: dict[str, Any] = {"growing": SHARE_GROWING}
+    if way != "strong-augmentation":
+        changes["generation"] = GenerationPlan.model_validate({"arm": way, "pretraining": PRETRAINING})
+    return plan_of(segmenter, GROWING_SIZE, JOINT_BATCH, UPDATES, "strong").model_copy(update=changes)
+
+
+@contextmanager
+def numbered_updates_of(
+    plan: Plan, cases: Sequence[Prepared], machine: Machine
+) -> Iterator[tuple[Callable[[int], str], Callable[[int], None]]]:
+    """Yield what tells the kind of an update by its number, the generator's own first, and what makes that update."""
+    from genseg.training.advance import Advance, Course
+    from genseg.training.events import EventLog
+    from genseg.training.state import begin_training
+
+    course = Course(plan, 0, cases, [case.name for case in cases], machine)
+    advance, state = Advance(course), begin_training(plan, len(cases), 0, machine)
+
+    def make(number: int) -> None:
+        state.learner.update = max(0, number - plan.pretraining)
+        if state.generation is not None:
+            state.generation.pretrained = min(number, plan.pretraining)
+        advance(state, log)
+
+    with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder), 0) as log, unjudged():
+        yield partial(_kind_of, course), make
+
+
+def _kind_of(course: Course, number: int) -> str:
+    """Size of an update's images and what is done in it, in words."""
+    plan, loop = course.plan, course.joint
+    update = number - plan.pretraining
+    if update < 0:
+        return f"{plan.pretraining_size_at(number)[0]}: pretraining"
+    kind = f"{plan.size_at(update)[0]}: stage II"
+    if loop is None or plan.generation is None:
+        return kind
+    done = {
+        "I": loop.trains_generator(update),
+        "III": update in loop.steered,
+        "styles": loop.takes_styles(update) and not loop.trains_generator(update),  # both together are rare
+        "search over": 0 < loop.searched <= update,
+    }
+    return ", ".join([kind, *(name for name, is_done in done.items() if is_done)])
 
 
 @contextmanager
@@ -218,10 +315,33 @@ def measure_loops(asked: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def measure_trainings(asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Whole trainings on growing pictures, against that on real pairs alone."""
+    rows = []
+    for segmenter in sorted(set(asked.segmenters) & {"unet-small", "unet-pretrained"}):
+        plain = 0.0
+        for way in GROWING_WAYS:
+            row = alone(measure_growing, segmenter, way, asked.threads)
+            plain = plain or row["seconds_per_update"]
+            row["ratio"] = round(row["seconds_per_update"] / plain, 2)
+            rows.append(row)
+            sys.stdout.write(f"{segmenter:16} {way:20} {row['seconds_per_update']:7.3f} s  x {row['ratio']:.2f}\n")
+            sys.stdout.flush()
+    return rows
+
+
 def alone(function: Callable[..., dict[str, Any]], *given: object) -> dict[str, Any]:
     """Call a function in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, given)
+
+
+PARTS = {
+    "segmenters": (measure_segmenters, "speed"),
+    "joint": (measure_loops, "speed-joint"),
+    "growing": (measure_trainings, "speed-growing"),
+}
+"""What can be measured, and the file of its results."""
 
 
 def main() -> None:
@@ -230,13 +350,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--segmenters", nargs="+", default=["unet-small", "unet-large", "unet-pretrained"])
-    parser.add_argument("--only", choices=("segmenters", "joint"))
+    parser.add_argument("--only", choices=tuple(PARTS))
     asked = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     command = f"benchmarks/speed.py --steps {asked.steps} --threads {asked.threads}"
-    for part, measured, name in (("segmenters", measure_segmenters, "speed"), ("joint", measure_loops, "speed-joint")):
+    for part, (measured, name) in PARTS.items():
         if asked.only in (None, part):
-            record = {"command": command, "rows": measured(asked)}
+            record = {"command": f"{command} --only {part}", "rows": measured(asked)}
             (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from genseg.config import IntensityRule, Plan, Settings
+from genseg.config import GenerationPlan, IntensityRule, Plan, Settings
 from genseg.errors import SettingsError
 
 PlanOf = Callable[..., Plan]
@@ -261,3 +261,12 @@ def test_the_explanations_are_valid_yaml(tmp_path: Path) -> None:
     Settings().to_yaml(tmp_path / "settings.yaml")
     loaded = yaml.safe_load((tmp_path / "settings.yaml").read_text(encoding="utf-8"))
     assert list(loaded) == list(Settings.model_fields)
+
+
+def test_the_generator_takes_every_size_in_turn_once_half_of_its_own_updates_are_made(plan_of: PlanOf) -> None:
+    generation = GenerationPlan(pretraining=16)
+    plan = plan_of(2, patch_size=(256, 192), growing=0.75, generation=generation)
+    half, more, whole = (128, 96), (192, 144), (256, 192)
+    assert [plan.pretraining_size_at(update) for update in range(16)] == [half] * 8 + [half, more, half, whole] * 2
+    fixed = plan_of(2, patch_size=(256, 192), generation=generation)
+    assert {fixed.pretraining_size_at(update) for update in range(16)} == {whole}

@@ -55,6 +55,10 @@ is the one that predicts. Source: Tan and Le, EfficientNetV2, ICML 2021, section
 augmentation.
 """
 
+TURNS = (0.5, 0.75, 0.5, 1.0)
+"""While images grow, sizes that stage I takes in turn in the second half of its updates before the segmenter's first,
+as shares of the whole; before that it has half the size. So a generator that is frozen then knows every size."""
+
 LARGEST_SHARE = 0.8
 """Of synthetic pairs among an update's images, wherever feedback steers it: a few always stay real."""
 
@@ -401,11 +405,22 @@ class Plan(_Checked):
         """Size of the images of an update: `patch_size`, or less while they grow."""
         for until, share in GROWTH:
             if update < until * self.growing * self.updates:
-                multiples = [round(share * side / MULTIPLE) * MULTIPLE for side in self.patch_size]
-                return tuple(
-                    max(min(MULTIPLE, side), less) for side, less in zip(self.patch_size, multiples, strict=True)
-                )
+                return self._size_of(share)
         return self.patch_size
+
+    def pretraining_size_at(self, update: int) -> tuple[int, ...]:
+        """Size of the images of one of the generator's updates before the segmenter's first; see `TURNS`."""
+        if not self.growing:
+            return self.patch_size
+        turns = max(0, update - self.pretraining // 2)
+        return self._size_of(TURNS[turns % len(TURNS)])
+
+    def _size_of(self, share: float) -> tuple[int, ...]:
+        """A share of `patch_size`, in multiples of `MULTIPLE` as far as sides are that long."""
+        if share == 1:
+            return self.patch_size
+        multiples = [round(share * side / MULTIPLE) * MULTIPLE for side in self.patch_size]
+        return tuple(max(min(MULTIPLE, side), less) for side, less in zip(self.patch_size, multiples, strict=True))
 
     @property
     def is_colour(self) -> bool:

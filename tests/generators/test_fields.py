@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from style_masks import square
+from torch.nn import functional
 
-from genseg.generators.fields import MARGIN, centres_of, extend, lay_out, shares_of, shift
+from genseg.generators.fields import centres_of, extend, lay_out, rim_width, shares_of, shift
 from genseg.generators.style import GRID, style_shape
 
 
@@ -47,7 +48,7 @@ def test_the_rim_takes_its_share_from_the_surroundings_alone(rank: int) -> None:
     torch.testing.assert_close(shares.sum(1), torch.ones_like(shares[:, 0]))
     assert torch.equal(shares[:, 1:3], mask[:, 1:])
     middle = (0, -1, slice(None), *(30,) * (rank - 1))
-    margin = MARGIN[rank]
+    margin = rim_width(mask.shape[2:])
     outwards = shares[middle][:24].flip(0)
     assert outwards[0] > 0.99
     assert (outwards.diff() <= 0).all()
@@ -75,3 +76,13 @@ def test_each_field_moves_by_its_own_offset(rank: int) -> None:
     moved, expected = shift(style, offset), style[0, 0, 0]
     for field, wanted in enumerate((expected, expected.roll(3, 0), expected.roll(-1, -1))):
         torch.testing.assert_close(moved[0, field, 0], wanted, atol=1e-4, rtol=0)
+
+
+def test_an_image_has_the_same_rim_at_every_size_and_volumes_one_of_as_many_voxels() -> None:
+    assert [rim_width((side, side)) for side in (64, 128, 192, 256, 512)] == [4, 6, 8, 12, 24]
+    assert rim_width((96, 171)) == rim_width((128, 128))  # as many pixels
+    assert rim_width((8, 8)) == 2  # never none
+    assert {rim_width((side,) * 3) for side in (8, 64, 128)} == {2}
+    whole = shares_of(square(2, 24).repeat_interleave(4, 2).repeat_interleave(4, 3))[:, -1:]
+    half = shares_of(square(2, 24).repeat_interleave(2, 2).repeat_interleave(2, 3))[:, -1:]
+    torch.testing.assert_close(functional.avg_pool2d(whole, 2).sum(), half.sum(), rtol=0.05, atol=0)

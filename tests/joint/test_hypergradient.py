@@ -78,6 +78,20 @@ def test_the_total_agrees_with_finite_differences(rank: int, optimiser: str) -> 
         _assert_agreement(found.total(name), _slopes(problem, name), name)
 
 
+@pytest.mark.parametrize("update", [5, 7])  # 6 takes styles anew, which the independent computation does not
+def test_it_agrees_with_finite_differences_and_unrolled_steps_where_images_grow(update: int) -> None:
+    problem = make_problem(growing=0.75)
+    problem.learner.update = update
+    assert problem.plan.size_at(update) == ((16, 16) if update < 6 else (32, 32))
+    found, expected = _found(problem), unrolled_by_autograd(problem)
+    for name, gradient in expected.items():
+        total = found.total(name)
+        assert total is not None
+        assert torch.allclose(total, gradient, rtol=1e-6, atol=1e-12), name
+    for name in ("ranges.scale", "styles.log_temperature", "share_logit"):
+        _assert_agreement(found.total(name), _slopes(problem, name), name)
+
+
 @pytest.mark.parametrize("where", ["stage I", "pairs"])
 @pytest.mark.parametrize("rank", [2, 3])
 def test_each_term_agrees_with_finite_differences_of_its_path(rank: int, where: Where) -> None:

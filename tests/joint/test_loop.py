@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +19,7 @@ from genseg.config import LARGEST_SHARE
 from genseg.data.case import IGNORE
 from genseg.errors import CutLinkError, GeneratorError
 from genseg.joint import loop as loop_module
+from genseg.joint import stages as stages_module
 from genseg.joint.loop import JointLoop
 from genseg.joint.steering import LARGEST_STEP
 from genseg.joint.synthesis import Pairs
@@ -42,7 +44,7 @@ def test_feedback_moves_every_variable_and_the_generator_by(radius: float, step:
     problem.learner.update = 5
     before = _values(problem)
     weights = {name: one.detach().clone() for name, one in problem.generation.weights().items()}
-    with patch.object(loop_module, "train_translator", lambda *_: ({"l1": 0.0}, None)):
+    with patch.object(stages_module, "train_translator", lambda *_: ({"l1": 0.0}, None)):
         _, feedback = problem.loop.advance(problem.learner, problem.generation)
     assert feedback["held_out_loss"] > 0
     assert all(not torch.equal(before[name], one) for name, one in problem.generation.variables().items())
@@ -63,7 +65,7 @@ def test_feedback_begins_once_the_rate_has_risen_but_there_is_some(
     found = []
     for update in range(5 if every > 1 else 4):
         problem.learner.update = update
-        with patch.object(loop_module, "train_translator", lambda *_: ({"l1": 0.0}, None)):
+        with patch.object(stages_module, "train_translator", lambda *_: ({"l1": 0.0}, None)):
             _, feedback = problem.loop.advance(problem.learner, problem.generation)
         found += [update] if feedback else []
     assert found == fed_back
@@ -253,7 +255,7 @@ def test_an_indirect_term_that_is_missing_stops_the_program() -> None:
 
 def test_examples_are_pairs_of_the_patch_s_size() -> None:
     problem = make_problem()
-    examples = problem.loop.examples(problem.generation)
+    examples = problem.loop.examples(problem.generation, 0)
     assert len(examples) == len(problem.cases)
     for example in examples:
         assert example.image.shape == example.rebuilt.shape == example.new_image.shape == (1, 16, 16)
@@ -271,7 +273,7 @@ def test_a_generator_of_no_use_is_reported(monkeypatch: pytest.MonkeyPatch, when
             weight.zero_()
     learner.update, generation.pretrained = 8, generation.pretrained - 1
     with (
-        patch.object(loop_module, "train_translator", lambda *_: ({"l1": 0.0}, None)),
+        patch.object(stages_module, "train_translator", lambda *_: ({"l1": 0.0}, None)),
         pytest.raises(GeneratorError, match="collapsed"),
     ):
         loop.pretrain(generation) if when == "at the end of pretraining" else loop.advance(learner, generation)
@@ -359,9 +361,58 @@ def test_a_batch_of_stage_one_of_which_nothing_is_known_has_no_indirect_term() -
     problem = make_problem()
     hidden = [replace(case, mask=np.full_like(case.mask, IGNORE)) for case in problem.cases]
     with patch.object(problem.loop, "_cases", hidden):
-        measured, first = problem.loop._stage_one(problem.generation, [0, 1], "of 2", architecture=True)
+        measured, first = problem.loop._stage_one(problem.generation, [0, 1], "of 2", (16, 16), architecture=True)
     assert measured["l1"] == 0
     assert first is None
+
+
+@pytest.mark.parametrize("update", [4, 6, 11])
+def test_pairs_real_images_and_those_held_out_have_the_size_of_the_update(update: int) -> None:
+    problem = make_problem(growing=0.75)
+    size = (16, 16) if update < 6 else (32, 32)
+    assert problem.plan.size_at(update) == size
+    problem.learner.update = update
+    modules = problem.learner.segmenter, problem.generation.translator, problem.generation.discriminator
+    with _seen_by(*modules, problem.generation.translator.encoder) as seen:
+        problem.loop.advance(problem.learner, problem.generation)
+        examples = problem.loop.examples(problem.generation, update)
+    assert {tuple(one.shape[2:]) for one in seen} == {size}
+    images, others = [one for one in seen if one.shape[1] == 1], [one for one in seen if one.shape[1] != 1]
+    assert len(images) >= 4 <= len(others)  # real, synthetic, held out, stage I
+    assert {example.new_image.shape for example in examples} == {(1, *size)}
+
+
+def test_styles_are_taken_anew_where_images_grow_and_every_so_often() -> None:
+    loop = make_problem(growing=0.75, refresh=4).loop
+    assert [update for update in range(12) if loop.takes_styles(update)] == [4, 6, 8]
+
+
+def test_a_frozen_generator_was_trained_at_every_size() -> None:
+    problem = make_problem(growing=0.75, arm="separate", pretraining=12)
+    problem.generation.pretrained = 0
+    sizes = []
+    for _ in range(12):
+        with _seen_by(problem.generation.translator) as seen:
+            problem.loop.pretrain(problem.generation)
+        sizes.append(seen[0].shape[2])
+    assert sizes == [16] * 7 + [32, 16, 32, 16, 32]  # half, three quarters rounded up to 32, half, whole
+
+
+def test_a_run_that_is_left_before_its_images_grow_goes_on_to_the_same_weights() -> None:
+    problem = make_problem(growing=0.75)
+    problem.learner.update = 5
+    left = copy.deepcopy((problem.learner, problem.generation))
+    settings = problem.plan.generation
+    assert settings is not None
+    ends = []
+    for learner, generation in ((problem.learner, problem.generation), left):
+        groups = [case.name for case in problem.cases]
+        again = JointLoop(problem.cases, groups, problem.plan, settings, 0, problem.loop._machine)
+        loop = problem.loop if learner is problem.learner else again
+        for _ in range(3):
+            loop.advance(learner, generation)
+        ends.append([*learner.segmenter.parameters(), *generation.translator.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing_and_is_named(
         monkeypatch.setitem(module._modules, "head", _Broken(module.head))
     else:
         monkeypatch.setitem(module.layers._modules, "0", _Broken(module.layers[0]))
-        monkeypatch.setattr("genseg.joint.loop.train_translator", lambda *_: ({"l1": 0.0}, None))
+        monkeypatch.setattr("genseg.joint.stages.train_translator", lambda *_: ({"l1": 0.0}, None))
     before = [weight.detach().clone() for weight in module.parameters()]
     with pytest.raises(GeneratorError, match=rf"the {part}'s loss is [\d.]+ \(gradient norm nan\)"):
         problem.loop.pretrain(generation)

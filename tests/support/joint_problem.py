@@ -74,9 +74,9 @@ class Problem:
 SIZE = {2: 16, 3: 8}
 
 
-def blob_cases(rank: int, count: int = 4) -> list[Prepared]:
-    """Bright blobs of various sizes on noise, one channel, float64."""
-    size = SIZE[rank]
+def blob_cases(rank: int, count: int = 4, size: int | None = None) -> list[Prepared]:
+    """Bright blobs of various sizes on noise, one channel, float64. size: of every side."""
+    size = size or SIZE[rank]
     cases = []
     for number in range(count):
         random = np.random.default_rng(number)
@@ -114,28 +114,33 @@ def make_problem(
     cases: list[Prepared] | None = None,
     batch_size: int = 4,
     seed: int = 0,
+    growing: float = 0.0,
     **changes: Any,
 ) -> Problem:
-    """In float64, after stage I's pretraining and a few updates. changes: of the generation plan."""
+    """In float64, after stage I's pretraining and a few updates. changes: of the generation plan.
+
+    growing: as in the plan; images are then twice as large in the end as they are otherwise.
+    """
     settings = GenerationPlan(
         **{"pretraining": 3, "batch_size": 3, "waiting": 0.5, "refresh": 8, "every": 1, "search": 1, **changes}
     )
+    cases = cases or blob_cases(rank, size=2 * SIZE[rank] if growing else None)
     plan = Plan(
         rank=2 if rank == 2 else 3,
         channels=1,
         class_names=("background", "blob"),
         intensity=(IntensityRule(rule="z-score" if rank == 3 else "eight-bit"),),
         spacing=(1.0, 1.0, 1.0) if rank == 3 else None,
-        patch_size=(SIZE[rank],) * rank,
+        patch_size=cases[0].image.shape[1:],
         segmenter="tiny",
         batch_size=batch_size,
         updates=12,
+        growing=growing,
         learning_rate=1e-2,
         augmentation="strong",
         flip_axes=(0,),
         generation=settings,
     )
-    cases = cases or blob_cases(rank)
     machine = choose_machine(DEVICE, "float32")
     with tiny_networks():
         loop = JointLoop(cases, [case.name for case in cases], plan, settings, seed, machine)
@@ -178,7 +183,7 @@ def unrolled_by_autograd(problem: Problem) -> dict[str, Tensor]:
     loop, plan = problem.loop, problem.plan
     learner, generation = copy.deepcopy((problem.learner, problem.generation))
     update, cases = learner.update, loop._waiting.training(learner.update)
-    stage = loop._stage(generation, cases, f"of {len(cases)}")
+    stage = loop._stage(generation, cases, f"of {len(cases)}", plan.size_at(update))
     gradient = _gradient(stage.loss()[0], generation.weights())
     moved = _stepped(generation.weights(), gradient, generation.translator_optimiser, loop._settings.clip_norm)
 

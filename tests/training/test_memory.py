@@ -20,7 +20,7 @@ from genseg.training.data import TrainingData, gather
 from genseg.training.live_bytes import LiveBytes
 from genseg.training.made_up import made_up_cases
 from genseg.training.memory import check_memory, forecast_memory
-from genseg.training.rehearsal import rehearse
+from genseg.training.rehearsal import _kinds, rehearse
 
 MIB = 2**20
 NETWORKS = [(name, rank) for name, spec in SEGMENTERS.items() for rank in spec.ranks]
@@ -70,6 +70,23 @@ def test_arms_take_the_more_the_more_they_do_and_nothing_stays_that_has_no_memor
     mask = made_up_cases(1, alone)[0].mask
     assert mask is not None
     assert type(level_sets(mask, alone.classes, (1.0, 1.0)).distances) is torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("arm", "growing", "expected"),
+    [
+        ("joint", 0.0, [((64, 64), True)]),
+        ("joint", 0.9, [((48, 48), True), ((64, 64), False)]),  # the search is over before images are whole
+        ("joint", 0.6, [((64, 64), True)]),
+        ("separate", 0.9, [((64, 64), False)]),
+    ],
+)
+def test_feedback_is_counted_at_the_largest_size_that_it_comes_with(
+    plan_of: Callable[..., Plan], arm: str, growing: float, expected: list[tuple[tuple[int, ...], bool]]
+) -> None:
+    generation = GenerationPlan.model_validate({"arm": arm, "pretraining": 2})
+    plan = plan_of(2, patch_size=(64, 64), updates=100, growing=growing, generation=generation)
+    assert [(one.patch_size, is_steered) for one, is_steered in _kinds(plan)] == expected
 
 
 @pytest.mark.usefixtures("_tiny_network")

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genseg.layers import MEAN
-
 KERNELS = ((4, 1), (6, 2), (8, 3))
 """Candidates, (kernel, padding), all of stride 2: each halves an even size, or doubles any when transposed. Kernels are
 multiples of the stride, so that no output pixel is reached by more taps than its neighbour (no checkerboard)."""
@@ -137,8 +135,10 @@ def _surround(values: Tensor, margin: int) -> Tensor:
 
 def _smoothed(kernel: Tensor) -> Tensor:
     """A kernel, two pixels wider, that does what it did and then smooths by 1/4, 1/2, 1/4 along each axis."""
-    mean = MEAN[kernel.ndim - 2]
-    wider: Tensor = mean(mean(_surround(kernel, 2), 2, stride=1), 2, stride=1)
+    wider = _surround(kernel, 2)
+    for axis in range(2, kernel.ndim):  # several times as fast on CPU as a mean over a moving window
+        before, here, after = (wider.narrow(axis, start, wider.shape[axis] - 2) for start in range(3))
+        wider = (before + after) / 4 + here / 2
     return wider
 
 

@@ -6,7 +6,8 @@ class of object, and the last for the rim, where surroundings are not yet what t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +16,9 @@ from torch.nn import functional
 from genseg.layers import MEAN, resize
 
 MARGIN = {2: 6, 3: 2}
-"""Width of the rim around objects, in pixels by spatial rank; even."""
+"""Width of the rim around objects, in pixels by spatial rank; even. That of pictures is for a side of `SIDE`."""
+
+SIDE = 128
 
 MOST: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
@@ -35,13 +38,22 @@ def extend(codes: Tensor, sureness: Tensor) -> Tensor:
     return sureness * codes + (1 - sureness) * carried_on
 
 
+def rim_width(spatial: Sequence[int]) -> int:
+    """Width of the rim, in pixels, of an image of this size; even.
+
+    In pictures it is a share of the side, the root of the number of pixels: the same image has the same rim at every
+    size that it is trained on. Volumes are cut, not resized, and what a voxel measures does not depend on the patch.
+    """
+    rank = len(spatial)
+    if rank != 2:
+        return MARGIN[rank]
+    return 2 * max(1, round(MARGIN[rank] * math.sqrt(math.prod(spatial)) / SIDE / 2))
+
+
 def widened(region: Tensor) -> Tensor:
     """A region `(batch, 1, *spatial)` with its rim."""
-    rank = region.ndim - 2
-    for axis in range(rank):  # far cheaper than a block at once
-        kernel = [2 * MARGIN[rank] + 1 if other == axis else 1 for other in range(rank)]
-        region = MOST[rank](region, kernel, stride=1, padding=[size // 2 for size in kernel])
-    return region
+    width = rim_width(region.shape[2:])
+    return _pooled(MOST, region, 2 * width + 1, padding=width)
 
 
 def shares_of(mask: Tensor) -> Tensor:
@@ -50,10 +62,23 @@ def shares_of(mask: Tensor) -> Tensor:
     mask: `(batch, class, *spatial)`, soft; where it is 0 in all classes, nothing belongs to any field.
     """
     around, objects, rank = mask[:, :1], mask[:, 1:], mask.ndim - 2
-    half = MARGIN[rank] // 2
+    half = rim_width(mask.shape[2:]) // 2
     wide = functional.pad(widened(objects.sum(1, keepdim=True)), [half] * 2 * rank, mode="replicate")
-    near = MEAN[rank](wide, 2 * half + 1, stride=1)
+    near = _pooled(MEAN, wide, 2 * half + 1)
     return torch.cat([around * (1 - near), objects, around * near], 1)
+
+
+def _pooled(pool: Mapping[int, Callable[..., Tensor]], region: Tensor, size: int, padding: int = 0) -> Tensor:
+    """`(batch, 1, *spatial)` pooled by blocks of `size` pixels an edge: one axis after the other, which is far cheaper.
+
+    The images take the place of channels. A single channel in the layout of channels last takes several times as long.
+    """
+    rank, pooled = region.ndim - 2, region.flatten(0, 1).contiguous()
+    for axis in range(rank):
+        kernel = [size if other == axis else 1 for other in range(rank)]
+        border = [padding if other == axis else 0 for other in range(rank)]
+        pooled = pool[rank](pooled, kernel, stride=1, padding=border)
+    return pooled.unsqueeze(1)
 
 
 def lay_out(style: Tensor, mask: Tensor) -> Tensor:

@@ -35,7 +35,9 @@ class Modulation(nn.Module):
 
     def forward(self, features: Tensor, style: Tensor) -> Tensor:
         """`(batch, width, *spatial)` and `(batch, style_size, *whole)` to `(batch, width, *spatial)`."""
-        scale, shift = self.from_style(self.reduce(style, features.shape[2:])).chunk(2, 1)
+        size = features.shape[2:]
+        reduced = style if style.shape[2:] == size else self.reduce(style, size)
+        scale, shift = self.from_style(reduced).chunk(2, 1)
         modulated: Tensor = self.norm(features) * (1 + scale) + shift
         return modulated
 

@@ -26,8 +26,7 @@ from genseg.joint.stages import (
     StageTwo,
     held_out_gradient,
     real_pairs,
-    train_discriminator,
-    train_translator,
+    train_stage_one,
 )
 from genseg.joint.steering import measure, steer
 from genseg.joint.synthesis import Pairs, synthesise
@@ -75,28 +74,30 @@ class JointLoop:
         self._settings = generation
         self._seed = seed
         self._machine = machine
-        # A frozen generator needs nobody held out.
-        self._searched = 0 if generation.arm == "separate" else max(1, round(generation.search * plan.updates))
-        self.steered = _steered_updates(plan, generation, self._searched)
+        self.searched = _searched(plan, generation)
+        """The update that ends the search."""
+        self.steered = steered_updates(plan, generation)
         """The updates that end with a feedback."""
-        self._waiting = WaitingCases(groups, generation.waiting, self._searched, seed)
-        if self._searched and not self._waiting.most:
+        self._waiting = WaitingCases(groups, generation.waiting, self.searched, seed)
+        if self.searched and not self._waiting.most:
             raise SettingsError(
                 f"arm: {generation.arm} holds patients out and needs two or more to train on; found one, or "
                 "images that are all nearly the same; use --arm separate or strong-augmentation"
             )
-        self._patches = Patches(self._cases, plan, seed, machine)
+        cut = [cut_around_object(case, plan, seed, number) for number, case in enumerate(self._cases)]
+        self._patches = Patches(cut, plan, seed, machine)
 
     def pretrain(self, generation: Generation) -> Measured:
         """One update of stage I before the segmenter's first; after the last of them the generator is judged.
 
         Raises GeneratorError where it has diverged or collapsed, here and in `advance`.
         """
-        measured, _ = self._stage_one(generation, self._patches.everyone, "pretraining", architecture=False)
+        size = self._plan.pretraining_size_at(generation.pretrained)
+        measured, _ = self._stage_one(generation, self._patches.everyone, "pretraining", size, architecture=False)
         generation.pretrained += 1
         if generation.pretrained == self._settings.pretraining:
             self._refresh_styles(generation, self._patches.everyone, 0)
-            self._judge(generation)
+            self._judge(generation, 0)
         return measured
 
     def advance(self, learner: Learner, generation: Generation) -> tuple[Measured, Measured]:
@@ -106,7 +107,7 @@ class JointLoop:
         a link cut, NotFiniteError where a loss or the feedback is not finite.
         """
         update = learner.update
-        if self._settings.arm == "joint" and update == self._searched:
+        if self._settings.arm == "joint" and update == self.searched:
             generation.decide()
         measured, unrolled = self.unroll(learner, generation, record=update in self.steered)
         return measured, {} if unrolled is None else self._stage_three(learner, generation, unrolled, update)
@@ -114,6 +115,11 @@ class JointLoop:
     def trains_generator(self, update: int) -> bool:
         """Whether stage I is due in an update of the segmenter."""
         return self._settings.arm != "separate" and update % self._settings.every == 0
+
+    def takes_styles(self, update: int) -> bool:
+        """Whether the styles of real images are taken anew in an update: every so often, and where images grow."""
+        grows = self._plan.size_at(update) != self._plan.size_at(update - 1)
+        return update > 0 and (grows or update % self._settings.refresh == 0)
 
     def unroll(
         self, learner: Learner, generation: Generation, *, record: bool
@@ -128,10 +134,11 @@ class JointLoop:
         measured: Measured = {}
         first: Unrolled | None = None
         if self.trains_generator(update):
-            measured, first = self._stage_one(generation, cases, f"of {len(cases)}", architecture=record)
-        if update and update % self._settings.refresh == 0:
+            size = self._plan.size_at(update)
+            measured, first = self._stage_one(generation, cases, f"of {len(cases)}", size, architecture=record)
+        if self.takes_styles(update):
             self._refresh_styles(generation, cases, update)
-            self._judge(generation)
+            self._judge(generation, update)
         with torch.set_grad_enabled(record):
             pairs = self._pairs(generation, cases, update, synthetic)
         if record and generation.feedbacks == 0:
@@ -159,13 +166,17 @@ class JointLoop:
         method = self._settings.method
         return hypergradient(cotangent, unrolled.second, made, variables, weights, unrolled.first, method), error
 
-    def examples(self, generation: Generation) -> list[Example]:
-        """A few real cases and what the generator makes of them now; always the same draws."""
+    def examples(self, generation: Generation, update: int) -> list[Example]:
+        """A few real cases and what the generator makes of them now; always the same draws.
+
+        update: of the segmenter, the one that was made last; images have its size.
+        """
         if generation.pretrained < self._settings.pretraining:
-            self._refresh_styles(generation, self._patches.everyone, 0)
-        cases = self._patches.everyone[:EXAMPLES]
-        images, masks = self._patches.images(cases), self._patches.masks(cases)
-        shown, pool = self._patches.shown(masks), self._patches.pool(cases)
+            self._refresh_styles(generation, self._patches.everyone, update)
+        patches = self._patches_at(update)
+        cases = patches.everyone[:EXAMPLES]
+        images, masks = patches.images(cases), patches.masks(cases)
+        shown, pool = patches.shown(masks), patches.pool(cases)
         generator, draws = generation.translator.generator, generator_for(self._seed, "examples", 0)
         with torch.no_grad():
             rebuilt = generator(shown, generation.translator.encoder(self._machine.send(images), shown)[0])
@@ -199,21 +210,26 @@ class JointLoop:
     def held_out(self, update: int) -> tuple[Tensor, Tensor]:
         """Images and masks of the cases held out in an update, changed at random as those of stage II are."""
         cases = self._waiting.held_out(update)
-        return self._batches(cases, "held out", max(JUDGED, len(cases)))[update]
+        size = self._plan.size_at(update)
+        return self._batches(cases, "held out", max(JUDGED, len(cases)), size)[update]
+
+    def _patches_at(self, update: int) -> Patches:
+        """The cases at the size that images have in an update of the segmenter."""
+        return self._patches.at(self._plan.size_at(update))
 
     def _stage_one(
-        self, generation: Generation, cases: Sequence[int], purpose: str, *, architecture: bool
+        self, generation: Generation, cases: Sequence[int], purpose: str, size: tuple[int, ...], *, architecture: bool
     ) -> tuple[Measured, Unrolled | None]:
-        stage = self._stage(generation, cases, purpose)
+        stage = self._stage(generation, cases, purpose, size)
         # Where nothing is known of any pixel, nothing of the loss is about the generator.
         steered = generation.architecture() if architecture and bool(stage.mask.any()) else {}
-        measured, unrolled = train_translator(stage, generation.translator_optimiser, self._machine, steered)
-        measured |= train_discriminator(stage, generation.discriminator_optimiser, self._machine)
+        optimisers = generation.translator_optimiser, generation.discriminator_optimiser
+        measured, unrolled = train_stage_one(stage, *optimisers, self._machine, steered)
         generation.count_update(measured["l1"])
         return measured, unrolled
 
-    def _stage(self, generation: Generation, cases: Sequence[int], purpose: str) -> StageOne:
-        batches = self._batches(cases, f"stage I {purpose}", self._settings.batch_size, "space")
+    def _stage(self, generation: Generation, cases: Sequence[int], purpose: str, size: tuple[int, ...]) -> StageOne:
+        batches = self._batches(cases, f"stage I {purpose}", self._settings.batch_size, size, "space")
         image, mask = batches[generation.updates]
         return StageOne(
             generation.translator,
@@ -236,21 +252,23 @@ class JointLoop:
         generation.feedbacks += 1
         return {"held_out_loss": error, **measure(found, generation)}
 
-    def _judge(self, generation: Generation) -> None:
+    def _judge(self, generation: Generation, update: int) -> None:
         """Raise GeneratorError where the generator is of no use to a segmenter."""
+        patches = self._patches_at(update)
         with torch.no_grad():
             draws = generator_for(self._seed, "judged styles", 0)
-            mask = self._patches.shown(self._patches.masks([0] * STYLES_COMPARED))
-            looks = (self._patches.everyone * STYLES_COMPARED)[:STYLES_COMPARED]
-            styles = generation.knobs.styles.sample(mask, looks, self._patches.everyone, draws)
+            mask = patches.shown(patches.masks([0] * STYLES_COMPARED))
+            looks = (patches.everyone * STYLES_COMPARED)[:STYLES_COMPARED]
+            styles = generation.knobs.styles.sample(mask, looks, patches.everyone, draws)
             generated = generation.translator.generator(mask, styles)
-        guards.check_health(generated.cpu(), self._patches.images(self._patches.everyone), generation.l1)
+        guards.check_health(generated.cpu(), patches.images(patches.everyone), generation.l1)
 
     def _refresh_styles(self, generation: Generation, cases: Sequence[int], update: int) -> None:
         """Take the styles of the cases that may be used now, in new views, by the encoder as it is now."""
+        patches = self._patches_at(update)
         for view in range(generation.knobs.styles.views):
-            image, mask = self._patches.view(cases, view, update)
-            shown = self._patches.shown(mask)
+            image, mask = patches.view(cases, view, update)
+            shown = patches.shown(mask)
             with torch.no_grad():
                 mean, log_variance = generation.translator.encoder(self._machine.send(image), shown)
                 generation.knobs.styles.learn(cases, view, mean, log_variance, shown)
@@ -267,18 +285,34 @@ class JointLoop:
 
     def _pairs(self, generation: Generation, cases: Sequence[int], update: int, count: int) -> Pairs:
         draws = generator_for(self._seed, "synthetic pairs", update)
-        generator, pool = generation.translator.generator, self._patches.pool(cases)
+        generator, pool = generation.translator.generator, self._patches_at(update).pool(cases)
         return synthesise(generator, generation.knobs, pool, count, self._plan, self._machine, draws)
 
     def _real(self, cases: Sequence[int], update: int, count: int) -> tuple[Tensor, Tensor]:
-        return self._batches(cases, f"stage II of {len(cases)}", count)[update]
+        return self._batches(cases, f"stage II of {len(cases)}", count, self._plan.size_at(update))[update]
 
-    def _batches(self, cases: Sequence[int], purpose: str, size: int, changes: Changes = "plan") -> Batches:
-        chosen = [self._cases[case] for case in cases]
-        return Batches(chosen, self._plan, self._seed, self._machine, batch_size=size, purpose=purpose, changes=changes)
+    def _batches(
+        self, cases: Sequence[int], purpose: str, count: int, size: tuple[int, ...], changes: Changes = "plan"
+    ) -> Batches:
+        """Batches of `count` images of this size."""
+        return Batches(
+            [self._cases[case] for case in cases],
+            self._plan,
+            self._seed,
+            self._machine,
+            batch_size=count,
+            purpose=purpose,
+            changes=changes,
+            size=size,
+        )
 
 
-def _steered_updates(plan: Plan, generation: GenerationPlan, searched: int) -> range:
+def _searched(plan: Plan, generation: GenerationPlan) -> int:
+    """The update that ends the search; a frozen generator needs nobody held out."""
+    return 0 if generation.arm == "separate" else max(1, round(generation.search * plan.updates))
+
+
+def steered_updates(plan: Plan, generation: GenerationPlan) -> range:
     """The updates that end with a feedback: every so many of those in which cases are held out, one at least.
 
     None before the rate has risen: the segmenter's running statistics are hardly those of images until then, it cannot
@@ -286,6 +320,6 @@ def _steered_updates(plan: Plan, generation: GenerationPlan, searched: int) -> r
     """
     if generation.arm != "joint":
         return range(0)
-    every = generation.every
+    every, searched = generation.every, _searched(plan, generation)
     first = min(math.ceil(plan.warm_up * plan.updates / every), (searched - 1) // every)
     return range(first * every, searched, every)

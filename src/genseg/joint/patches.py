@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genseg.config import Plan
 from genseg.data.augment import augment_space
-from genseg.data.batches import cut_patch
+from genseg.data.batches import cut_patch, shrink
 from genseg.data.preprocess import Prepared
 from genseg.device import Machine
 from genseg.joint.stages import real_pairs
@@ -19,19 +19,35 @@ from genseg.randomness import generator_for
 
 
 class Patches:
-    """A patch around the object of each case: the whole picture, or part of a large volume.
+    """A patch around the object of each case: the whole picture, or part of a large volume; all of one size.
 
     Methods take positions of cases, and give tensors in their order, on the CPU unless they say otherwise.
     """
 
-    def __init__(self, cases: Sequence[Prepared], plan: Plan, seed: int, machine: Machine) -> None:
-        cut = [cut_around_object(case, plan, seed, number) for number, case in enumerate(cases)]
+    def __init__(self, cut: Sequence[tuple[Tensor, Tensor]], plan: Plan, seed: int, machine: Machine) -> None:
+        """cut: the patch of each case and its mask; see `cut_around_object`."""
         self._images = [image for image, _ in cut]
         self._masks = [mask for _, mask in cut]
         self._plan = plan
         self._seed = seed
         self._machine = machine
         self._plausible: dict[tuple[int, ...], Plausibility] = {}
+        self._shrunk: Patches | None = None
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Of every patch."""
+        return tuple(self._masks[0].shape)
+
+    def at(self, size: tuple[int, ...]) -> Patches:
+        """The same patches at this size, as `Batches` has them; the smaller ones that were asked for last are kept."""
+        if size == self.size:
+            self._shrunk = None
+            return self
+        if self._shrunk is None or self._shrunk.size != size:
+            smaller = [shrink(*pair, size) for pair in zip(self._images, self._masks, strict=True)]
+            self._shrunk = Patches(smaller, self._plan, self._seed, self._machine)
+        return self._shrunk
 
     @property
     def everyone(self) -> list[int]:

@@ -80,22 +80,48 @@ class StageOne:
 
     def loss(self, weights: Tensors | None = None, critic: Tensors | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The translator's loss and its parts; critic: weights of the discriminator, its present ones where None."""
-        generated, divergence = self.generate(weights)
+        return self.loss_of(*self.generate(weights), critic)
+
+    def loss_of(
+        self, generated: Tensor, divergence: Tensor, critic: Tensors | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same of images that were generated before, and the cost of their styles."""
         logits = functional_call(self.discriminator, critic or {}, (self.mask, generated))
         return translation_loss(self.plan.adversarial, logits, generated, self.image, divergence)
 
 
-def train_translator(
-    stage: StageOne, optimiser: torch.optim.AdamW, machine: Machine, architecture: Tensors
+def train_stage_one(
+    stage: StageOne,
+    optimiser: torch.optim.AdamW,
+    critic_optimiser: torch.optim.AdamW,
+    machine: Machine,
+    architecture: Tensors,
 ) -> tuple[dict[str, float], Unrolled | None]:
-    """One update of W. Where there are any logits in `architecture`, it is recorded to be differentiated in them.
+    """One update of W and one of the discriminator, both by the same generated images; see the two functions below."""
+    with machine.autocast(stage.rank):
+        generated, divergence = stage.generate()
+    measured, unrolled = train_translator(stage, generated, divergence, optimiser, machine, architecture)
+    measured |= train_discriminator(stage, generated.detach(), critic_optimiser, machine)
+    return measured, unrolled
 
-    Raises GeneratorError when the loss or its gradient is not finite; then nothing has moved.
+
+def train_translator(
+    stage: StageOne,
+    generated: Tensor,
+    divergence: Tensor,
+    optimiser: torch.optim.AdamW,
+    machine: Machine,
+    architecture: Tensors,
+) -> tuple[dict[str, float], Unrolled | None]:
+    """One update of W by what `stage.generate` gave, which has its graph.
+
+    Where there are any logits in `architecture`, it is recorded to be differentiated in them. Raises GeneratorError
+    when the loss or its gradient is not finite; then nothing has moved.
     """
     optimiser.zero_grad(set_to_none=True)
     with machine.autocast(stage.rank):
-        loss, parts = stage.loss()
-    loss.backward()
+        loss, parts = stage.loss_of(generated, divergence)
+    loss.backward(inputs=_weights(optimiser))  # the discriminator's own gradient is no part of this
     measured = {name: part.item() for name, part in parts.items()}
     unrolled = None
     if architecture:
@@ -114,14 +140,14 @@ def train_translator(
     return measured, unrolled
 
 
-def train_discriminator(stage: StageOne, optimiser: torch.optim.AdamW, machine: Machine) -> dict[str, float]:
-    """One update of the discriminator on the batch's real images and on generated ones, which it does not change.
+def train_discriminator(
+    stage: StageOne, generated: Tensor, optimiser: torch.optim.AdamW, machine: Machine
+) -> dict[str, float]:
+    """One update of the discriminator on the batch's real images and on generated ones, which have no graph.
 
     Raises GeneratorError when the loss or its gradient is not finite; then nothing has moved.
     """
     optimiser.zero_grad(set_to_none=True)
-    with torch.no_grad(), machine.autocast(stage.rank):
-        generated, _ = stage.generate()
     with machine.autocast(stage.rank):
         real_logits = stage.discriminator(stage.mask, stage.image)
         fake_logits = stage.discriminator(stage.mask, generated)

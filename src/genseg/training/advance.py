@@ -80,7 +80,7 @@ class Advance:
         """Draw real and synthetic pairs as they are now, where there is a generator."""
         loop, generation = self._joint, state.generation
         if loop is not None and generation is not None and not generation.off:
-            examples = loop.examples(generation)
+            examples = loop.examples(generation, max(0, state.learner.update - 1))
             draw_pairs(examples, folder / f"update-{state.update:07d}.png", self._course.plan.class_names)
 
     def _alone(self, learner: Learner, state: TrainingState, log: EventLog) -> str:

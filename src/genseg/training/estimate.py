@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from genseg.config import GenerationPlan, Plan
+from genseg.config import TURNS, GenerationPlan, Plan
 from genseg.device import Machine
 from genseg.joint.generation import Generation, begin_generation
 from genseg.joint.loop import JointLoop
@@ -58,14 +58,24 @@ def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Mac
     cases = made_up_cases(CASES, plan)
     loop = JointLoop(cases, [case.name for case in cases], plan, generation, 0, machine)
     learner, begun = begin(plan, 0, machine), begin_generation(plan, generation, CASES, 0, machine)
-    # Further on than any generator or feedback that is judged, for this one has learned nothing.
-    begun.pretrained, begun.feedbacks = plan.pretraining, 1
-    total = plan.pretraining * _seconds(lambda: loop.pretrain(begun), MEASURED)
+    begun.feedbacks = 1  # further on than feedback that is judged
+    total = 0.0
+    for size, count in Counter(map(plan.pretraining_size_at, range(plan.pretraining))).items():
+        total += count * _seconds(partial(_pretrain_at, size, plan, loop, begun), MEASURED)
     for updates in _kinds(loop, plan):
         # One that takes no styles anew, where there is such a one: the generator is judged with them.
-        example = next((update for update in updates if update % generation.refresh), updates[0])
+        example = next((update for update in updates if not loop.takes_styles(update)), updates[0])
         total += len(updates) * _seconds(partial(_advance_at, example, loop, learner, begun), MEASURED)
     return total
+
+
+def _pretrain_at(size: tuple[int, ...], plan: Plan, loop: JointLoop, begun: Generation) -> None:
+    """An update of stage I on images of this size, after all that are planned: a generator that has learned nothing is
+    not judged there.
+    """
+    numbers = range(plan.pretraining, 2 * plan.pretraining + len(TURNS))
+    begun.pretrained = next(number for number in numbers if plan.pretraining_size_at(number) == size)
+    loop.pretrain(begun)
 
 
 def _kinds(loop: JointLoop, plan: Plan) -> list[list[int]]:

@@ -17,13 +17,13 @@ from genseg.data.augment import augment_intensity
 from genseg.device import Machine
 from genseg.joint.generation import Generation
 from genseg.joint.hypergradient import Unrolled, hypergradient
+from genseg.joint.loop import steered_updates
 from genseg.joint.stages import (
     StageOne,
     StageTwo,
     held_out_gradient,
     real_pairs,
-    train_discriminator,
-    train_translator,
+    train_stage_one,
 )
 from genseg.joint.synthesis import Pairs
 from genseg.joint.waiting import JUDGED
@@ -60,22 +60,44 @@ def rehearse(plan: Plan, cases: int, machine: Machine) -> Rehearsal:
     """
     machine = replace(machine, device=torch.device("cpu"))
     state = begin_training(plan, cases, 0, machine)
-    new_masks = None
+    parts = [_Part(one, _new_masks(one), is_steered) for one, is_steered in _kinds(plan)]
     if state.generation is not None:
-        new_masks = _new_masks(plan)
-        new_masks(state.generation.knobs.ranges)  # so that what is kept for the next time has a content
+        for part in parts:
+            part.new_masks(state.generation.knobs.ranges)  # so that what is kept for the next time has a content
     without_memory = FakeTensorMode(allow_non_fake_inputs=True)
     with FakeCopyMode(without_memory):
         state = copy.deepcopy(state)
     live = LiveBytes()
     with without_memory, live:
         live.hold(chain.from_iterable((*one.parameters(), *one.buffers()) for one in state.modules().values()))
-        updates = _Updates(plan, cases, machine)
-        if new_masks is None or state.generation is None or plan.generation is None:
-            updates.alone(state.learner)
-        else:
-            updates.together(state.learner, state.generation, plan.generation, new_masks)
+        for part in parts:
+            updates = _Updates(part.plan, cases, machine)
+            if state.generation is None or plan.generation is None:
+                updates.alone(state.learner)
+            else:
+                updates.together(state.learner, state.generation, plan.generation, part)
     return Rehearsal(live.peak, live.now)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Updates on images of one size. plan: with that size as its own. is_steered: whether feedback comes with them."""
+
+    plan: Plan
+    new_masks: NewMasks
+    is_steered: bool
+
+
+def _kinds(plan: Plan) -> list[tuple[Plan, bool]]:
+    """Updates that may hold most, as plans of one size each, and whether they are steered.
+
+    Feedback holds far more than other updates; where images grow, it may come with smaller ones alone.
+    """
+    steered = range(0) if plan.generation is None else steered_updates(plan, plan.generation)
+    largest = max((plan.size_at(update) for update in steered), key=math.prod, default=None)
+    sizes = {} if largest is None else {largest: True}
+    sizes.setdefault(plan.patch_size, False)
+    return [(plan.model_copy(update={"patch_size": size, "growing": 0.0}), sizes[size]) for size in sizes]
 
 
 def _new_masks(plan: Plan) -> NewMasks:
@@ -106,14 +128,14 @@ class _Updates:
         maps = encode(learner.segmenter, image[:1], self.machine)
         return [one.float().repeat(len(image), 1, 1, 1) for one in maps]
 
-    def together(self, learner: Learner, generation: Generation, settings: GenerationPlan, new_masks: NewMasks) -> None:
+    def together(self, learner: Learner, generation: Generation, settings: GenerationPlan, part: _Part) -> None:
         """What `JointLoop` does of an update, in its order."""
         self._refresh_styles(generation)
-        is_steered = settings.arm == "joint"
+        is_steered = part.is_steered
         for _ in range(1 if is_steered else ROUNDS):
             first = self._stage_one(generation, settings, generation.architecture() if is_steered else {})
             with torch.set_grad_enabled(is_steered):
-                pairs = self._pairs(generation, new_masks)
+                pairs = self._pairs(generation, part.new_masks)
             second = self._stage_two(learner, pairs, record=is_steered)
             if second is not None:
                 held_out = self._real(max(JUDGED, math.ceil(self.cases * settings.waiting)))
@@ -134,9 +156,8 @@ class _Updates:
         image, mask = self._real(settings.batch_size)
         shown = self._shown(image, mask)
         stage = StageOne(generation.translator, generation.discriminator, image, shown, settings, 0)
-        _, unrolled = train_translator(stage, generation.translator_optimiser, self.machine, steered)
-        train_discriminator(stage, generation.discriminator_optimiser, self.machine)
-        return unrolled
+        optimisers = generation.translator_optimiser, generation.discriminator_optimiser
+        return train_stage_one(stage, *optimisers, self.machine, steered)[1]
 
     def _pairs(self, generation: Generation, new_masks: NewMasks) -> Pairs:
         knobs, draws = generation.knobs, torch.Generator()
