@@ -135,7 +135,7 @@ def test_what_a_time_allows_is_said(stopwatch: list[Plan]) -> None:
 def test_a_time_decides_updates_alone_where_the_size_is_given_or_fixed(stopwatch: list[Plan]) -> None:
     plan = _plan(_figures((512, 512)), arm="joint", size=128, time="2m")
     assert plan.patch_size == (128, 128)
-    assert plan.updates == int(600 * 120 / (600 * 16 * 128**2 * 2.7 / 1e6))
+    assert plan.updates == int(600 * 120 / (600 * 16 * 128**2 * 2.0 / 1e6))
     assert plan.generation is not None
     assert plan.generation.pretraining == round(400 * plan.updates / 600)
     plan = _plan(_figures((40, 40, 40)), arm="strong-augmentation", time="30s")

@@ -35,8 +35,9 @@ GROWING = 0.75
 LEAST_GROWN = 160
 """Shortest side of pictures that grow: half of less would show too little."""
 
-ARM_COST: dict[Arm, float] = {"separate": 2.0, "joint-cut": 2.3, "joint": 2.7}
-"""What a training with its generator takes of the time of one without; see `benchmarks/results/runs`."""
+ARM_COST: dict[Arm, float] = {"separate": 1.6, "joint-cut": 1.7, "joint": 2.0}
+"""What a training takes with its generator, of the time of one without, on images that grow; `benchmarks/speed.py
+--only growing` measures it."""
 
 NOMINAL = {"cuda": 3e7, "bfloat16": 1.2e6, "float32": 3e5}
 """Pixels of images that an update takes in a second: of a GPU, or of a processor's thread in its arithmetic. Rounded
@@ -80,7 +81,7 @@ def nominal_rate(machine: Machine) -> float:
     if machine.device.type == "cuda":
         return NOMINAL["cuda"]
     arithmetic = str(machine.dtype_for(2)).removeprefix("torch.")
-    return NOMINAL[arithmetic] * float(machine.threads) ** THREADS_PAY
+    return NOMINAL[arithmetic] * math.pow(machine.threads, THREADS_PAY)
 
 
 def fit_size(figures: Statistics, effort: Effort, kind: str, rate: float, seconds: float | None) -> Sized:
