@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 import genseg
-from genseg.config import Settings
+from genseg.config import Plan, Settings
 from genseg.errors import RunError, SettingsError
+from genseg.evidence import learning_curve as curve_module
 from genseg.evidence import trainings as trainings_module
 from genseg.evidence.learning_curve import FoldDice, curve_of
 from genseg.evidence.power_law import PowerLaw
 from genseg.segmenters import learner as learner_module
+from genseg.training import planning
 
 CASES = [f"case {number}" for number in range(40)]
 ALONE = {name: name for name in CASES}
@@ -147,6 +149,32 @@ def test_trainings_with_other_settings_are_refused(measured: Path, scans: Path, 
         match=r"1-labels-fold-0: was trained with other settings .*\(learning_rate: None then, 0\.5 now",
     ):
         genseg.curve(scans, measured, settings=other, counts=[1, 2, 3])
+
+
+def test_a_time_is_measured_before_the_first_training_alone(
+    scans: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    planned: list[Plan] = []
+
+    def stop(_: Any, __: Any, trainings: Sequence[Any], *___: Any) -> None:
+        planned.append(trainings[0].plan)
+        trainings[0].folder.mkdir(exist_ok=True)
+        trainings[0].plan.to_yaml(trainings[0].folder / "plan.yaml")
+        raise StoppedError
+
+    monkeypatch.setattr(curve_module, "carry_out", stop)
+    seconds = iter((0.5, 2.0))
+    monkeypatch.setattr(planning, "estimate_seconds", lambda *_: next(seconds))
+    timed = settings.model_copy(update={"time": 100.0, "updates": None})
+    for _ in range(2):
+        with pytest.raises(StoppedError):
+            genseg.curve(scans, tmp_path, settings=timed, counts=[1, 2, 3])
+    assert planned[0] == planned[1]
+    assert planned[0].updates == 200
+    assert next(seconds) == 2.0  # nobody has looked at the watch again
 
 
 @pytest.mark.fault(77)

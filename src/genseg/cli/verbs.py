@@ -117,7 +117,7 @@ def plan(
     with progress_bars() as progress:
         gathered = gather(data, settings, None, machine, progress)
     made = gathered.plan
-    Console().print(tables.plan_table(made))
+    _show_plan(made)
     if out is not None:
         made.to_yaml(out)
     _say(f"Training takes about {in_words(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
@@ -426,11 +426,17 @@ def _showing_plan(run: Path, progress: Progress) -> Progress:
     def show(doing: str, done: int, total: int) -> None:
         nonlocal is_shown
         if not is_shown and (run / "environment.json").is_file():
-            Console().print(tables.plan_table(Plan.from_yaml(run / "plan.yaml")))
+            _show_plan(Plan.from_yaml(run / "plan.yaml"))
             is_shown = True
         progress(doing, done, total)
 
     return show
+
+
+def _show_plan(plan: Plan) -> None:
+    Console().print(tables.plan_table(plan))
+    if plan.size_note:
+        _say(f"Size: {plan.size_note}.")
 
 
 def _name_of(data: Path) -> str:

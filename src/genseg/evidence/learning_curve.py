@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.config import Settings
+from genseg.config import Plan, Settings
 from genseg.device import choose_machine
 from genseg.errors import SettingsError
 from genseg.evidence.pictures import draw_learning_curve
@@ -126,7 +126,7 @@ def measure_curve(
     if not 0 < gain < 1:
         raise SettingsError(f"gain: {gain} found; expected Dice between 0 and 1, say 0.02 for two points")
     machine = choose_machine(settings.device, settings.precision)
-    gathered = gather(data, settings, None, machine, progress)
+    gathered = gather(data, settings, _timed_before(out, settings), machine, progress)
     numbers = _numbers(gathered, settings, counts)
     every = [one for number in numbers for one in _trainings(out, settings, gathered, number)]
     made = carry_out(data, gathered.examination.cases, every, "Measuring", progress)
@@ -208,6 +208,15 @@ def _numbers(gathered: TrainingData, settings: Settings, asked: Sequence[int] | 
     for fold in folds:  # raises now, not after hours, where so few lack a class
         choose_split(examination, settings.model_copy(update={"fold": fold, "training_cases": numbers[0]}))
     return numbers
+
+
+def _timed_before(out: Path, settings: Settings) -> Plan | None:
+    """The plan of trainings that are in `out` already, where a time decided it: a stopwatch never says the same twice.
+
+    None where there is none.
+    """
+    begun = next(iter(sorted(out.glob("*-labels-fold-*/plan.yaml"))), None)
+    return None if begun is None or settings.time is None else Plan.from_yaml(begun)
 
 
 def _trainings(out: Path, settings: Settings, gathered: TrainingData, number: int) -> list[Training]:

@@ -141,8 +141,8 @@ def _note(side: int, wanted: int, needed: float, own: int, effort: Effort, rate:
     if needed > side + MULTIPLE and own > side + MULTIPLE:
         seen, takes = OBJECT_PIXELS * side / needed, in_words(_seconds(2 * side, effort, rate))
         larger = f"--size {2 * side} shows them twice as large and takes about {takes}"
-        return f"{_told(side)}: small objects measure {seen:.0f} pixels there; {larger}"
-    return f"{_told(side)}: " + ("all that the images have" if side >= own - MULTIPLE else "enough for these objects")
+        return f"{_told(side)}; small objects measure {seen:.0f} pixels there; {larger}"
+    return f"{_told(side)}, " + ("all that the images have" if side >= own - MULTIPLE else "enough for these objects")
 
 
 def _told(side: int) -> str:
