@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Dice against minutes of a processor, for several sizes of pictures: trains what is missing and draws the picture.
 
-    benchmarks/frontier.py [--tasks NAME ...] [--sizes 96 128 192 256 384] [--ways fixed growing] [--labels 10]
+    benchmarks/frontier.py [--tasks NAME ...] [--sizes 96 128 192 256 384] [--growing 0 0.5 0.75] [--labels 10]
         [--seeds 0] [--updates 400] [--images 16] [--threads 1] [--data DIR]
         [--keep DIR] [--draw]
 
-fixed: every update at the whole size. growing: smaller images first, as `genseg train` does. Real pairs with strong
+growing: share of the updates in which images are smaller than in the end, as in a plan; 0: none. Real pairs with strong
 augmentation alone; scored on development cases, which are labelled and not among those that may be used. Minutes are
 those of all threads together, validation and calibration included, so that other work on the machine counts little.
 Runs whose record is in `benchmarks/results/frontier/` are passed over. Writes `docs/images/frontier.png`; `--draw` does
@@ -35,17 +35,17 @@ TASKS = ("polyp_cvc_clinicdb", "foot_ulcer_fuseg", "skin_isic2017", "breast_us_b
 USUAL_IMAGES = 16
 """In an update."""
 
-WAYS = ("fixed", "growing")
+GROWING = (0.0, 0.5, 0.75)
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "frontier.png"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: of a task, by a way, on images of a size."""
+    """One training: of a task, on images that end at a size. growing: as in a plan."""
 
     task: str
     size: int
-    way: str
+    growing: float
     labels: int
     seed: int
     updates: int
@@ -54,7 +54,7 @@ class Run:
     @property
     def record(self) -> Path:
         """Where its record is kept."""
-        name = f"{self.task}-{self.size}px-{self.way}-{self.labels}-labels-{self.updates}-updates-seed{self.seed}"
+        name = f"{self.task}-{self.size}px-growing-{self.growing:g}-{self.labels}-labels-{self.updates}-updates-seed{self.seed}"
         name += f"-{self.images}-images" if self.images != USUAL_IMAGES else ""
         return RESULTS / "frontier" / f"{name}.json"
 
@@ -62,7 +62,7 @@ class Run:
     def command(self) -> str:
         """What makes it."""
         return (
-            f"benchmarks/frontier.py --tasks {self.task} --sizes {self.size} --ways {self.way} --labels {self.labels} "
+            f"benchmarks/frontier.py --tasks {self.task} --sizes {self.size} --growing {self.growing:g} --labels {self.labels} "
             f"--seeds {self.seed} --updates {self.updates} --images {self.images}"
         )
 
@@ -82,8 +82,8 @@ def main() -> None:
 
 def _runs(asked: argparse.Namespace) -> Iterator[Run]:
     """Seed by seed, smaller sizes first."""
-    for seed, size, task, way in product(asked.seeds, sorted(asked.sizes), asked.tasks, asked.ways):
-        yield Run(task, size, way, asked.labels, seed, asked.updates, asked.images)
+    for seed, size, task, growing in product(asked.seeds, sorted(asked.sizes), asked.tasks, asked.growing):
+        yield Run(task, size, growing, asked.labels, seed, asked.updates, asked.images)
 
 
 def _keep(run: Run, data: Path, runs: Path | None) -> None:
@@ -112,17 +112,14 @@ def carry_out(run: Run, data: Path, out: Path, temporary: Path) -> dict[str, Any
     others = development_list(folder, settings.labels or 0, temporary)
     if others is None:
         raise SystemExit(f"{run.task}: all labelled cases are used; none is left for development")
-    plan = genseg.plan(folder, settings)
-    if run.way == "fixed":
-        plan = plan.model_copy(update={"growing": 0.0})
+    plan = genseg.plan(folder, settings).model_copy(update={"growing": run.growing})
     started = time.process_time()
     model = genseg.fit(folder, out, settings=settings, plan=plan)
     minutes = (time.process_time() - started) / 60
     scores = scores_of(model, others)
     return {
-        **{key: getattr(run, key) for key in ("task", "size", "way", "labels", "seed", "updates", "images")},
+        **{key: getattr(run, key) for key in ("task", "size", "growing", "labels", "seed", "updates", "images")},
         "patch_size": list(plan.patch_size),
-        "growing": plan.growing,
         "cpu_minutes": round(minutes, 2),
         **scores,
         "command": run.command,
@@ -130,7 +127,7 @@ def carry_out(run: Run, data: Path, out: Path, temporary: Path) -> dict[str, Any
 
 
 def draw(records: list[dict[str, Any]]) -> None:
-    """A panel a task and number of labels, a line a way, its points the mean of all seeds, marked by the size."""
+    """A panel a task and number of labels, a line for each growing, its points the mean of all seeds, marked by the size."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -143,8 +140,8 @@ def draw(records: list[dict[str, Any]]) -> None:
     records = [one for one in records if one["images"] == USUAL_IMAGES]
     for (task, labels), panel in zip(panels, axes[0], strict=True):
         own = [one for one in records if (one["task"], one["labels"]) == (task, labels)]
-        for way in WAYS:
-            _line(panel, [one for one in own if one["way"] == way], way)
+        for growing in GROWING:
+            _line(panel, [one for one in own if one["growing"] == growing], growing)
         panel.set_title(f"{task}, {labels} labels", fontsize="medium")
         panel.set_xscale("log")
         panel.set_xlabel("minutes of one core")
@@ -154,7 +151,7 @@ def draw(records: list[dict[str, Any]]) -> None:
     figure.savefig(PICTURE, dpi=110)
 
 
-def _line(panel: Any, records: list[dict[str, Any]], way: str) -> None:
+def _line(panel: Any, records: list[dict[str, Any]], growing: float) -> None:
     """`panel` is matplotlib's Axes."""
     by_size = defaultdict(list)
     for one in records:
@@ -163,7 +160,7 @@ def _line(panel: Any, records: list[dict[str, Any]], way: str) -> None:
     if not points:
         return
     sizes, minutes, dice = zip(*points, strict=True)
-    panel.plot(minutes, dice, "o-" if way == "growing" else "s--", label=way)
+    panel.plot(minutes, dice, "o-" if growing else "s--", label=f"growing in {growing:.0%}" if growing else "one size")
     for size, x, y in zip(sizes, minutes, dice, strict=True):
         panel.annotate(str(size), (x, y), textcoords="offset points", xytext=(4, 4), fontsize="x-small")
 
@@ -172,7 +169,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=TASKS)
     parser.add_argument("--sizes", nargs="+", type=int, default=[96, 128, 192, 256, 384])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--growing", nargs="+", type=float, default=GROWING)
     parser.add_argument("--labels", type=int, default=10)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--updates", type=int, default=400)
