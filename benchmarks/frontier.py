@@ -54,7 +54,8 @@ class Run:
     @property
     def record(self) -> Path:
         """Where its record is kept."""
-        name = f"{self.task}-{self.size}px-growing-{self.growing:g}-{self.labels}-labels-{self.updates}-updates-seed{self.seed}"
+        name = f"{self.task}-{self.size}px-growing-{self.growing:g}-{self.labels}-labels"
+        name += f"-{self.updates}-updates-seed{self.seed}"
         name += f"-{self.images}-images" if self.images != USUAL_IMAGES else ""
         return RESULTS / "frontier" / f"{name}.json"
 
@@ -62,8 +63,8 @@ class Run:
     def command(self) -> str:
         """What makes it."""
         return (
-            f"benchmarks/frontier.py --tasks {self.task} --sizes {self.size} --growing {self.growing:g} --labels {self.labels} "
-            f"--seeds {self.seed} --updates {self.updates} --images {self.images}"
+            f"benchmarks/frontier.py --tasks {self.task} --sizes {self.size} --growing {self.growing:g} "
+            f"--labels {self.labels} --seeds {self.seed} --updates {self.updates} --images {self.images}"
         )
 
 
@@ -127,7 +128,7 @@ def carry_out(run: Run, data: Path, out: Path, temporary: Path) -> dict[str, Any
 
 
 def draw(records: list[dict[str, Any]]) -> None:
-    """A panel a task and number of labels, a line for each growing, its points the mean of all seeds, marked by the size."""
+    """A panel a task and number of labels, a line for each growing; points are means of seeds, marked by the size."""
     import matplotlib as mpl
 
     mpl.use("Agg")

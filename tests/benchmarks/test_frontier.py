@@ -16,7 +16,7 @@ def test_runs_that_differ_have_records_that_differ() -> None:
         Run("wounds", 256, 0.75, 10, 0, 400),
         Run("polyps", 128, 0.75, 10, 0, 400),
         Run("polyps", 256, 0.0, 10, 0, 400),
-        Run("polyps", 256, "growing", 40, 0, 400),
+        Run("polyps", 256, 0.75, 40, 0, 400),
         Run("polyps", 256, 0.75, 10, 1, 400),
         Run("polyps", 256, 0.75, 10, 0, 600),
         Run("polyps", 256, 0.75, 10, 0, 400, images=8),
