@@ -83,7 +83,7 @@ _SPECS = (
     ),
     SegmenterSpec(
         "readout",
-        "small head on frozen ImageNet features of three image sizes, 3.0 M parameters; trained in about a minute",
+        "small head on frozen ImageNet features of three image sizes, 3.0 M parameters; trained in minutes",
         (2,),
         "genseg.segmenters.readout:build_readout",
         3e-3,
