@@ -64,7 +64,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Sized:
-    """side: of a square with as many pixels as an image has. note: why it is that, and what was given up; for people."""
+    """side: of a square with as many pixels as an image has. note: why, and what was given up; for people."""
 
     side: int
     updates: int
