@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-WRITTEN = re.compile(r"(?:(\d+(?:\.\d+)?)\s*(d|h|m|s)[a-z]*\s*)+", re.IGNORECASE)
 PART = re.compile(r"(\d+(?:\.\d+)?)\s*([dhms])", re.IGNORECASE)
+WRITTEN = re.compile(rf"(?:{PART.pattern}[a-z]*\s*)+", re.IGNORECASE)
 
 LEAST, MOST = 10, 30 * UNITS["d"]
 

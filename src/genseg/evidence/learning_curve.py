@@ -215,8 +215,8 @@ def _timed_before(out: Path, settings: Settings) -> Plan | None:
 
     None where there is none.
     """
-    begun = next(iter(sorted(out.glob("*-labels-fold-*/plan.yaml"))), None)
-    return None if begun is None or settings.time is None else Plan.from_yaml(begun)
+    begun = None if settings.time is None else min(out.glob("*-labels-fold-*/plan.yaml"), default=None)
+    return None if begun is None else Plan.from_yaml(begun)
 
 
 def _trainings(out: Path, settings: Settings, gathered: TrainingData, number: int) -> list[Training]:

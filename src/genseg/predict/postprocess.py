@@ -51,9 +51,10 @@ class Judged:
 def mend(mask: Mask, mendings: Sequence[Mending], spacing: Sequence[float]) -> Mask:
     """`(*spatial)` class indices after the rules, one after the other; pixels taken from a class become background.
 
-    A hole is filled only where nothing but background is in it. spacing: mm along each axis.
+    A hole is filled only where nothing but background is in it. spacing: mm along each axis. Where there are no rules
+    it is the very mask that was given.
     """
-    mended = mask.copy()
+    mended = mask.copy() if mendings else mask  # the mask of a whole slide is large
     for one in mendings:
         own = mended == one.class_index
         changed = _RULES[one.rule](own, one.least / voxel_size(mask.shape, spacing))

@@ -56,7 +56,7 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
         raise DataError([_overflow(case)]) from error
     strangeness = None if trust.familiarity is None else trust.familiarity.strangeness(figures(prepared, found))
     dice = expected_dice(found)
-    mask = mend(found.mask, trust.mendings, case.spacing) if trust.mendings else found.mask
+    mask = mend(found.mask, trust.mendings, case.spacing)
     notes = _notes(mask, dice, strangeness, trust) + ((IN_PIECES,) if found.is_in_pieces else ())
     inside = (slice(None), *map(slice, prepared.geometry.worked))
     notes += tuple(flat_channels(prepared.image[inside], plan))
@@ -70,7 +70,7 @@ def mask_of_logits(
 ) -> NDArray[np.uint8]:
     """The mask that `predict_case` makes of a network's logits `(1, class, *spatial)` for a whole prepared image."""
     mask = assemble([Response(logits, ())], geometry, plan.classes, trust.temperature).mask
-    return mend(mask, trust.mendings, spacing) if trust.mendings else mask
+    return mend(mask, trust.mendings, spacing)
 
 
 def _overflow(case: Case) -> Fault:

@@ -9,14 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.config import Plan
+from genseg.config import MULTIPLE, Plan
 from genseg.data.preprocess import Geometry, Prepared, restore
 from genseg.segmenters.network import Array, Checked, Mirrored, Network, Response, softmax
 from genseg.segmenters.resample import resampled
 from genseg.segmenters.tiles import in_tiles
-
-MULTIPLE = 16
-"""Sides of tiles that are smaller than usual are multiples of it."""
 
 WHOLE = 2.0
 """A volume of up to this many patches' voxels goes through the network in one piece; a larger one in tiles."""

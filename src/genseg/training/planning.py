@@ -25,6 +25,7 @@ from genseg.training.sizing import (
     nominal_rate,
     seconds_at,
 )
+from genseg.training.views import has_views
 
 UPDATES = {2: {"cpu": 600, "cuda": 3000}, 3: {"cpu": 600, "cuda": 3000}}
 PRETRAINING = {2: {"cpu": 400, "cuda": 3000}, 3: {"cpu": 200, "cuda": 2000}}
@@ -84,7 +85,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     arm = settings.arm or usual
     updates = settings.updates or spec.updates or UPDATES[rank][kind]
     effort = Effort(updates, settings.updates or min(LEAST_UPDATES, updates), batch_size, arm)
-    sized = _fit_size(statistics, settings.size or spec.size, effort, kind, nominal_rate(machine))
+    sized = _usual_size(statistics, settings.size or spec.size, effort, kind, nominal_rate(machine))
     patch_size = volume or _picture_size(statistics, sized.side, enlarge=settings.size is not None)
     plan = Plan(
         rank=2 if rank == 2 else 3,
@@ -107,7 +108,7 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         generation=_generation(arm, settings, rank, kind),
     )
     if settings.time is not None:
-        plan = _in_time(plan, statistics, settings, effort, machine)
+        plan = _in_time(plan, statistics, settings, effort, machine, kind, settings.time)
     for problem in _pairs_in_vain(plan):
         raise SettingsError(problem)
     return plan
@@ -167,19 +168,27 @@ def _pairs_in_vain(plan: Plan) -> list[str]:
     ]
 
 
-def _fit_size(statistics: Statistics, side: int | None, effort: Effort, kind: str, rate: float) -> Sized:
+def _usual_size(statistics: Statistics, side: int | None, effort: Effort, kind: str, rate: float) -> Sized:
     """What `fit_size` says of pictures whose size is not asked for. side: that is."""
     if side is not None or statistics.rank != 2:
         return Sized(side or 0, effort.updates, "")
-    return fit_size(statistics, effort, kind, rate, None)
+    return fit_size(statistics, effort, kind, rate, USUAL_TIME)
 
 
-def _in_time(plan: Plan, statistics: Statistics, settings: Settings, effort: Effort, machine: Machine) -> Plan:
-    """The plan with a size and as many updates as there is time for on this machine, by its stopwatch.
+def _in_time(
+    plan: Plan,
+    statistics: Statistics,
+    settings: Settings,
+    effort: Effort,
+    machine: Machine,
+    kind: str,
+    seconds: float,
+) -> Plan:
+    """The plan with a size and as many updates as there are seconds for on this machine, by its stopwatch.
 
     Raises SettingsError where both are asked for, too.
     """
-    seconds, is_frozen = settings.time or USUAL_TIME, segmenter_spec(plan.segmenter, plan.rank).is_frozen
+    is_frozen = has_views(plan)
     is_sized = plan.rank == 3 or is_frozen or settings.size is not None
     if is_sized and settings.updates is not None:
         what = "--size is given" if settings.size is not None else "the size of images is fixed here"
@@ -191,7 +200,7 @@ def _in_time(plan: Plan, statistics: Statistics, settings: Settings, effort: Eff
     rate = plan.batch_size * math.prod(size) / estimate_seconds(probe, machine)
     if is_sized:
         return _with_updates(plan, *fit_updates(effort, seconds_at(size, effort, rate), seconds), settings)
-    sized = fit_size(statistics, effort, "cuda" if machine.device.type == "cuda" else "cpu", rate, seconds)
+    sized = fit_size(statistics, effort, kind, rate, seconds)
     size = _picture_size(statistics, sized.side, enlarge=False)
     fitted = plan.model_copy(update={"patch_size": size, "growing": growing(size)})
     return _with_updates(fitted, sized.updates, sized.note, settings)

@@ -84,19 +84,19 @@ def nominal_rate(machine: Machine) -> float:
     return NOMINAL[arithmetic] * math.pow(machine.threads, THREADS_PAY)
 
 
-def fit_size(figures: Statistics, effort: Effort, kind: str, rate: float, seconds: float | None) -> Sized:
+def fit_size(figures: Statistics, effort: Effort, kind: str, rate: float, time: float) -> Sized:
     """The size that pictures are trained on.
 
-    kind: of device, "cpu" or "cuda". rate: pixels of images a second. seconds: that are asked for; None: `USUAL_TIME`.
+    kind: of device, "cpu" or "cuda". rate: pixels of images a second. time: seconds that there are.
     """
     own = math.isqrt(math.prod(figures.size_median))
     needed = WANTED if not figures.object_width else OBJECT_PIXELS / figures.object_width
     wanted = min(max(WANTED, needed), LARGEST[kind], own)
-    time = USUAL_TIME if seconds is None else seconds
-    for side in _sides(wanted):
+    sides = _sides(wanted)
+    for side in sides:
         if _seconds(side, effort, rate) <= time:
-            return Sized(side, effort.updates, _note(side, int(wanted), needed, own, effort, rate, time))
-    least = _sides(wanted)[-1]
+            return Sized(side, effort.updates, _note(side, sides[0], needed, own, effort, rate, time))
+    least = sides[-1]
     updates, note = fit_updates(effort, _seconds(least, effort, rate), time)
     return Sized(least, updates, "; ".join(filter(None, (_told(least), note))))
 
