@@ -28,10 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from locations import RESULTS, data_root
+from locations import RESULTS, TASKS, data_root, write_record
 from run import development_list, labels_of, scores_of
 
-TASKS = ("polyp_cvc_clinicdb", "foot_ulcer_fuseg", "skin_isic2017", "breast_us_busi")
 USUAL_IMAGES = 16
 """In an update."""
 
@@ -90,8 +89,7 @@ def _runs(asked: argparse.Namespace) -> Iterator[Run]:
 def _keep(run: Run, data: Path, runs: Path | None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         record = carry_out(run, data, (runs or Path(temporary)) / run.record.stem, Path(temporary))
-    run.record.parent.mkdir(parents=True, exist_ok=True)
-    run.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(run.record, record)
     sys.stdout.write(f"{run.record.stem}: Dice {record['dice']:.4f}, {record['cpu_minutes']} CPU minutes\n")
     sys.stdout.flush()
 

@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from locations import RESULTS, data_root
+from locations import RESULTS, TASKS, data_root, write_record
 from speed import JOINT_CASES, disks, plan_of, updates_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from genseg.config import Plan
-    from genseg.device import Machine
 
 ROOT = Path(__file__).parents[1]
 TESTS = ("tests/joint", "tests/training/test_trainer.py", "tests/training/test_checkpoint.py", "tests/generators")
@@ -51,7 +50,6 @@ EVERY = 8
 
 WARM_UP, IMAGES_AT_ONCE = 3, 32
 LABELS = (10, 40)
-TASKS = ("polyp_cvc_clinicdb", "foot_ulcer_fuseg", "skin_isic2017", "breast_us_busi")
 WAYS = ("strong-augmentation", "separate", "joint")
 Row = dict[str, Any]
 
@@ -81,8 +79,7 @@ class Results:
         except Exception as error:  # whatever a driver, a compiler or a package throws is a result too
             row = {"failed": f"{type(error).__name__}: {error}"[:2000], "trace": traceback.format_exc()[-4000:]}
         self.rows[part.key] = {**row, "took_seconds": round(time.perf_counter() - started, 1)}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps({"about": self.about, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
+        write_record(self.path, {"about": self.about, "rows": self.rows})
         sys.stdout.write(json.dumps({part.key: {k: v for k, v in row.items() if k != "trace"}}) + "\n")
         sys.stdout.flush()
 
@@ -179,20 +176,20 @@ def _joint_plan(size: tuple[int, ...], updates: int) -> Plan:
 # Prediction
 
 
-def _module(size: int, device: str) -> tuple[Machine, torch.nn.Module]:
+def _module(size: int, device: str) -> torch.nn.Module:
     from genseg.device import choose_machine
     from genseg.segmenters.registry import build_segmenter
 
     machine = choose_machine(device, "float32")
     plan = _plain_plan((size, size), 1)
-    return machine, machine.place(build_segmenter(plan.segmenter, 2, plan.channels, plan.classes), 2).eval()
+    return machine.place(build_segmenter(plan.segmenter, 2, plan.channels, plan.classes), 2).eval()
 
 
 def eager(size: int, device: str, precision: str = "float32", compiled: bool = False) -> Callable[[Tensor], object]:
     """PyTorch, channels last; compiled: with CUDA graphs where the device has them."""
     import torch
 
-    _, module = _module(size, device)
+    module = _module(size, device)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     called = torch.compile(module, mode="reduce-overhead") if compiled else module
 
@@ -213,7 +210,7 @@ def onnx_runtime(size: int, device: str, provider: str = "CUDAExecutionProvider"
     wanted = provider if device != "cpu" else "CPUExecutionProvider"
     if wanted not in onnxruntime.get_available_providers():
         raise RuntimeError(f"this ONNX Runtime has {onnxruntime.get_available_providers()} and no {wanted}")
-    _, module = _module(size, "cpu")
+    module = _module(size, "cpu")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
         write_onnx(module, _plain_plan((size, size), 1), "{}", path)

@@ -32,7 +32,6 @@ from genseg.data.index import index_dataset
 from genseg.data.preprocess import prepare
 from genseg.data.split import labelled_subset
 from genseg.evaluate.metrics import dice_scores
-from genseg.files import atomic_write_bytes
 from genseg.predict.fitting import fit_case
 from genseg.predict.scored import labelled_cases
 from genseg.progress import silent
@@ -40,10 +39,9 @@ from genseg.segmenters import readout
 from genseg.segmenters.inference import responses
 from genseg.segmenters.network import Array
 from genseg.segmenters.resample import resampled
-from locations import RESULTS, data_root
+from locations import RESULTS, TASKS, data_root, write_record
 from run import labels_of
 
-TASKS = ("polyp_cvc_clinicdb", "foot_ulcer_fuseg", "skin_isic2017", "breast_us_busi")
 SIZES = {"one size": (Fraction(1),), "three sizes": readout.SCALES}
 
 
@@ -57,7 +55,7 @@ def main() -> None:
         for name in SIZES:
             if not any((row["task"], row["read"], row["seed"]) == (task, name, asked.seed) for row in rows):
                 rows += measure(task, name, asked)
-        atomic_write_bytes(target, (json.dumps({"rows": rows}, indent=1) + "\n").encode())
+        write_record(target, {"rows": rows})
 
 
 def measure(task: str, name: str, asked: argparse.Namespace) -> list[dict[str, Any]]:

@@ -29,8 +29,7 @@ import genseg
 from draws import drawn
 from genseg.data.index import index_dataset
 from genseg.data.split import labelled_subset
-from genseg.files import atomic_write_bytes
-from locations import data_root
+from locations import data_root, write_record
 from recipe import fit_recipe
 from suite import RECIPE, Run, Suite, Task, suite_names
 
@@ -55,8 +54,7 @@ def keep(suite: Suite, run: Run, data: Path, device: str, development: bool) -> 
     if target.exists():
         return
     record = carry_out(suite, run, data, device, development)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(target, (json.dumps(record, indent=1) + "\n").encode())
+    write_record(target, record)
     dice = (record["development"] if development else record)["dice"]
     sys.stdout.write(f"{run.name}: Dice {dice:.4f}, {record['seconds']} s\n")
     sys.stdout.flush()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from genseg.data.preprocess import Prepared
     from genseg.device import Machine
     from genseg.training.advance import Course
+    from genseg.training.state import TrainingState
 
 SETTINGS = [(2, (128, 128), 8), (2, (256, 256), 8), (3, (32, 32, 32), 8), (3, (64, 64, 64), 2)]
 """Spatial rank, patch size, images per update."""
@@ -175,20 +176,14 @@ def numbered_updates_of(
     plan: Plan, cases: Sequence[Prepared], machine: Machine
 ) -> Iterator[tuple[Callable[[int], str], Callable[[int], None]]]:
     """Yield what tells the kind of an update by its number, the generator's own first, and what makes that update."""
-    from genseg.training.advance import Advance, Course
-    from genseg.training.events import EventLog
-    from genseg.training.state import begin_training
+    with begun(plan, cases, machine) as (course, state, advance):
 
-    course = Course(plan, 0, cases, [case.name for case in cases], machine)
-    advance, state = Advance(course), begin_training(plan, len(cases), 0, machine)
+        def make(number: int) -> None:
+            state.learner.update = max(0, number - plan.pretraining)
+            if state.generation is not None:
+                state.generation.pretrained = min(number, plan.pretraining)
+            advance()
 
-    def make(number: int) -> None:
-        state.learner.update = max(0, number - plan.pretraining)
-        if state.generation is not None:
-            state.generation.pretrained = min(number, plan.pretraining)
-        advance(state, log)
-
-    with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder), 0) as log, unjudged():
         yield partial(_kind_of, course), make
 
 
@@ -211,18 +206,27 @@ def _kind_of(course: Course, number: int) -> str:
 
 
 @contextmanager
-def updates_of(plan: Plan, cases: Sequence[Prepared], machine: Machine) -> Iterator[Callable[[], None]]:
+def updates_of(plan: Plan, cases: Sequence[Prepared], machine: Machine) -> Iterator[Callable[[], object]]:
     """Yield what makes the next update of a training, its batch included; a generator counts as pretrained."""
+    with begun(plan, cases, machine) as (_, state, advance):
+        if state.generation is not None:
+            state.generation.pretrained = 1
+        yield advance
+
+
+@contextmanager
+def begun(
+    plan: Plan, cases: Sequence[Prepared], machine: Machine
+) -> Iterator[tuple[Course, TrainingState, Callable[[], object]]]:
+    """Yield a training before its first update, its state, and what makes the update that the state says is next."""
     from genseg.training.advance import Advance, Course
     from genseg.training.events import EventLog
     from genseg.training.state import begin_training
 
-    advance = Advance(Course(plan, 0, cases, [case.name for case in cases], machine))
-    state = begin_training(plan, len(cases), 0, machine)
-    if state.generation is not None:
-        state.generation.pretrained = 1
+    course = Course(plan, 0, cases, [case.name for case in cases], machine)
+    advance, state = Advance(course), begin_training(plan, len(cases), 0, machine)
     with tempfile.TemporaryDirectory() as folder, EventLog(Path(folder), 0) as log, unjudged():
-        yield lambda: advance(state, log)
+        yield course, state, lambda: advance(state, log)
 
 
 def unjudged() -> AbstractContextManager[object]:

@@ -30,13 +30,12 @@ from genseg.data.case import Case
 from genseg.data.index import index_dataset
 from genseg.data.preprocess import prepare
 from genseg.data.split import Split
-from genseg.files import atomic_write_bytes
 from genseg.predict.calibration import calibration_error
 from genseg.predict.fitting import fit_case
 from genseg.predict.scored import scored_cases
 from genseg.predict.trust import labelled_logits
 from genseg.progress import silent
-from locations import RESULTS, data_root
+from locations import RESULTS, data_root, write_record
 from run import labels_of
 
 TASKS = ("skin_isic2017", "breast_us_busi", "polyp_cvc_clinicdb", "foot_ulcer_fuseg", "lung_heart_jsrt_multiclass")
@@ -57,8 +56,7 @@ def main() -> None:
         found = json.loads(target.read_text(encoding="utf-8"))["tasks"] if target.exists() else {}
         found[task] = measured
         command = f"benchmarks/trust.py --labels {asked.labels} --size {asked.size} --threads {asked.threads}"
-        text = json.dumps({"command": command, "tasks": found}, indent=1)
-        atomic_write_bytes(target, (text + "\n").encode())
+        write_record(target, {"command": command, "tasks": found})
         sys.stdout.write(f"{task}: {json.dumps(found[task])}\n")
 
 
