@@ -28,7 +28,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 import genseg
-from genseg.data.phantoms import write_phantoms
+from genseg.synthetic.phantoms import write_phantoms
 from locations import RESULTS
 
 PICTURES = 200
@@ -60,7 +60,7 @@ def main() -> None:
             row("200 pictures, mirrored too", asked.threads, picture_model, pictures, work / "b", "--overlays"),
             row("a DICOM series", asked.threads, volume_model, series, work / "c", "--dicom-seg", "--contours"),
         ]
-    from genseg.device import processor_name
+    from genseg.compute.device import processor_name
 
     kept = {"command": f"benchmarks/clinic.py --threads {asked.threads}", "device": processor_name(), "rows": rows}
     (RESULTS / "clinic.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

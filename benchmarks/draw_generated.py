@@ -22,7 +22,7 @@ from speed import unjudged
 if TYPE_CHECKING:
     from genseg.joint.generation import Generation
     from genseg.joint.loop import JointLoop
-    from genseg.training.data import TrainingData
+    from genseg.training.gather import TrainingData
 
 LAST = 8
 """Updates at a size that an L1 error is the mean over."""
@@ -53,13 +53,13 @@ def begin(asked: argparse.Namespace) -> tuple[TrainingData, JointLoop, Generatio
     """Cases and generator as they are before the first update."""
     import torch
 
+    from genseg.base.progress import silent
+    from genseg.compute.device import choose_machine
     from genseg.config import Settings
-    from genseg.data.preprocess import prepare
-    from genseg.device import choose_machine
     from genseg.joint.generation import begin_generation
     from genseg.joint.loop import JointLoop
-    from genseg.progress import silent
-    from genseg.training.data import gather
+    from genseg.prepare.preprocess import prepare
+    from genseg.training.gather import gather
 
     torch.set_num_threads(asked.threads)
     machine = choose_machine()
@@ -75,7 +75,7 @@ def begin(asked: argparse.Namespace) -> tuple[TrainingData, JointLoop, Generatio
 
 def draw(gathered: TrainingData, loop: JointLoop, generation: Generation, folder: Path) -> None:
     """A sheet at the size of the segmenter's first update, and one at that of its last."""
-    from genseg.joint.pictures import draw_pairs
+    from genseg.drawing.pairs import draw_pairs
 
     plan = gathered.plan
     generation.pretrained = 0  # so that the styles are those of each size

@@ -19,7 +19,7 @@ from nibabel.nifti1 import header_dtype
 from pydicom import dcmread
 from tifffile import TiffFile
 
-from genseg.seals import BLANK, has_seal, sealed
+from genseg.base.seals import BLANK, has_seal, sealed
 
 HEAD = 1024
 """Bytes at the beginning of a file that are damaged most often."""

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from genseg.base.records import fitted, read_json
 from genseg.config import FORMAT, Plan
-from genseg.data.labels import LabelMap
-from genseg.data.load import LoadOptions
-from genseg.predict.calibration import Calibration
-from genseg.predict.familiarity import Familiarity
-from genseg.predict.model import described_model
-from genseg.predict.postprocess import Mending
-from genseg.predict.trust import UNTESTED, Trust
-from genseg.records import fitted, read_json
+from genseg.examine.cases import LoadOptions
+from genseg.labels import LabelMap
+from genseg.models.model import described_model
+from genseg.runs.delivered import Description, read_sealed, write_sealed
 from genseg.segmenters.network import Array, Response
-from genseg.training.delivery import Description, read_sealed, write_sealed
+from genseg.trust.calibration import Calibration
+from genseg.trust.ood import Familiarity
+from genseg.trust.postprocess import Mending
+from genseg.trust.trust import UNTESTED, Trust
 
 CLASSES, LEVELS = 3, (4, 6)
 _NAMES = ("background", "head", "tail")
@@ -121,7 +121,7 @@ def model_samples(folder: Path) -> Iterator[tuple[str, Path, str]]:
 
 
 def _read_model(folder: Path) -> None:
-    from genseg.training.delivery import read_delivery
+    from genseg.runs.delivered import read_delivery
 
     described_model([read_delivery(folder)], trust(), Mean(), folder, "")
 
@@ -138,7 +138,7 @@ def _whole() -> Description:
 
 
 def _read_export(folder: Path) -> None:
-    from genseg.predict.loading import ExportDescription
+    from genseg.models.load import ExportDescription
 
     path = folder / "export.json"
     told = fitted(ExportDescription, read_sealed(path), path, "")
@@ -146,13 +146,13 @@ def _read_export(folder: Path) -> None:
 
 
 def _read_manifest(folder: Path) -> None:
-    from genseg.training.checkpoint import read_manifest
+    from genseg.runs.checkpoint import read_manifest
 
     read_manifest(folder)
 
 
 def _read_split(folder: Path) -> None:
-    from genseg.data.split import Split
+    from genseg.examine.split import Split
 
     Split.from_json(read_json(folder / "split.json"))
 

@@ -28,11 +28,11 @@ from pydicom.uid import (
 
 from dicom_files import PATIENT, write_dicom
 from fuzz_models import model_samples
-from genseg.data.phantoms import write_phantoms
-from genseg.data.readers import is_scan_file
-from genseg.data.readers.formats import HEAD_BYTES, identify
-from genseg.data.readers.itk import load_simpleitk
 from genseg.errors import MissingExtraError
+from genseg.read import is_scan_file
+from genseg.read.formats import HEAD_BYTES, identify
+from genseg.read.itk import load_simpleitk
+from genseg.synthetic.phantoms import write_phantoms
 
 LARGEST_REAL = 60_000
 """Bytes: larger files of a data folder are left alone, for the time that they take."""

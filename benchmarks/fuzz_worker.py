@@ -22,14 +22,14 @@ import numpy as np
 
 from dicom_files import PATIENT
 from fuzz_models import MODELS
-from genseg.data.case import CaseFiles, Scan
-from genseg.data.index import index_dataset
-from genseg.data.labels import count_labels, fit_label_map
-from genseg.data.load import LoadOptions, RawCase, to_case
-from genseg.data.readers import ReadOptions
-from genseg.data.reading import read_all
-from genseg.data.writers import write_mask
 from genseg.errors import DataError, FaultCode, GensegError
+from genseg.examine.cases import LoadOptions, RawCase, to_case
+from genseg.examine.one_pass import read_all
+from genseg.index import index_dataset
+from genseg.labels import count_labels, fit_label_map
+from genseg.read import ReadOptions
+from genseg.read.case import CaseFiles, Scan
+from genseg.write.masks import write_mask
 
 DATA_SETS = frozenset({"dataset.json", "CSV list"})
 BUDGET = 2**30

@@ -139,7 +139,7 @@ def run_tests(path: str, device: str) -> Row:
 
 def time_updates(way: str, size: tuple[int, ...], steps: int, device: str) -> Row:
     """Mean seconds of an update on the device, batches included, its peak memory, and what was forecast."""
-    from genseg.device import choose_machine
+    from genseg.compute.device import choose_machine
     from genseg.training.rehearsal import rehearse
 
     machine = choose_machine(device)
@@ -177,7 +177,7 @@ def _joint_plan(size: tuple[int, ...], updates: int) -> Plan:
 
 
 def _module(size: int, device: str) -> torch.nn.Module:
-    from genseg.device import choose_machine
+    from genseg.compute.device import choose_machine
     from genseg.segmenters.registry import build_segmenter
 
     machine = choose_machine(device, "float32")
@@ -235,7 +235,7 @@ def time_prediction(predictor: Callable[[int, str], Callable[[Tensor], object]],
     """Images per second, each looked at once, one and `IMAGES_AT_ONCE` at a time; images lie on the device."""
     import torch
 
-    from genseg.device import layout
+    from genseg.compute.device import layout
 
     predict, place = predictor(size, device), torch.device(device)
     rows: Row = {}
@@ -315,7 +315,7 @@ def peak_mib(device: torch.device) -> int | None:
 def _about(device: str) -> Row:
     import torch
 
-    from genseg.device import choose_machine
+    from genseg.compute.device import choose_machine
 
     return {
         "command": f"benchmarks/gpu.py --device {device}",

@@ -48,7 +48,7 @@ def main() -> None:
 def make_models(work: Path) -> None:
     """A run of a few updates, and its exports."""
     import genseg
-    from genseg.data.phantoms import write_phantoms
+    from genseg.synthetic.phantoms import write_phantoms
 
     data = write_phantoms(work / "data", "rgb", cases=12, size=256)
     genseg.fit(

@@ -26,8 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genseg.data.phantoms import write_phantoms
-from genseg.files import TEMPORARY
+from genseg.base.files import TEMPORARY
+from genseg.synthetic.phantoms import write_phantoms
 from locations import RESULTS
 
 OPTIONS = (

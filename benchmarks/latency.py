@@ -87,7 +87,7 @@ def main() -> None:
 def prepare_kind(folder: Path, kind: str, size: int) -> None:
     """Make images and a model in `folder`."""
     import genseg
-    from genseg.data.phantoms import write_phantoms
+    from genseg.synthetic.phantoms import write_phantoms
 
     data = write_phantoms(folder / "data", kind, cases=IMAGES + 4, size=size)  # type: ignore[arg-type]
     settings = genseg.Settings(
@@ -115,9 +115,9 @@ def export(folder: Path, way: Way) -> dict[str, Any]:
 
 def steps(folder: Path, way: Way, seconds: float) -> dict[str, Any]:
     """Milliseconds of the processor, least of several images, that each step from file to mask takes on one thread."""
-    from genseg.data.index import index_images
-    from genseg.data.preprocess import prepare
-    from genseg.predict.fitting import fit_case
+    from genseg.index import index_images
+    from genseg.prepare.preprocess import prepare
+    from genseg.trust.suitability import fit_case
 
     model = open_model(folder, way, 1).without_mirroring()
     entries = [index_images(file)[0] for file in sorted((folder / "data" / "images").iterdir())[:IMAGES]]
@@ -195,7 +195,7 @@ def rate(model: Any, files: list[Path], seconds: float) -> float:
 
 def processor() -> str:
     """Its name."""
-    from genseg.device import processor_name
+    from genseg.compute.device import processor_name
 
     return processor_name()
 

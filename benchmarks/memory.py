@@ -23,8 +23,8 @@ from locations import RESULTS
 from speed import alone, peak_mib, unjudged
 
 if TYPE_CHECKING:
-    from genseg.device import Machine
-    from genseg.training.data import TrainingData
+    from genseg.compute.device import Machine
+    from genseg.training.gather import TrainingData
 
 SETTINGS = [
     ("rgb", 160, "strong-augmentation", "unet-pretrained", "small", 256, 16, 1.0),
@@ -58,8 +58,8 @@ def measure(
 
     import genseg
     from genseg.config import Settings
-    from genseg.data.phantoms import write_phantoms
-    from genseg.training.memory import forecast_memory
+    from genseg.synthetic.phantoms import write_phantoms
+    from genseg.training.memory_forecast import forecast_memory
 
     torch.set_num_threads(threads)
     forecast: list[int] = []

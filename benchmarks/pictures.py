@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genseg.figures import new_figure, save_figure
+from genseg.drawing.figure import new_figure, save_figure
 from records import Cell, by_task, dice_interval
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ def try_shape(
     """
     import torch
 
-    from genseg.device import choose_machine
+    from genseg.compute.device import choose_machine
 
     torch.set_num_threads(threads)
     machine = choose_machine("cpu", "bfloat16")
@@ -125,7 +125,7 @@ def digest(data: Path, out: Path, patch: tuple[int, ...], precision: str, thread
 
 def repeat_trainings(threads: int) -> list[dict[str, Any]]:
     """Weights of the same training in bfloat16, with other bytes in fresh memory each time, and in float32."""
-    from genseg.data.phantoms import write_phantoms
+    from genseg.synthetic.phantoms import write_phantoms
 
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -156,7 +156,7 @@ def seconds_an_update(size: tuple[int, ...], batch: int, how: str, steps: int, t
 
     import torch
 
-    from genseg.device import Machine, choose_machine
+    from genseg.compute.device import Machine, choose_machine
     from genseg.segmenters.learner import begin, make_update
 
     torch.set_num_threads(threads)
@@ -198,7 +198,7 @@ def main() -> None:
     """Try, repeat, time, and keep the record."""
     import torch
 
-    from genseg.device import choose_machine, processor_name
+    from genseg.compute.device import choose_machine, processor_name
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tries", type=int, default=200)

@@ -27,18 +27,18 @@ import numpy as np
 import torch
 
 import genseg
-from genseg.data.case import Case
-from genseg.data.index import index_dataset
-from genseg.data.preprocess import prepare
-from genseg.data.split import labelled_subset
+from genseg.base.progress import silent
 from genseg.evaluate.metrics import dice_scores
-from genseg.predict.fitting import fit_case
-from genseg.predict.scored import labelled_cases
-from genseg.progress import silent
+from genseg.examine.split import labelled_subset
+from genseg.index import index_dataset
+from genseg.models.scored_cases import labelled_cases
+from genseg.prepare.preprocess import prepare
+from genseg.read.case import Case
 from genseg.segmenters import readout
 from genseg.segmenters.inference import responses
 from genseg.segmenters.network import Array
 from genseg.segmenters.resample import resampled
+from genseg.trust.suitability import fit_case
 from locations import RESULTS, TASKS, data_root, write_record
 from run import labels_of
 

@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genseg.base.progress import silent
+from genseg.batches.draw import Batches
+from genseg.compute.device import Machine, choose_machine, layout
+from genseg.compute.randomness import seed_for
 from genseg.config import Plan, Settings
-from genseg.data.batches import Batches
-from genseg.data.prepared import prepare_all
-from genseg.device import Machine, choose_machine, layout
-from genseg.predict.model import Model
-from genseg.predict.trust import UNTESTED
-from genseg.progress import silent
-from genseg.randomness import seed_for
+from genseg.models.model import Model
+from genseg.prepare.storage import prepare_all
+from genseg.runs.folder import new_run_folder
 from genseg.segmenters.loss import segmentation_loss
 from genseg.segmenters.network import Array, Response
-from genseg.training.data import TrainingData, gather
-from genseg.training.run_folder import new_run_folder
+from genseg.training.gather import TrainingData, gather
+from genseg.trust.trust import UNTESTED
 
 FEATURES = {2: (32, 64, 128, 256, 512, 512, 512), 3: (32, 64, 128, 256, 320, 320)}
 LEAST_SIDE = 4

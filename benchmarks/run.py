@@ -27,8 +27,8 @@ import torch
 
 import genseg
 from draws import drawn
-from genseg.data.index import index_dataset
-from genseg.data.split import labelled_subset
+from genseg.examine.split import labelled_subset
+from genseg.index import index_dataset
 from locations import data_root, write_record
 from recipe import fit_recipe
 from suite import RECIPE, Run, Suite, Task, suite_names

@@ -32,11 +32,11 @@ from unittest.mock import patch
 from locations import RESULTS
 
 if TYPE_CHECKING:
+    from genseg.compute.device import Machine
     from genseg.config import Plan
-    from genseg.data.preprocess import Prepared
-    from genseg.device import Machine
+    from genseg.prepare.preprocess import Prepared
+    from genseg.runs.state import TrainingState
     from genseg.training.advance import Course
-    from genseg.training.state import TrainingState
 
 SETTINGS = [(2, (128, 128), 8), (2, (256, 256), 8), (3, (32, 32, 32), 8), (3, (64, 64, 64), 2)]
 """Spatial rank, patch size, images per update."""
@@ -62,7 +62,7 @@ def measure(
     """Median seconds of a training step, from a batch on the device to changed weights, and peak memory in MiB."""
     import torch
 
-    from genseg.device import choose_machine
+    from genseg.compute.device import choose_machine
     from genseg.segmenters.learner import begin, make_update
 
     torch.set_num_threads(threads)
@@ -92,8 +92,8 @@ def measure_joint(segmenter: str, way: str, every: int, method: str, steps: int,
     """Mean seconds of an update on as many images, real and synthetic, and peak memory in MiB; batches included."""
     import torch
 
+    from genseg.compute.device import choose_machine
     from genseg.config import GenerationPlan
-    from genseg.device import choose_machine
 
     torch.set_num_threads(threads)
     machine = choose_machine()
@@ -126,7 +126,7 @@ def measure_growing(segmenter: str, way: str, threads: int) -> dict[str, Any]:
     """Seconds of a whole training divided by the segmenter's updates, and what of it each kind of update takes."""
     import torch
 
-    from genseg.device import choose_machine
+    from genseg.compute.device import choose_machine
 
     torch.set_num_threads(threads)
     machine, clock = choose_machine(), time.process_time if threads == 1 else time.perf_counter
@@ -219,9 +219,9 @@ def begun(
     plan: Plan, cases: Sequence[Prepared], machine: Machine
 ) -> Iterator[tuple[Course, TrainingState, Callable[[], object]]]:
     """Yield a training before its first update, its state, and what makes the update that the state says is next."""
+    from genseg.runs.events import EventLog
+    from genseg.runs.state import begin_training
     from genseg.training.advance import Advance, Course
-    from genseg.training.events import EventLog
-    from genseg.training.state import begin_training
 
     course = Course(plan, 0, cases, [case.name for case in cases], machine)
     advance, state = Advance(course), begin_training(plan, len(cases), 0, machine)
@@ -259,7 +259,7 @@ def disks(count: int, size: tuple[int, ...], channels: int = 3) -> list[Prepared
     """Noise with a bright disk, or ball, of object."""
     import numpy as np
 
-    from genseg.data.preprocess import Geometry, Prepared
+    from genseg.prepare.preprocess import Geometry, Prepared
 
     cases = []
     for number in range(count):

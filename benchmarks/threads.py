@@ -48,10 +48,10 @@ def models(folder: Path) -> Iterator[tuple[str, Any]]:
     import torch
 
     import genseg
-    from genseg.data.phantoms import write_phantoms
     from genseg.export.bundle import open_bundle
     from genseg.segmenters import unet
     from genseg.segmenters.network import Ensemble
+    from genseg.synthetic.phantoms import write_phantoms
 
     torch.set_num_threads(1)
     unet.SMALL = {2: [8, 16, 24], 3: [8, 16, 24]}

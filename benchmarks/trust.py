@@ -26,15 +26,15 @@ from numpy.typing import NDArray
 from skimage import data as photographs
 
 import genseg
-from genseg.data.case import Case
-from genseg.data.index import index_dataset
-from genseg.data.preprocess import prepare
-from genseg.data.split import Split
-from genseg.predict.calibration import calibration_error
-from genseg.predict.fitting import fit_case
-from genseg.predict.scored import scored_cases
-from genseg.predict.trust import labelled_logits
-from genseg.progress import silent
+from genseg.base.progress import silent
+from genseg.examine.split import Split
+from genseg.index import index_dataset
+from genseg.models.scored_cases import scored_cases
+from genseg.prepare.preprocess import prepare
+from genseg.read.case import Case
+from genseg.trust.calibration import calibration_error
+from genseg.trust.suitability import fit_case
+from genseg.trust.trust import labelled_logits
 from locations import RESULTS, data_root, write_record
 from run import labels_of
 

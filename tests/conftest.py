@@ -14,15 +14,15 @@ import pytest
 from numpy.typing import NDArray
 
 from genseg.cli import main
+from genseg.compute.device import Machine, choose_machine
 from genseg.config import Plan, Settings
-from genseg.data.phantoms import write_phantoms
-from genseg.data.preprocess import Geometry, Prepared
-from genseg.device import Machine, choose_machine
 from genseg.generators import registry
 from genseg.joint import guards
+from genseg.prepare.preprocess import Geometry, Prepared
 from genseg.segmenters import unet
+from genseg.synthetic.phantoms import write_phantoms
 
-pytest_plugins = ["fault_table"]
+pytest_plugins = ["fault_table", "file_fixtures", "model_fixtures"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

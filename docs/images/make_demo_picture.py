@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from genseg.data.pictures import overlay, tile
-from genseg.data.readers import read_image, read_mask
+from genseg.drawing.overlays import overlay, tile
+from genseg.read import read_image, read_mask
 
 DEMO = Path(__file__).parents[2] / "demo" / "rgb"
 SHOWN = 5

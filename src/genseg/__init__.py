@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from genseg.api import check, compare, curve, export_model, fit, generate, load, plan
     from genseg.config import Plan, Settings
     from genseg.errors import GensegError
-    from genseg.predict.model import Model
+    from genseg.models.model import Model
 
 __all__ = [
     "GensegError",
@@ -28,7 +28,7 @@ __all__ = [
 
 _HOMES = {
     "GensegError": "genseg.errors",
-    "Model": "genseg.predict.model",
+    "Model": "genseg.models.model",
     "Plan": "genseg.config",
     "Settings": "genseg.config",
     "check": "genseg.api",

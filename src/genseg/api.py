@@ -9,22 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genseg.callers import callers_state_kept
+from genseg.base.callers import callers_state_kept
+from genseg.base.free_memory import memory_budget
+from genseg.base.progress import Progress, silent
 from genseg.choices import Copies, Instances, MaskRepair, NanTo, Pages, Precision, Target, Tilt, Unlabelled
 from genseg.config import Plan, Settings
-from genseg.data.check import Examination, examine
-from genseg.data.index import index_dataset
-from genseg.data.load import KEPT_FOR_A_LOOK, LoadOptions, memory_budget
-from genseg.data.readers import ReadOptions
 from genseg.errors import SettingsError
-from genseg.progress import Progress, silent
+from genseg.examine.cases import KEPT_FOR_A_LOOK, LoadOptions
+from genseg.examine.check import Examination, examine
+from genseg.index import index_dataset
+from genseg.read import ReadOptions
 
 if TYPE_CHECKING:
     from genseg.evidence.comparison import Comparison
     from genseg.evidence.learning_curve import LearningCurve
     from genseg.export.exporting import Exported
-    from genseg.predict.generated import Generated
-    from genseg.predict.model import Model
+    from genseg.models.model import Model
+    from genseg.synthetic.generate import Generated
 
 
 def check(
@@ -54,8 +55,8 @@ def plan(data: Path | str, settings: Settings | None = None, *, progress: Progre
 
     Returns a plan that can be written by `to_yaml`, edited, and given to `fit`. Raises DataError, SettingsError.
     """
-    from genseg.device import choose_machine
-    from genseg.training.data import gather
+    from genseg.compute.device import choose_machine
+    from genseg.training.gather import gather
 
     settings = settings or Settings()
     machine = choose_machine(settings.device, settings.precision)
@@ -85,7 +86,7 @@ def fit(
     resuming, is no run folder or the data have changed), TrainingError where the loss is not finite. After
     KeyboardInterrupt a run can be resumed.
     """
-    from genseg.evidence.trainings import fit_run
+    from genseg.fitting import fit_run
 
     if plan is not None and settings is not None and settings.time is not None:
         raise SettingsError("time: the plan says how large images are and how many updates are made; leave one out")
@@ -114,7 +115,7 @@ def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -
     not finished or the data have changed, and as `fit`.
     """
     from genseg.evidence.comparison import compare_with_baseline
-    from genseg.training.run_folder import RunFolder
+    from genseg.runs.folder import RunFolder
 
     return compare_with_baseline(Path(data), RunFolder.open(Path(run)), progress)
 
@@ -153,7 +154,7 @@ def load(run: Path | str, *, device: str = "auto", ensemble: bool = False, threa
     Raises RunError where there is none or it is damaged, DeviceError for an absent device, MissingExtraError where the
     runtime of an exported model is not installed.
     """
-    from genseg.predict.loading import load_model
+    from genseg.models.load import load_model
 
     return load_model(run, device, ensemble=ensemble, threads=threads)
 
@@ -205,6 +206,6 @@ def generate(
     copies. Raises RunError where the run has no generator or is damaged, where `out` is not empty or cannot be written,
     or where every image is a copy; SettingsError for an impossible count; DeviceError for an absent device.
     """
-    from genseg.predict.generated import generate_pairs
+    from genseg.synthetic.generate import generate_pairs
 
     return generate_pairs(Path(run), Path(out), count, seed, copies, device, progress)

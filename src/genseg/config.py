@@ -25,11 +25,11 @@ from pydantic import (
     model_serializer,
 )
 
+from genseg.base.durations import Duration
+from genseg.base.files import atomic_write_bytes
+from genseg.base.lengths import SpacingUnit, Unit, length_unit
 from genseg.choices import AdversarialKind, Instances, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
-from genseg.durations import Duration
 from genseg.errors import SettingsError
-from genseg.files import atomic_write_bytes
-from genseg.lengths import SpacingUnit, Unit, length_unit
 
 FORMAT = 7
 """Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""

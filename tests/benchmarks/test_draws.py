@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from draws import drawn
-from genseg.data.index import index_dataset
-from genseg.data.split import labelled_subset
+from genseg.examine.split import labelled_subset
+from genseg.index import index_dataset
 
 
 def test_a_draw_puts_other_cases_first_and_keeps_test_cases(rgb_phantoms: Path, tmp_path: Path) -> None:

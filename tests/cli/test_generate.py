@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import genseg
-from genseg.predict.generated import Generated
+from genseg.synthetic.generate import Generated
 
 Run = Callable[..., tuple[int, str, str]]
 

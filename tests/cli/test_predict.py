@@ -20,8 +20,8 @@ from PIL import Image
 from videos import quarters, read_video, write_video
 
 import genseg
-from genseg.files import temporary_name
-from genseg.predict.loading import load_run
+from genseg.base.files import temporary_name
+from genseg.models.load import load_run
 
 Run = Callable[..., tuple[int, str, str]]
 

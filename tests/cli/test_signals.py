@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from csv_rows import read_rows
 
+from genseg.base.progress import Progress
 from genseg.cli import verbs
-from genseg.data import phantoms
-from genseg.progress import Progress
+from genseg.synthetic import phantoms
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from genseg.cli import tables
 from genseg.config import IntensityRule, Plan
-from genseg.data.index import Index, index_dataset
 from genseg.errors import Fault, FaultCode
 from genseg.evaluate import Estimate
+from genseg.index import Index, index_dataset
 from genseg.segmenters.registry import SEGMENTERS
 
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from genseg.base.lengths import Unit
 from genseg.errors import DataError, FaultCode
 from genseg.evaluate.metrics import CaseScores, SurfaceTolerance, default_tolerance, score_case
-from genseg.lengths import Unit
 
 
 def blobs(shape: tuple[int, ...], classes: int, seed: int) -> NDArray[np.uint8]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from torch import OutOfMemoryError, Tensor
 
-from genseg.data.phantoms import write_phantoms
 from genseg.segmenters.loss import segmentation_loss
+from genseg.synthetic.phantoms import write_phantoms
 
 
 @pytest.fixture(scope="module")

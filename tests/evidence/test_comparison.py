@@ -18,8 +18,8 @@ from genseg.errors import MemoryRanOutError, RunError, SettingsError
 from genseg.evidence import comparison as comparison_module
 from genseg.evidence import trainings as trainings_module
 from genseg.evidence.comparison import Comparison, judge
+from genseg.runs.folder import RunFolder
 from genseg.segmenters import learner as learner_module
-from genseg.training.run_folder import RunFolder
 
 FOLDS = 2
 CASES = [f"case {number}" for number in range(12)]

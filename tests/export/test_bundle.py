@@ -23,16 +23,16 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import genseg
+from genseg.compute.device import Machine
 from genseg.config import FORMAT, Plan
-from genseg.data.preprocess import scale_channel
-from genseg.device import Machine
 from genseg.errors import DataError, RunError
 from genseg.export import bundle as bundle_module
 from genseg.export.bundle import open_bundle, write_bundle
 from genseg.export.bundle_metadata import describe_bundle
-from genseg.predict.loading import delivered_segmenter, load_run
-from genseg.training.checkpoint import write_tensors
-from genseg.training.run_folder import RunFolder
+from genseg.models.load import delivered_segmenter, load_run
+from genseg.prepare.preprocess import scale_channel
+from genseg.runs.checkpoint import write_tensors
+from genseg.runs.folder import RunFolder
 
 # By MONAI's schema of 2024-07-25, which cannot be fetched in a test: what it requires, and of which type.
 REQUIRED = {

@@ -14,8 +14,8 @@ from deliveries import change_description, change_trust
 
 from genseg.errors import RunError
 from genseg.export.card import describe, write_card
+from genseg.runs.folder import RunFolder
 from genseg.segmenters.efficientnet_lite import imagenet_file
-from genseg.training.run_folder import RunFolder
 
 
 @pytest.fixture

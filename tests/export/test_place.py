@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import genseg
-from genseg import files
+from genseg.base import files
+from genseg.base.files import copy_together
 from genseg.choices import Target
 from genseg.errors import MissingExtraError, RunError
 from genseg.export import exporting, place
 from genseg.export.exporting import Exported
-from genseg.files import copy_together
 
 Put = Callable[[Path], Path]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import genseg
 from genseg.errors import RunError
-from genseg.predict.model import Model
+from genseg.models.model import Model
 
 
 @pytest.fixture(scope="module")

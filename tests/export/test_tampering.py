@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import genseg
+from genseg.base.seals import BLANK, KEY, sealed
 from genseg.errors import DataError, FaultCode, RunError
 from genseg.export import exporting
 from genseg.export.bundle import open_bundle
 from genseg.export.exporting import Exported
-from genseg.predict.model import Model
-from genseg.seals import BLANK, KEY, sealed
+from genseg.models.model import Model
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import genseg
 from genseg.choices import Precision, Target
 from genseg.export.bundle import open_bundle
-from genseg.predict.model import Model
+from genseg.models.model import Model
 from genseg.segmenters.network import Ensemble
 
 THREADS = 8

@@ -15,7 +15,7 @@ from PIL import Image
 
 import genseg
 from genseg.config import Settings
-from genseg.predict.model import Model
+from genseg.models.model import Model
 from genseg.segmenters import unet
 
 Run = Callable[..., tuple[int, str, str]]

@@ -1,7 +1,7 @@
 """Names of patients in the headers of files reach no output: neither files nor messages.
 
 The one exception is the DICOM segmentation that `predict --dicom-seg` writes on request: an archive files it by patient
-and study, so that it names the patient (see `genseg.data.dicom_seg`), in the tags that the standard has for that.
+and study, so that it names the patient (see `genseg.write.dicom_seg`), in the tags that the standard has for that.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from pydicom import DataElement, Dataset
 from pydicom.datadict import tag_for_keyword
 
 from dicom_files import write_dicom, write_series
-from genseg.data.phantoms import write_phantoms
-from genseg.data.readers import read_image
 from genseg.errors import DataError
+from genseg.read import read_image
+from genseg.synthetic.phantoms import write_phantoms
 
 Run = Callable[..., tuple[int, str, str]]
 Voxels = np.ndarray[Any, Any]

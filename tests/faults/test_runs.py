@@ -18,11 +18,11 @@ import torch
 import yaml
 from PIL import Image
 
-from genseg.data.phantoms import write_phantoms
 from genseg.predict import prediction
 from genseg.segmenters import inference
 from genseg.segmenters.inference import Segmentation
-from genseg.training import memory
+from genseg.synthetic.phantoms import write_phantoms
+from genseg.training import memory_forecast as memory
 
 Run = Callable[..., tuple[int, str, str]]
 SHORT = ("--arm", "strong-augmentation", "--updates", 2, "--device", "cpu")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from genseg.compute.layers import GroupNorm
 from genseg.generators.discriminator import PatchDiscriminator
-from genseg.layers import GroupNorm
 
 
 def _pair(rank: int, size: int) -> tuple[Tensor, Tensor]:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genseg.data.phantoms import make_phantom
 from genseg.generators.discriminator import PatchDiscriminator
 from genseg.generators.losses import discriminator_loss, translation_loss
 from genseg.generators.style import StyleEncoder, sample_style, style_divergence
 from genseg.generators.unet import MaskToImage
+from genseg.synthetic.phantoms import make_phantom
 
 UPDATES = 40
 

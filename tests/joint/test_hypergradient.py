@@ -14,7 +14,7 @@ from joint_problem import DEVICE, Problem, make_problem, perturb, unrolled_by_au
 from torch import Tensor
 from torch.func import functional_call
 
-from genseg.device import choose_machine
+from genseg.compute.device import choose_machine
 from genseg.joint.hypergradient import Hypergradient, Method, mixed_product
 from genseg.joint.stages import held_out_gradient
 from genseg.segmenters.loss import segmentation_loss

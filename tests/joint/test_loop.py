@@ -16,7 +16,6 @@ from joint_problem import Problem, band_cases, blob_cases, make_problem
 from torch import Tensor, nn
 
 from genseg.config import LARGEST_SHARE
-from genseg.data.case import IGNORE
 from genseg.errors import CutLinkError, GeneratorError
 from genseg.joint import loop as loop_module
 from genseg.joint import stages as stages_module
@@ -25,6 +24,7 @@ from genseg.joint.steering import LARGEST_STEP
 from genseg.joint.synthesis import Pairs
 from genseg.joint.waiting import JUDGED
 from genseg.masks.ranges import MaskRanges
+from genseg.read.case import IGNORE
 
 POISON = 1e3
 """A value that no image has."""

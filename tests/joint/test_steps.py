@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from genseg.device import choose_machine
+from genseg.compute.device import choose_machine
 from genseg.joint.stages import StageTwo, synthetic_loss
 from genseg.joint.steps import clip, record_step
 from genseg.joint.synthesis import Pairs

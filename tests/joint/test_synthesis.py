@@ -9,10 +9,10 @@ import torch
 from joint_problem import make_problem
 from torch import Tensor, nn
 
+from genseg.compute.randomness import generator_for
 from genseg.joint import synthesis as synthesis_module
 from genseg.joint.synthesis import synthesise
 from genseg.masks.make import MaskRecipe, draw_recipe
-from genseg.randomness import generator_for
 
 COUNT = 24
 

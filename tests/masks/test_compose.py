@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from genseg.data.case import IGNORE
 from genseg.masks.compose import drop_object, keep_object, paste
 from genseg.masks.growth import level_sets, soft_mask
+from genseg.read.case import IGNORE
 
 
 @pytest.mark.parametrize("rank", [2, 3])

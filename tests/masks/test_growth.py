@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Generator, Tensor
 
-from genseg.data.case import IGNORE
 from genseg.masks.growth import OBJECT_NUMBERS, draw_growth, grow, level_sets, no_growth, soft_mask
+from genseg.read.case import IGNORE
 
 EVEN = (1.0, 1.0, 1.0)
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Generator, Tensor
 
-from genseg.data.case import IGNORE
 from genseg.masks.growth import no_growth
 from genseg.masks.make import Change, Graft, MaskRecipe, draw_recipe, new_masks, realise
 from genseg.masks.plausible import Plausibility
 from genseg.masks.ranges import REACHES, MaskRanges
 from genseg.masks.spatial import no_movement
+from genseg.read.case import IGNORE
 
 SPACING = {2: (1.5, 1.0), 3: (1.0, 1.0, 2.0)}
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from genseg.data.case import IGNORE
 from genseg.errors import DataError, FaultCode
 from genseg.masks.plausible import Plausibility
+from genseg.read.case import IGNORE
 
 Mask = NDArray[np.uint8]
 

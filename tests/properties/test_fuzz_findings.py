@@ -18,12 +18,12 @@ from tifffile import TiffFile
 
 from dicom_files import PATIENT
 from fuzz_samples import VOLUME, Sample
-from genseg.data.case import CaseFiles
-from genseg.data.load import read_raw_case
-from genseg.data.readers import read_image
-from genseg.data.readers.jpeg_stream import read_frame
-from genseg.data.writers import write_mask
 from genseg.errors import DataError, Fault, FaultCode
+from genseg.examine.cases import read_raw_case
+from genseg.read import read_image
+from genseg.read.case import CaseFiles
+from genseg.read.jpeg_stream import read_frame
+from genseg.write.masks import write_mask
 
 Damaged = Callable[[str, Callable[[bytes], bytes]], Path]
 
@@ -196,7 +196,7 @@ def test_a_tiff_that_has_lost_the_tags_of_its_pixels_is_refused(damaged: Damaged
 
 def test_what_a_library_says_of_a_damaged_tiff_is_not_printed(damaged: Damaged) -> None:
     path = damaged("packbits.tif", lambda content: content[:-8])
-    code = "import sys, pathlib; from genseg.data.readers import read_image; read_image(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from genseg.read import read_image; read_image(pathlib.Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert "tags" in done.stderr
     assert "TiffTag" not in done.stderr

@@ -21,16 +21,16 @@ from scipy.spatial.transform import Rotation
 
 from dicom_files import write_dicom
 from genseg.config import Plan
-from genseg.data.case import Case, CaseFiles, Scan
-from genseg.data.labels import LabelMap
-from genseg.data.load import DEFAULT_OPTIONS, read_raw_case, to_case
-from genseg.data.preprocess import prepare, restore
-from genseg.data.readers import read_image
-from genseg.data.writers import write_mask
 from genseg.errors import DataError, FaultCode
-from genseg.predict.model import Model
-from genseg.predict.trust import UNTESTED
+from genseg.examine.cases import DEFAULT_OPTIONS, read_raw_case, to_case
+from genseg.labels import LabelMap
+from genseg.models.model import Model
+from genseg.prepare.preprocess import prepare, restore
+from genseg.read import read_image
+from genseg.read.case import Case, CaseFiles, Scan
 from genseg.segmenters.network import Array, Response
+from genseg.trust.trust import UNTESTED
+from genseg.write.masks import write_mask
 
 Affine = NDArray[np.float64]
 Voxels = NDArray[Any]

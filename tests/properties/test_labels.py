@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genseg.data.case import Scan
-from genseg.data.labels import LabelMap, count_labels, fit_label_map, repair_mask
 from genseg.errors import DataError, FaultCode
+from genseg.labels import LabelMap, count_labels, fit_label_map, repair_mask
+from genseg.read.case import Scan
 
 indices = st.sets(st.integers(1, 32), min_size=1, max_size=20).map(lambda values: sorted(values | {0}))
 """Class indices, the background among them."""

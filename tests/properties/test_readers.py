@@ -19,9 +19,9 @@ from PIL import Image
 from dicom_files import write_dicom
 from fuzz_samples import Sample
 from fuzz_worker import DATA_SETS, sound
-from genseg.data.readers import ReadOptions, read_image, read_mask
-from genseg.data.readers.itk import load_simpleitk
 from genseg.errors import GensegError, MissingExtraError
+from genseg.read import ReadOptions, read_image, read_mask
+from genseg.read.itk import load_simpleitk
 
 Damaged = Callable[[str, Callable[[bytes], bytes]], Path]
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genseg.data.case import CaseFiles
-from genseg.data.index import Index
-from genseg.data.split import Split, labelled_subset, make_folds, with_fewer
 from genseg.errors import DataError, FaultCode, SettingsError
+from genseg.examine.split import Split, labelled_subset, make_folds, with_fewer
+from genseg.index import Index
+from genseg.read.case import CaseFiles
 
 
 @dataclass(frozen=True)

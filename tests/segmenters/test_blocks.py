@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from genseg.layers import resize
+from genseg.compute.layers import resize
 from genseg.segmenters.blocks import ConvNormAct
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from genseg.config import Plan
-from genseg.data.case import Case
-from genseg.data.prepared import prepare_all
-from genseg.data.preprocess import Geometry, prepare
+from genseg.prepare.preprocess import Geometry, prepare
+from genseg.prepare.storage import prepare_all
+from genseg.read.case import Case
 from genseg.segmenters.inference import assemble, predict_mask, responses, segment
 from genseg.segmenters.network import Array, Response, softmax
 from genseg.segmenters.registry import build_segmenter

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from genseg.compute.device import Machine
 from genseg.config import Plan
-from genseg.device import Machine
 from genseg.errors import TrainingError
 from genseg.segmenters.learner import Learner, begin, make_update
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 
-from genseg.data.case import IGNORE
+from genseg.read.case import IGNORE
 from genseg.segmenters.loss import one_hot, segmentation_loss
 
 SIZES = [(5, 6), (3, 4, 5)]

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from genseg.files import file_sha256
-from genseg.training.delivery import write_sealed
-from genseg.training.run_folder import RunFolder
+from genseg.base.files import file_sha256
+from genseg.runs.delivered import write_sealed
+from genseg.runs.folder import RunFolder
 
 
 def change_description(run: Path, **changes: Any) -> None:

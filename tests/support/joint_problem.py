@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from genseg.compute.device import choose_machine
+from genseg.compute.randomness import seed_for
 from genseg.config import GenerationPlan, IntensityRule, Plan
-from genseg.data.preprocess import Geometry, Prepared
-from genseg.device import choose_machine
 from genseg.generators import registry
 from genseg.joint.generation import Generation, begin_generation
 from genseg.joint.loop import JointLoop
 from genseg.joint.stages import synthetic_loss
-from genseg.randomness import seed_for
+from genseg.prepare.preprocess import Geometry, Prepared
 from genseg.segmenters import learner as learner_module
 from genseg.segmenters.learner import Learner, begin
 from genseg.segmenters.loss import segmentation_loss

@@ -7,8 +7,8 @@ from itertools import count
 
 import pytest
 
+from genseg.compute.device import choose_machine
 from genseg.config import Arm, GenerationPlan, Plan
-from genseg.device import choose_machine
 from genseg.joint.generation import Generation
 from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import Learner

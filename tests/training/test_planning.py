@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
+from genseg.compute.device import Machine
 from genseg.config import IntensityRule, Plan, Settings
-from genseg.data.channels import ChannelStatistics, Distribution
-from genseg.data.labels import LabelMap
-from genseg.data.statistics import Statistics
-from genseg.device import Machine
 from genseg.errors import SettingsError
+from genseg.examine.channels import ChannelStatistics, Distribution
+from genseg.examine.statistics import Statistics
+from genseg.labels import LabelMap
 from genseg.training import planning
 from genseg.training.planning import BATCH_VOXELS, PATCH_VOXELS, PROBED, check_plan, make_plan
 

@@ -15,16 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
+from genseg.base.progress import Progress, silent
 from genseg.cli.tables import incidents
+from genseg.compute.device import Machine
 from genseg.config import Plan, Settings
-from genseg.data import prepared
-from genseg.device import Machine
 from genseg.errors import DataError, DeviceError, GensegError, RunError, SettingsError, TrainingError
-from genseg.progress import Progress, silent
-from genseg.training import run_folder
-from genseg.training.events import read_events
+from genseg.prepare import storage as prepared
+from genseg.runs import folder as run_folder
+from genseg.runs.events import read_events
+from genseg.runs.folder import RunFolder
 from genseg.training.run import run_training
-from genseg.training.run_folder import RunFolder
 
 
 def _train(

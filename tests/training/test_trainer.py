@@ -14,24 +14,25 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import OutOfMemoryError, Tensor, equal
 
+from genseg.base.progress import Progress, silent
+from genseg.compute.device import Machine
 from genseg.config import GenerationPlan, Plan
-from genseg.data.preprocess import Prepared
-from genseg.device import Machine
 from genseg.errors import MemoryRanOutError, NotFiniteError, RunError
 from genseg.evaluate.metrics import dice_scores
 from genseg.generators import registry
 from genseg.joint import guards
-from genseg.progress import Progress, silent
+from genseg.prepare.preprocess import Prepared
+from genseg.runs import checkpoint
+from genseg.runs.events import read_events
+from genseg.runs.folder import RunFolder
 from genseg.segmenters import learner as learner_module
 from genseg.segmenters.inference import predict_mask
 from genseg.segmenters.learner import begin
 from genseg.segmenters.loss import segmentation_loss
 from genseg.segmenters.optimiser import learning_rate
 from genseg.segmenters.torch_network import TorchNetwork
-from genseg.training import checkpoint, trainer
+from genseg.training import trainer
 from genseg.training.advance import Course
-from genseg.training.events import read_events
-from genseg.training.run_folder import RunFolder
 from genseg.training.trainer import HeldOut, train
 
 Train = Callable[..., Mapping[str, Tensor]]

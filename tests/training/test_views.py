@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 import genseg
+from genseg.batches.draw import Batches
+from genseg.compute.device import Machine
 from genseg.config import Plan, Settings
-from genseg.data.batches import Batches
-from genseg.data.preprocess import Prepared
-from genseg.device import Machine
 from genseg.errors import SettingsError
+from genseg.prepare.preprocess import Prepared
+from genseg.runs.events import read_events
 from genseg.segmenters.registry import build_segmenter
 from genseg.training import views
-from genseg.training.events import read_events
 from genseg.training.views import FeatureBatches, kept_bytes, view_bytes, view_count
 
 MakePlan = Callable[..., Plan]

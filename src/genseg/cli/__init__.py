@@ -6,8 +6,8 @@ import io
 import signal
 import sys
 
+from genseg.base.files import FULL_DISK, printable
 from genseg.errors import GensegError, MissingExtraError
-from genseg.files import FULL_DISK, printable
 
 TRAINING_PACKAGES = ("torch", "monai", "safetensors", "matplotlib", "einops")
 """What an installation that only predicts lacks."""

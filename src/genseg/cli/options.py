@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
+from genseg.base.durations import Duration
 from genseg.config import MOST_CASES, Settings
-from genseg.durations import Duration
 from genseg.errors import SettingsError
 
 Command = TypeVar("Command", bound=Callable[..., None])

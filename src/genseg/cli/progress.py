@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from genseg.files import printable
-from genseg.progress import Progress
+from genseg.base.files import printable
+from genseg.base.progress import Progress
 
 
 @contextmanager

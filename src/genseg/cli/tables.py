@@ -10,19 +10,19 @@ from pydantic import BaseModel
 from rich.table import Table
 from rich.text import Text
 
+from genseg.base.files import printable
 from genseg.config import Plan
-from genseg.data.channels import called
 from genseg.errors import Fault, listed, merge_faults
-from genseg.files import printable
+from genseg.examine.channels import called
 from genseg.segmenters.registry import SEGMENTERS
 
 if TYPE_CHECKING:  # these take seconds to import, and here only their names are needed
-    from genseg.data.index import Index
-    from genseg.data.labels import LabelMap
-    from genseg.data.statistics import Statistics
     from genseg.evaluate import EvaluationSummary
     from genseg.evidence.learning_curve import LearningCurve
-    from genseg.predict.folder import PredictedCase
+    from genseg.examine.statistics import Statistics
+    from genseg.index import Index
+    from genseg.labels import LabelMap
+    from genseg.results.folder import PredictedCase
 
 SHOWN_PAIRS = 20
 """Most rows of the table of pairs that are printed unless all are asked for."""
@@ -95,7 +95,7 @@ def notes_table(predicted: Sequence[PredictedCase], of: int) -> Table:
 
 def lines_about(out: Path, predicted: Sequence[PredictedCase]) -> Iterator[str]:
     """What is to be said of the masks in a folder, and of what else lies there; a sentence each."""
-    from genseg.predict.results import unrecorded
+    from genseg.results.mask_folder import unrecorded
 
     kept, edited = ([case.name for case in predicted if case.state == state] for state in ("kept", "edited"))
     moved = [str(case.set_aside.relative_to(out)) for case in predicted if case.set_aside is not None]
@@ -118,7 +118,7 @@ def one_line(case: PredictedCase) -> str:
 
 def incidents(run: Path) -> Iterator[str]:
     """What happened in a training that its user should know of, from its record; a sentence each."""
-    from genseg.training.events import read_events
+    from genseg.runs.events import read_events
 
     for event in read_events(run):
         said = INCIDENTS.get(event["event"])

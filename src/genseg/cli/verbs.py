@@ -12,22 +12,22 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from genseg.base.durations import in_words
+from genseg.base.files import atomic_write_bytes, inner_folder, printable, stay_inside
+from genseg.base.progress import Progress
 from genseg.choices import Copies, Part, Precision, Target, Tilt
 from genseg.cli import tables
 from genseg.cli.options import number_between, settings_from, settings_options, whole_number, whole_numbers
 from genseg.cli.progress import progress_bars
 from genseg.config import LARGEST_SEED, LARGEST_SIDE, MOST_CASES, Plan, Settings
-from genseg.durations import in_words
-from genseg.files import atomic_write_bytes, inner_folder, printable, stay_inside
-from genseg.progress import Progress
 
 if TYPE_CHECKING:
-    from genseg.data.check import Examination
-    from genseg.data.phantoms import PhantomKind
     from genseg.errors import DataError
-    from genseg.predict.folder import PredictedCase
-    from genseg.predict.model import Model
-    from genseg.predict.record import Extra
+    from genseg.examine.check import Examination
+    from genseg.models.model import Model
+    from genseg.results.folder import PredictedCase
+    from genseg.results.manifest import Extra
+    from genseg.synthetic.phantoms import PhantomKind
 
 app = typer.Typer(
     name="genseg",
@@ -107,10 +107,10 @@ def plan(
     **values: str | None,
 ) -> None:
     """Derive from data and machine how training would go, how long and how much memory it would take, and show it."""
-    from genseg.device import choose_machine
-    from genseg.training.data import gather
+    from genseg.compute.device import choose_machine
     from genseg.training.estimate import estimate_seconds
-    from genseg.training.memory import forecast_memory
+    from genseg.training.gather import gather
+    from genseg.training.memory_forecast import forecast_memory
 
     settings = settings_from(values)
     machine = choose_machine(settings.device, settings.precision)
@@ -148,7 +148,7 @@ def train(
 ) -> None:
     """Train a segmentation model on a data set and keep everything about it in a run folder."""
     import genseg
-    from genseg.device import choose_machine
+    from genseg.compute.device import choose_machine
 
     settings = settings_from(values)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
@@ -393,7 +393,7 @@ def phantom(
     seed: Seed = 0,
 ) -> None:
     """Write a data set of synthetic scans with known masks, to try things out on."""
-    from genseg.data.phantoms import write_phantoms
+    from genseg.synthetic.phantoms import write_phantoms
 
     write_phantoms(folder, cast("PhantomKind", kind), cases, seed, size)
     _say(f"{cases} phantoms are in {folder}.")
@@ -441,7 +441,7 @@ def _show_plan(plan: Plan) -> None:
 
 def _name_of(data: Path) -> str:
     """What a data set is called by: its folder, whose name may hold dots, or its CSV list without the suffix."""
-    from genseg.data.index.csv_list import SUFFIXES
+    from genseg.index.csv_list import SUFFIXES
 
     place = data.resolve()
     is_list = place.is_file() and place.suffix.lower() in SUFFIXES
@@ -450,8 +450,8 @@ def _name_of(data: Path) -> str:
 
 def _write_check(examination: Examination, out: Path) -> None:
     """Write what a person looks at and what a program reads, and the repaired masks where repair was asked for."""
-    from genseg.data.check import contact_sheet, write_repaired_masks
-    from genseg.predict.outputs import output_folder
+    from genseg.examine.check import contact_sheet, write_repaired_masks
+    from genseg.results.outputs import output_folder
 
     entries = examination.index.entries
     files = [path for entry in entries for path in (*entry.images, entry.mask) if path is not None]

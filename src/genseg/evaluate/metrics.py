@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.base.lengths import Unit, steps_in
 from genseg.errors import DataError, Fault, FaultCode
-from genseg.lengths import Unit, steps_in
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from genseg.base.files import UNENCODABLE, atomic_path
+from genseg.base.templates import load_template
 from genseg.evaluate.intervals import DRAWS, Estimate
 from genseg.evaluate.strip_plot import strip_plot
 from genseg.evaluate.summary import EvaluationSummary
-from genseg.files import UNENCODABLE, atomic_path
-from genseg.templates import load_template
 
 Picture = NDArray[np.uint8]
 

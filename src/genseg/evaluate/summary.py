@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from genseg.base.files import atomic_write_bytes, atomic_write_csv
 from genseg.evaluate.intervals import Estimate, bootstrap_interval
 from genseg.evaluate.metrics import CaseScores, SurfaceTolerance
-from genseg.files import atomic_write_bytes, atomic_write_csv
 
 Measure = Literal["dice", "iou", "hd95", "surface_dice"]
 MEASURES: tuple[Measure, ...] = ("dice", "iou", "hd95", "surface_dice")

@@ -15,20 +15,22 @@ from typing import Any
 
 import numpy as np
 
+from genseg.base.files import inner_folder
+from genseg.base.progress import Progress
 from genseg.config import Arm, Plan
-from genseg.data.case import by_patient
-from genseg.data.check import Examination
+from genseg.drawing.evidence import draw_comparison
 from genseg.errors import RunError, SettingsError
 from genseg.evaluate import PairedDifference, paired_bootstrap
-from genseg.evidence.pictures import draw_comparison
-from genseg.evidence.trainings import SCORES, Training, asking_for, carry_out, held_out_dice, learn_from_held_out
+from genseg.evidence.trainings import SCORES, Training, asking_for, carry_out, held_out_dice
+from genseg.examine.check import Examination
+from genseg.examine.training_data import groups_of
 from genseg.export.card import write_card
-from genseg.files import inner_folder
-from genseg.predict.loading import load_model
-from genseg.progress import Progress
-from genseg.training.data import examine_for_training, groups_of
-from genseg.training.events import read_events
-from genseg.training.run_folder import RunFolder
+from genseg.fitting import learn_from_held_out
+from genseg.models.load import load_model
+from genseg.read.case import by_patient
+from genseg.runs.events import read_events
+from genseg.runs.folder import RunFolder
+from genseg.training.gather import examine_for_training
 
 BASELINE: Arm = "strong-augmentation"
 
@@ -128,7 +130,8 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     compared = judge(plan.arm, dice[plan.arm], dice[BASELINE], groups)
     compared = replace(compared, by=by, images=images, halved=_halved(run))
     _deliver(data, run, compared, images, progress)
-    draw_comparison(compared.cases, compared.verdict, run.path / "comparison" / "comparison.png")
+    baseline, generated = ([getattr(case, side) for case in compared.cases] for side in ("baseline", "generated"))
+    draw_comparison(baseline, generated, compared.verdict, run.path / "comparison" / "comparison.png")
     run.write_json("comparison/comparison.json", compared.to_json())
     write_card(run)
     return compared

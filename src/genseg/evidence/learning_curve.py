@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genseg.base.files import atomic_write_bytes
+from genseg.base.progress import Progress
+from genseg.compute.device import choose_machine
 from genseg.config import Plan, Settings
-from genseg.device import choose_machine
+from genseg.drawing.evidence import draw_learning_curve
 from genseg.errors import SettingsError
-from genseg.evidence.pictures import draw_learning_curve
 from genseg.evidence.power_law import PowerLaw, fit_power_law
 from genseg.evidence.trainings import Training, carry_out, held_out_dice
-from genseg.files import atomic_write_bytes
-from genseg.progress import Progress
-from genseg.training.data import TrainingData, choose_split, gather, groups_of
+from genseg.examine.training_data import TrainingData, groups_of
+from genseg.training.gather import choose_split, gather
 
 DRAWS = 500
 """Curves that the interval is taken from; each is a fit."""

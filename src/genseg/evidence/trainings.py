@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from genseg.base.files import stay_inside
+from genseg.base.progress import Progress
+from genseg.base.records import Record, Share, fitted
 from genseg.config import Plan, Settings
-from genseg.data.case import Case
 from genseg.errors import MemoryRanOutError, RunError
-from genseg.export.card import CARD, write_card
-from genseg.files import stay_inside
-from genseg.predict.loading import TRUST, load_model
-from genseg.predict.model import Model
-from genseg.predict.scored import own_cases
-from genseg.predict.trust import learn_trust
-from genseg.progress import Progress
-from genseg.records import Record, Share, fitted
+from genseg.fitting import fit_run
+from genseg.read.case import Case
+from genseg.runs.folder import RunFolder, fingerprints, with_fewer_images
+from genseg.runs.state import total_updates
 from genseg.training.recovery import with_half_the_batch
-from genseg.training.run import run_training
-from genseg.training.run_folder import RunFolder, fingerprints, with_fewer_images
-from genseg.training.state import total_updates
 
 SCORES = "validation/scores.json"
 
@@ -56,51 +50,6 @@ def asking_for(settings: Settings, plan: Plan) -> Settings:
     """The settings with as many images an update as the plan has, where they ask for any."""
     asked = None if settings.batch_size is None else plan.batch_size
     return settings.model_copy(update={"batch_size": asked})
-
-
-def fit_run(
-    data: Path,
-    out: Path,
-    settings: Settings,
-    plan: Plan | None,
-    *,
-    resume: bool,
-    accept_changes: bool = False,
-    may_halve: bool = True,
-    progress: Progress,
-) -> Model:
-    """Train, or go on; learn when to trust the model, score the held-out cases, write its card; see `genseg.fit`.
-
-    may_halve: as in `run_training`.
-    """
-    folder = run_training(
-        data,
-        out,
-        settings,
-        plan,
-        resume=resume,
-        accept_changes=accept_changes,
-        may_halve=may_halve,
-        progress=progress,
-    )
-    model = load_model(folder.path, folder.settings().device)
-    if not folder.has_delivered(TRUST):
-        model = learn_from_held_out(model, data, folder, progress)
-    if not (folder.path / "validation" / "report.html").is_file():
-        model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
-    if not folder.has_delivered(CARD):
-        write_card(folder)
-    return model
-
-
-def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: Progress) -> Model:
-    """The model with what its run's cases teach about its use, which is kept in the run folder."""
-    split = folder.split()
-    cases = own_cases(data, split, model.labels, model.options, progress)
-    training, held_out = cases.select(split.train), cases.select(split.validation)
-    trust = learn_trust(model.network, training, held_out, model.plan, progress)
-    folder.deliver_file(TRUST, json.dumps(trust.to_json(), indent=1).encode())
-    return replace(model, trust=trust)
 
 
 def carry_out(

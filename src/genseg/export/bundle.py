@@ -31,15 +31,15 @@ import torch
 from markupsafe import Markup
 from torch import nn
 
+from genseg.base.files import file_sha256
+from genseg.base.templates import load_template
 from genseg.config import Plan
 from genseg.export.bundle_metadata import describe_bundle
-from genseg.files import file_sha256
-from genseg.predict.loading import describe_model
-from genseg.predict.model import Model
-from genseg.templates import load_template
-from genseg.training.checkpoint import write_tensors
-from genseg.training.delivery import write_sealed
-from genseg.training.run_folder import RunFolder
+from genseg.models.load import describe_model
+from genseg.models.model import Model
+from genseg.runs.checkpoint import write_tensors
+from genseg.runs.delivered import write_sealed
+from genseg.runs.folder import RunFolder
 
 INFERENCE, METADATA = "configs/inference.json", "configs/metadata.json"
 README = "docs/README.md"

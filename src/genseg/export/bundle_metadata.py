@@ -8,7 +8,7 @@ from typing import Any
 
 from genseg.config import BOUNDED, IntensityRule, Plan
 from genseg.export.card import StoredData
-from genseg.training.run_folder import RunFolder
+from genseg.runs.folder import RunFolder
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 VERSION = "1.0.0"
@@ -25,7 +25,7 @@ _TAKEN_AS_CODE = str.maketrans({"$": "\uff04", "@": "\uff20", "%": "\uff05"})
 def describe_bundle(folder: RunFolder, plan: Plan) -> dict[str, Any]:
     """metadata.json by MONAI's schema of 2024-07-25. Raises RunError where the run's data.json is missing or damaged.
 
-    The network's input is what `genseg.data.preprocess.prepare` gives. Its output are logits; the mask is their argmax.
+    The network takes what `genseg.prepare.preprocess.prepare` gives. Its output are logits; the mask is their argmax.
     """
     data = folder.record("data.json", StoredData)
     modality = data.statistics.modality or "unknown modality"

@@ -12,22 +12,22 @@ from monai.inferers.inferer import Inferer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from genseg.data.case import CaseFiles
-from genseg.data.index import index_images
-from genseg.data.preprocess import Geometry, Prepared, prepare
-from genseg.data.writers import write_mask
-from genseg.device import choose_machine
+from genseg.base.files import printable
+from genseg.base.records import fitted
+from genseg.compute.device import choose_machine
 from genseg.errors import DataError, Fault, FaultCode
-from genseg.files import printable
-from genseg.predict.fitting import fit_case
-from genseg.predict.loading import EXPORT_AGAIN, GPU_TILES, ExportDescription, fill, read_weights
-from genseg.predict.model import Model, described_model
-from genseg.predict.outputs import output_folder, palette
+from genseg.index import index_images
+from genseg.models.load import EXPORT_AGAIN, GPU_TILES, ExportDescription, fill, read_weights
+from genseg.models.model import Model, described_model
 from genseg.predict.prediction import mask_of_logits
-from genseg.records import fitted
+from genseg.prepare.preprocess import Geometry, Prepared, prepare
+from genseg.read.case import CaseFiles
+from genseg.results.outputs import output_folder, palette
+from genseg.runs.delivered import check_files, read_sealed
 from genseg.segmenters.inference import responses
 from genseg.segmenters.torch_network import TorchNetwork
-from genseg.training.delivery import check_files, read_sealed
+from genseg.trust.suitability import fit_case
+from genseg.write.masks import write_mask
 
 Item = dict[str, Any]
 """One image on its way: "files" `CaseFiles`, "image" `(channel, *spatial)` Tensor, "geometry" `Geometry`, "spacing" in

@@ -12,17 +12,17 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from genseg.base.files import printable
+from genseg.base.records import Record, Share
+from genseg.base.templates import load_template
 from genseg.config import Plan
-from genseg.data.channels import called
 from genseg.evaluate import ClassSummary, Estimate
 from genseg.evaluate.metrics import SurfaceTolerance
-from genseg.files import printable
-from genseg.predict.loading import read_trust
-from genseg.predict.trust import Trust
-from genseg.records import Record, Share
+from genseg.examine.channels import called
+from genseg.models.load import read_trust
+from genseg.runs.folder import RunFolder
 from genseg.segmenters.registry import SEGMENTERS
-from genseg.templates import load_template
-from genseg.training.run_folder import RunFolder
+from genseg.trust.trust import Trust
 
 WORST = 3
 """How many of the worst cases a card names."""

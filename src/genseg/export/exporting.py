@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 
+from genseg.base.files import atomic_folder, copy_together, file_sha256, sweep, temporary_folder
+from genseg.base.progress import Progress
+from genseg.base.seals import BLANK, KEY, sealed
 from genseg.choices import Precision, Target
-from genseg.data.case import Case
-from genseg.data.load import CaseStore
-from genseg.data.preprocess import prepare
-from genseg.device import choose_machine
+from genseg.compute.device import choose_machine
 from genseg.errors import SettingsError
+from genseg.examine.cases import CaseStore
 from genseg.export.bundle import open_bundle, write_bundle
 from genseg.export.onnx import write_onnx
 from genseg.export.openvino import write_openvino
 from genseg.export.parity import Parity, measure_parity, require_parity
 from genseg.export.place import FILES, free_target, require_packages
-from genseg.files import atomic_folder, copy_together, file_sha256, sweep, temporary_folder
-from genseg.predict.fitting import fit_case
-from genseg.predict.loading import delivered_segmenter, describe_model, load_exported, load_run
-from genseg.predict.model import Model
+from genseg.models.load import delivered_segmenter, describe_model, load_exported, load_run
+from genseg.models.model import Model
+from genseg.models.scored_cases import own_cases
 from genseg.predict.runtimes import parts_of
-from genseg.predict.scored import own_cases
-from genseg.progress import Progress
-from genseg.seals import BLANK, KEY, sealed
+from genseg.prepare.preprocess import prepare
+from genseg.read.case import Case
+from genseg.runs.delivered import Delivery
+from genseg.runs.folder import RunFolder
 from genseg.segmenters.network import Array
-from genseg.training.delivery import Delivery
-from genseg.training.run_folder import RunFolder
+from genseg.trust.suitability import fit_case
 
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
     "onnx": ("float32",),

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from genseg.data.case import Case
-from genseg.data.preprocess import Prepared, prepare
 from genseg.errors import RunError
 from genseg.evaluate.metrics import dice_scores
-from genseg.predict.fitting import fit_case
-from genseg.predict.model import Model
+from genseg.models.model import Model
 from genseg.predict.prediction import mask_of_logits
+from genseg.prepare.preprocess import Prepared, prepare
+from genseg.read.case import Case
 from genseg.segmenters.inference import responses
 from genseg.segmenters.network import Array, Network, Response
+from genseg.trust.suitability import fit_case
 
 LEAST_AGREEMENT = 0.9999
 """Share of pixels that must get the same class where arithmetic is as exact as before."""

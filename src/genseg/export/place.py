@@ -6,11 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from genseg.base.files import printable
+from genseg.base.seals import has_seal
 from genseg.choices import Precision, Target
 from genseg.errors import MissingExtraError, RunError
-from genseg.files import printable
 from genseg.predict.runtimes import parts_of
-from genseg.seals import has_seal
 
 FILES: dict[Target, str] = {"onnx": "model.onnx", "openvino": "model.xml", "bundle": "bundle"}
 CURE = "choose another place by -o"

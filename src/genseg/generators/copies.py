@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genseg.mirroring import ways_to_mirror
+from genseg.base.mirroring import ways_to_mirror
 
 SIDE = {2: 16, 3: 8}
 """Pixels along each side of what images are compared by, by spatial rank."""

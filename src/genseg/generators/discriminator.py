@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from genseg.layers import CONVOLUTION, GroupNorm, at_least_float32
+from genseg.compute.layers import CONVOLUTION, GroupNorm, at_least_float32
 
 WIDTHS = {2: (32, 64), 3: (32,)}
 """Channels of the halving layers. One logit sees 34 pixels of a picture, 16 of a volume: the same share of a picture of

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from genseg.layers import MEAN, resize
+from genseg.compute.layers import MEAN, resize
 
 MARGIN = {2: 6, 3: 2}
 """Width of the rim around objects, in pixels by spatial rank; even. That of pictures is for a side of `SIDE`."""

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from genseg.compute.layers import ADAPTIVE_MEAN, CONVOLUTION, at_least_float32
 from genseg.generators.fields import centres_of, extend, shares_of, shift, widened
-from genseg.layers import ADAPTIVE_MEAN, CONVOLUTION, at_least_float32
 
 LAYERS = ((16, 2), (32, 1), (32, 1))
 """Width and stride of the encoder's layers: a code knows its cell and a little beyond."""

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from genseg.compute.layers import ADAPTIVE_MEAN, CONVOLUTION, GroupNorm, at_least_float32, crop
 from genseg.errors import RunError
 from genseg.generators.cells import STRIDE, MixedConvolution
 from genseg.generators.fields import lay_out
-from genseg.layers import ADAPTIVE_MEAN, CONVOLUTION, GroupNorm, at_least_float32, crop
 
 SLOPE = 0.2
 GROUPS = 4

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from genseg.compute.device import Machine
+from genseg.compute.randomness import seed_for
 from genseg.config import BOUNDED, GenerationPlan, Plan
-from genseg.device import Machine
 from genseg.generators.discriminator import PatchDiscriminator
 from genseg.generators.registry import STYLE_SIZE, build_generator
 from genseg.generators.style import StyleDistribution, StyleEncoder
@@ -17,7 +18,6 @@ from genseg.joint.knobs import Knobs
 from genseg.joint.stages import Translator
 from genseg.joint.steps import Tensors
 from genseg.masks.ranges import UPRIGHT, MaskRanges
-from genseg.randomness import seed_for
 
 VIEWS = 4
 """Of each real image that styles come from: one as it is, the others moved at random."""

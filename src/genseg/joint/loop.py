@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from genseg.batches.draw import Batches, Changes
+from genseg.compute.device import Machine
+from genseg.compute.randomness import generator_for, seed_for
 from genseg.config import GenerationPlan, Plan
-from genseg.data.batches import Batches, Changes
-from genseg.data.preprocess import Prepared
-from genseg.device import Machine
+from genseg.drawing.pairs import Example
 from genseg.errors import GeneratorError, SettingsError
 from genseg.generators.copies import CopyTest, describe_images
 from genseg.joint import guards
 from genseg.joint.generation import Generation
 from genseg.joint.hypergradient import Hypergradient, Unrolled, hypergradient
 from genseg.joint.patches import Patches, cut_around_object
-from genseg.joint.pictures import Example
 from genseg.joint.source import PairSource
 from genseg.joint.stages import (
     StageOne,
@@ -31,7 +31,7 @@ from genseg.joint.stages import (
 from genseg.joint.steering import measure, steer
 from genseg.joint.synthesis import Pairs, synthesise
 from genseg.joint.waiting import JUDGED, WaitingCases
-from genseg.randomness import generator_for, seed_for
+from genseg.prepare.preprocess import Prepared
 from genseg.segmenters.learner import Learner, make_update
 
 EXAMPLES = 4

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from genseg.batches.augment import augment_space
+from genseg.batches.draw import cut_patch, shrink
+from genseg.compute.device import Machine
+from genseg.compute.randomness import generator_for
 from genseg.config import Plan
-from genseg.data.augment import augment_space
-from genseg.data.batches import cut_patch, shrink
-from genseg.data.preprocess import Prepared
-from genseg.device import Machine
 from genseg.joint.stages import real_pairs
 from genseg.joint.synthesis import MaskPool
 from genseg.masks.plausible import Plausibility
-from genseg.randomness import generator_for
+from genseg.prepare.preprocess import Prepared
 
 
 class Patches:

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from genseg.compute.device import Machine
+from genseg.compute.randomness import generator_for
 from genseg.config import Plan
-from genseg.device import Machine
 from genseg.generators.copies import CopyTest
 from genseg.generators.unet import MaskToImage
 from genseg.joint.generation import begin_knobs
@@ -20,7 +21,6 @@ from genseg.joint.knobs import Knobs
 from genseg.joint.steps import Tensors
 from genseg.joint.synthesis import MaskPool, Pairs, synthesise
 from genseg.masks.plausible import Plausibility
-from genseg.randomness import generator_for
 
 
 @dataclass(frozen=True)

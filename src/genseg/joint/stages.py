@@ -13,8 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
+from genseg.compute.device import Machine
 from genseg.config import GenerationPlan, Plan
-from genseg.device import Machine
 from genseg.errors import GeneratorError
 from genseg.generators.discriminator import PatchDiscriminator
 from genseg.generators.losses import discriminator_loss, translation_loss

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
+from genseg.batches.augment import augment_intensity, flip
+from genseg.compute.device import Machine
 from genseg.config import Plan
-from genseg.data.augment import augment_intensity, flip
-from genseg.device import Machine
 from genseg.joint.knobs import Knobs
 from genseg.joint.steps import Tensors
 from genseg.masks.make import MaskRecipe, new_masks

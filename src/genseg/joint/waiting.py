@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from genseg.randomness import generator_for
+from genseg.compute.randomness import generator_for
 
 JUDGED = 8
 """Images, at least, that the held-out error is the mean over; where fewer cases wait, each is changed several times."""

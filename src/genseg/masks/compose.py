@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from genseg.data.case import IGNORE
+from genseg.read.case import IGNORE
 
 
 def keep_object(mask: NDArray[np.uint8], number: float) -> NDArray[np.uint8]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Generator, Tensor
 
-from genseg.data.case import IGNORE
 from genseg.masks.memo import Memo
 from genseg.masks.splines import smooth_field
+from genseg.read.case import IGNORE
 
 SHARPNESS = 4.0
 """Logit per pixel of distance: a class has a share of 0.02 on the first pixel beyond its edge and 1e-5 on the next."""

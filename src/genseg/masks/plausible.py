@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from genseg.data.case import IGNORE
 from genseg.errors import DataError, Fault, FaultCode
+from genseg.read.case import IGNORE
 
 Bounds = Mapping[str, tuple[float, float]]
 """Measure of a class -> lowest and highest value."""

@@ -1,1 +1,1 @@
-"""Using a trained model: on arrays, files, folders, and against experts' masks."""
+"""One image through a network, whichever runtime computes it, and what a person should know of the mask."""

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.config import Plan
-from genseg.data.case import Case
-from genseg.data.preprocess import Geometry, prepare
 from genseg.errors import DataError, Fault, FaultCode
-from genseg.predict.fitting import fit_case, flat_channels, is_in_colour
-from genseg.predict.postprocess import mend
-from genseg.predict.trust import Trust, expected_dice, figures
+from genseg.prepare.preprocess import Geometry, prepare
+from genseg.read.case import Case
 from genseg.segmenters.inference import assemble, segment
 from genseg.segmenters.network import Array, Network, Response
+from genseg.trust.postprocess import mend
+from genseg.trust.suitability import fit_case, flat_channels, is_in_colour
+from genseg.trust.trust import Trust, expected_dice, figures
 
 IN_PIECES = "memory ran out, so it was segmented in smaller pieces, in which less can be seen around each pixel"
 

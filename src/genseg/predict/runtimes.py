@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from genseg.base.files import file_sha256, printable
+from genseg.base.records import parse_json
+from genseg.base.seals import has_seal, is_whole
 from genseg.errors import DeviceError, MissingExtraError, RunError
-from genseg.files import file_sha256, printable
-from genseg.records import parse_json
-from genseg.seals import has_seal, is_whole
+from genseg.runs.delivered import check_format
 from genseg.segmenters.network import Array, Network, Response
-from genseg.training.delivery import check_format
 
 DESCRIPTION = "genseg"
 """Key under which an exported file holds, as JSON, what `model.json` and `trust.json` say."""

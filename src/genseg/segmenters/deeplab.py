@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from genseg.layers import CONVOLUTION, resize
+from genseg.compute.layers import CONVOLUTION, resize
 from genseg.segmenters.blocks import ConvNormAct
 from genseg.segmenters.efficientnet_lite import EfficientNetLite, load_imagenet_weights
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genseg.layers import at_least_float32
+from genseg.compute.layers import at_least_float32
 
 # (kernel, stride, expansion, output channels, repeats) of each stage: EfficientNet paper, table 1.
 STAGES = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.config import MULTIPLE, Plan
-from genseg.data.preprocess import Geometry, Prepared, restore
+from genseg.prepare.preprocess import Geometry, Prepared, restore
 from genseg.segmenters.network import Array, Checked, Mirrored, Network, Response, softmax
 from genseg.segmenters.resample import resampled
 from genseg.segmenters.tiles import in_tiles
@@ -42,7 +42,7 @@ def segment(
 ) -> Segmentation:
     """Segment one prepared case, with memory for one row of tiles and for the result.
 
-    temperature: what logits are divided by before they become probabilities (see `genseg.predict.calibration`).
+    temperature: what logits are divided by before they become probabilities (see `genseg.trust.calibration`).
     tile_batch: tiles of a large volume that go through the network at once. Where memory runs out the case is segmented
     once more, in smaller pieces; raises MemoryError where it runs out again, FloatingPointError where the network's
     values are not finite.

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from genseg.compute.device import Machine
+from genseg.compute.randomness import seed_for
 from genseg.config import Plan
-from genseg.device import Machine
 from genseg.errors import NotFiniteError, TrainingError
-from genseg.randomness import seed_for
 from genseg.segmenters.loss import segmentation_loss
 from genseg.segmenters.optimiser import learning_rate, make_optimiser, set_learning_rate
 from genseg.segmenters.registry import build_segmenter

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genseg.layers import at_least_float32
+from genseg.compute.layers import at_least_float32
 
 SMOOTHING = 1.0
 """Pixels added to both sides of the fraction that Dice is."""

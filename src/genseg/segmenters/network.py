@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.mirroring import ways_to_mirror
+from genseg.base.mirroring import ways_to_mirror
 
 Array = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from genseg.layers import resize
+from genseg.compute.layers import resize
 from genseg.segmenters.blocks import ConvNormAct
 from genseg.segmenters.efficientnet_lite import EfficientNetLite, load_imagenet_weights
 

@@ -19,7 +19,7 @@ from operator import add
 import torch
 from torch import Tensor, nn
 
-from genseg.layers import at_least_float32, resize
+from genseg.compute.layers import at_least_float32, resize
 from genseg.segmenters.blocks import ConvNormAct
 from genseg.segmenters.efficientnet_lite import FEATURE_STAGES, EfficientNetLite, load_imagenet_weights
 

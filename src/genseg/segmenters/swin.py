@@ -7,7 +7,7 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional
 
-from genseg.layers import crop
+from genseg.compute.layers import crop
 
 DIVISOR = 32
 """SwinUNETR halves the size five times."""

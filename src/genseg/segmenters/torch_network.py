@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from genseg.device import layout, ran_out_of_memory
-from genseg.layers import at_least_float32
+from genseg.compute.device import layout, ran_out_of_memory
+from genseg.compute.layers import at_least_float32
 from genseg.segmenters.network import Array, Response
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from genseg.layers import CONVOLUTION, resize
+from genseg.compute.layers import CONVOLUTION, resize
 from genseg.segmenters.blocks import ConvNormAct, Decoder
 
 SMALL = {2: [32, 64, 96, 128, 192], 3: [16, 32, 64, 128, 256]}

@@ -1,1 +1,1 @@
-"""How a segmenter is trained: plan, batches, updates, checkpoints, run folder."""
+"""How a segmenter is trained: data gathered, plan and forecast made, updates repeated until the last."""

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from torch import Tensor
 
+from genseg.batches.draw import Batches
+from genseg.compute.device import Machine
 from genseg.config import Plan
-from genseg.data.batches import Batches
-from genseg.data.preprocess import Prepared
-from genseg.device import Machine
+from genseg.drawing.pairs import draw_pairs
 from genseg.errors import GeneratorError
 from genseg.joint.generation import Generation
 from genseg.joint.loop import JointLoop
-from genseg.joint.pictures import draw_pairs
+from genseg.prepare.preprocess import Prepared
+from genseg.runs.events import EventLog
+from genseg.runs.state import TrainingState
 from genseg.segmenters.learner import Learner, make_update
-from genseg.training.events import EventLog
-from genseg.training.state import TrainingState
 from genseg.training.views import FeatureBatches, has_views
 
 

@@ -9,12 +9,12 @@ from functools import partial
 
 import torch
 
+from genseg.compute.device import Machine
 from genseg.config import TURNS, GenerationPlan, Plan
-from genseg.device import Machine
 from genseg.joint.generation import Generation, begin_generation
 from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import Learner, begin, make_update
-from genseg.training.made_up import made_up_cases
+from genseg.training.dummy import made_up_cases
 from genseg.training.views import FeatureBatches, encode, has_views, view_count
 
 MEASURED = 2

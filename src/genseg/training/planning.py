@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from genseg.compute.device import Machine
 from genseg.config import MULTIPLE, Arm, GenerationPlan, Plan, Settings
-from genseg.data.labels import LabelMap
-from genseg.data.statistics import Statistics
-from genseg.device import Machine
 from genseg.errors import SettingsError
+from genseg.examine.statistics import Statistics
+from genseg.labels import LabelMap
 from genseg.segmenters.registry import SEGMENTERS, default_segmenter, segmenter_spec
 from genseg.training.estimate import estimate_seconds
 from genseg.training.sizing import (

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from genseg.compute.device import ran_out_of_memory
 from genseg.config import Plan
-from genseg.device import ran_out_of_memory
 from genseg.errors import MemoryRanOutError
+from genseg.runs.checkpoint import save_checkpoint
+from genseg.runs.events import EventLog
+from genseg.runs.folder import RunFolder
+from genseg.runs.state import TrainingState
 from genseg.training.advance import Advance
-from genseg.training.checkpoint import save_checkpoint
-from genseg.training.events import EventLog
-from genseg.training.run_folder import RunFolder
-from genseg.training.state import TrainingState
 
 SMALLER = "train on smaller images (--size; patch_size in a --plan), or on a machine with more memory"
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
+from genseg.batches.augment import augment_intensity
+from genseg.compute.device import Machine
+from genseg.compute.randomness import generator_for
 from genseg.config import GenerationPlan, Plan
-from genseg.data.augment import augment_intensity
-from genseg.device import Machine
 from genseg.joint.generation import Generation
 from genseg.joint.hypergradient import Unrolled, hypergradient
 from genseg.joint.loop import steered_updates
@@ -29,11 +30,10 @@ from genseg.joint.synthesis import Pairs
 from genseg.joint.waiting import JUDGED
 from genseg.masks.make import draw_recipe, realise
 from genseg.masks.ranges import MaskRanges
-from genseg.randomness import generator_for
+from genseg.runs.state import begin_training
 from genseg.segmenters.learner import Learner, make_update
+from genseg.training.dummy import made_up_cases
 from genseg.training.live_bytes import LiveBytes
-from genseg.training.made_up import made_up_cases
-from genseg.training.state import begin_training
 from genseg.training.views import encode, has_views
 
 ROUNDS = 2

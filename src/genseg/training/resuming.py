@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from genseg.compute.device import choose_machine
 from genseg.config import Plan, Settings
-from genseg.device import choose_machine
 from genseg.errors import SettingsError
-from genseg.training.events import read_events
+from genseg.runs.events import read_events
+from genseg.runs.folder import RunFolder
 from genseg.training.planning import DECIDED_BY
 from genseg.training.recovery import with_half_the_batch
-from genseg.training.run_folder import RunFolder
 
 
 def take_again(run: RunFolder, settings: Settings, plan: Plan | None) -> None:

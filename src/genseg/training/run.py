@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from genseg.base.free_memory import freed_memory_kept
+from genseg.base.progress import Progress
+from genseg.compute.device import Machine, choose_machine
 from genseg.config import Plan, Settings
-from genseg.data.prepared import prepare_all
-from genseg.device import Machine, choose_machine
+from genseg.examine.training_data import TrainingData
 from genseg.joint.source import PairSource
-from genseg.memory import freed_memory_kept
-from genseg.progress import Progress
+from genseg.prepare.storage import prepare_all
+from genseg.runs.folder import RunFolder, new_run_folder
+from genseg.runs.state import TrainingState
 from genseg.training.advance import Course
-from genseg.training.data import TrainingData, examine_for_training, gather
-from genseg.training.memory import check_memory
+from genseg.training.gather import examine_for_training, gather
+from genseg.training.memory_forecast import check_memory
 from genseg.training.resuming import take_again
-from genseg.training.run_folder import RunFolder, new_run_folder
-from genseg.training.state import TrainingState
 from genseg.training.trainer import HeldOut, train
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from genseg.base.durations import UNITS, in_words
+from genseg.compute.device import Machine
 from genseg.config import GROWTH, MULTIPLE, Arm
-from genseg.data.statistics import Statistics
-from genseg.device import Machine
-from genseg.durations import UNITS, in_words
+from genseg.examine.statistics import Statistics
 
 WANTED = 256
 """Side of a square with as many pixels as pictures of large objects are trained on: what ImageNet's encoders know."""

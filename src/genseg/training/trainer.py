@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.data.preprocess import Prepared
+from genseg.base.progress import Progress
+from genseg.drawing.training_curves import draw_curves
 from genseg.errors import MemoryRanOutError, NotFiniteError
 from genseg.evaluate.metrics import dice_scores
-from genseg.progress import Progress
+from genseg.prepare.preprocess import Prepared
+from genseg.runs.checkpoint import load_checkpoint
+from genseg.runs.events import EventLog, read_events
+from genseg.runs.folder import RunFolder
+from genseg.runs.state import TrainingState, begin_training, total_updates
 from genseg.segmenters.inference import predict_mask
 from genseg.segmenters.torch_network import TorchNetwork
 from genseg.training.advance import Advance, Course
-from genseg.training.checkpoint import load_checkpoint
-from genseg.training.curves import draw_curves
-from genseg.training.events import EventLog, read_events
 from genseg.training.interrupt import postponed_interrupt
 from genseg.training.recovery import SMALLER, attempt, save, with_half_the_batch
-from genseg.training.run_folder import RunFolder
-from genseg.training.state import TrainingState, begin_training, total_updates
 from genseg.training.watchdog import watchdog
 
 VALIDATIONS = 10

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from genseg.base.free_memory import GIB
+from genseg.batches.draw import Batches
+from genseg.compute.device import Machine
+from genseg.compute.randomness import generator_for
 from genseg.config import Plan
-from genseg.data.batches import Batches
-from genseg.data.preprocess import Prepared
-from genseg.device import Machine
-from genseg.memory import GIB
-from genseg.randomness import generator_for
+from genseg.prepare.preprocess import Prepared
 from genseg.segmenters.readout import feature_values
 from genseg.segmenters.registry import segmenter_spec
 

@@ -1,0 +1,1 @@
+"""Every picture that genseg draws: cases with their masks, generated pairs, curves."""

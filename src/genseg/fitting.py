@@ -1,0 +1,62 @@
+"""From a data set to a model that knows its limits: trained, judged on its held-out cases, described on its card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from genseg.base.progress import Progress
+from genseg.config import Plan, Settings
+from genseg.export.card import CARD, write_card
+from genseg.models.load import TRUST, load_model
+from genseg.models.model import Model
+from genseg.models.scored_cases import own_cases
+from genseg.runs.folder import RunFolder
+from genseg.training.run import run_training
+from genseg.trust.trust import learn_trust
+
+
+def fit_run(
+    data: Path,
+    out: Path,
+    settings: Settings,
+    plan: Plan | None,
+    *,
+    resume: bool,
+    accept_changes: bool = False,
+    may_halve: bool = True,
+    progress: Progress,
+) -> Model:
+    """Train, or go on; learn when to trust the model, score the held-out cases, write its card; see `genseg.fit`.
+
+    may_halve: as in `run_training`.
+    """
+    folder = run_training(
+        data,
+        out,
+        settings,
+        plan,
+        resume=resume,
+        accept_changes=accept_changes,
+        may_halve=may_halve,
+        progress=progress,
+    )
+    model = load_model(folder.path, folder.settings().device)
+    if not folder.has_delivered(TRUST):
+        model = learn_from_held_out(model, data, folder, progress)
+    if not (folder.path / "validation" / "report.html").is_file():
+        model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
+    if not folder.has_delivered(CARD):
+        write_card(folder)
+    return model
+
+
+def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: Progress) -> Model:
+    """The model with what its run's cases teach about its use, which is kept in the run folder."""
+    split = folder.split()
+    cases = own_cases(data, split, model.labels, model.options, progress)
+    training, held_out = cases.select(split.train), cases.select(split.validation)
+    trust = learn_trust(model.network, training, held_out, model.plan, progress)
+    folder.deliver_file(TRUST, json.dumps(trust.to_json(), indent=1).encode())
+    return replace(model, trust=trust)

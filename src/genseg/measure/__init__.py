@@ -1,0 +1,1 @@
+"""Objects in a label map: told apart, measured and outlined. No torch."""

@@ -1,0 +1,1 @@
+"""From a case in its own geometry to network input, and exactly back. No torch."""

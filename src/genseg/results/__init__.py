@@ -1,0 +1,1 @@
+"""A folder of masks that a model has made: written, listed, and gone on with as images come."""

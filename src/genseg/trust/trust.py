@@ -1,0 +1,160 @@
+"""When to trust a model: what its held-out cases teach about its probabilities, its masks and unusual images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genseg.base.progress import Progress, silent
+from genseg.base.records import Share
+from genseg.config import Plan
+from genseg.errors import RunError
+from genseg.prepare.preprocess import Geometry, Prepared, prepare
+from genseg.read.case import IGNORE, Case
+from genseg.segmenters.inference import Segmentation, responses, segment
+from genseg.segmenters.network import Array, Checked, Network
+from genseg.trust.calibration import Calibration, LabelledLogits, calibrate
+from genseg.trust.ood import ACCEPTED, Familiarity, fingerprint
+from genseg.trust.postprocess import Judged, Mending, learn_mending, object_sizes, speck_size
+from genseg.trust.suitability import fit_case
+
+MOST_PIXELS = 20_000
+"""Pixels of a held-out case that calibration looks at, evenly spread."""
+
+LEAST_HELD_OUT = 3
+"""Held-out cases below which no limit of what is usual can be told."""
+
+TRIED = {2: 32, 3: 16}
+"""Side of the image that a network is tried on when it is loaded, by spatial rank."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What was learned from held-out cases; a part is None, or empty, where they were too few.
+
+    lowest_dice: expected Dice (see `Segmentation`) that 95 % of the held-out cases reach. often_empty: whether masks
+    without any foreground occur in training.
+    """
+
+    calibration: Calibration | None
+    familiarity: Familiarity | None
+    mendings: tuple[Mending, ...]
+    lowest_dice: Share | None
+    often_empty: bool
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain dictionaries, lists, numbers and text."""
+        clouds = None if self.familiarity is None else self.familiarity.to_json()
+        return {**asdict(self), "familiarity": clouds}
+
+
+UNTESTED = Trust(None, None, (), None, often_empty=False)
+"""For a model of which nothing was learned from held-out cases."""
+
+
+def learn_trust(
+    network: Network, training: Sequence[Case], held_out: Sequence[Case], plan: Plan, progress: Progress = silent
+) -> Trust:
+    """Learn how good probabilities and masks are from held-out cases, and what is usual from training cases too.
+
+    All cases are labelled. One is prepared at a time; held-out ones are segmented twice. Raises RunError where the
+    network's values are not finite for one of them.
+    """
+    try:
+        return _learned(network, training, held_out, plan, progress)
+    except FloatingPointError as error:
+        raise RunError(f"the trained {error}; train again, with another --seed or a lower --learning-rate") from error
+
+
+def _learned(
+    network: Network, training: Sequence[Case], held_out: Sequence[Case], plan: Plan, progress: Progress
+) -> Trust:
+    logits = [labelled_logits(network, _prepared(case, plan), plan) for case in held_out]
+    calibration = calibrate(logits) if logits else None
+    temperature = 1.0 if calibration is None else calibration.temperature
+    unseen, judged, dice = [], [], []
+    for case in held_out:
+        prepared = _prepared(case, plan)
+        found = segment(network, prepared, plan, temperature)
+        unseen.append(figures(prepared, found))
+        judged.append(Judged(found.mask, _truth(case), case.spacing))
+        dice.append(expected_dice(found))
+    known, sizes = [], [list[float]() for _ in range(plan.classes - 1)]
+    once = plan.model_copy(update={"mirroring": False})  # mirrored images tell no other features
+    for number, case in enumerate(training, 1):
+        prepared = _prepared(case, plan)
+        known.append(figures(prepared, segment(network, prepared, once)))
+        for class_index, own in enumerate(sizes, 1):
+            own += object_sizes(_truth(case), class_index, case.spacing)
+        progress("Learning what is usual", number, len(training))
+    return Trust(
+        calibration=calibration,
+        familiarity=Familiarity.learn(known, unseen),
+        mendings=learn_mending(judged, plan.classes, [speck_size(own) for own in sizes]),
+        lowest_dice=_lowest([one for one in dice if one is not None]),
+        often_empty=any(not _truth(case).any() for case in training),
+    )
+
+
+def _prepared(case: Case, plan: Plan) -> Prepared:
+    return prepare(fit_case(case, plan), plan)
+
+
+def _truth(case: Case) -> NDArray[np.uint8]:
+    return np.zeros(case.spatial, np.uint8) if case.mask is None else case.mask
+
+
+def figures(prepared: Prepared, found: Segmentation) -> tuple[Array, ...]:
+    """What familiarity is judged by: intensities, and the features of each level."""
+    return fingerprint(prepared), *found.features
+
+
+def expected_dice(found: Segmentation) -> float | None:
+    """Mean over the classes that were found; None where none was."""
+    known = [dice for dice in found.expected_dice if dice is not None]
+    return float(np.mean(known)) if known else None
+
+
+def labelled_logits(network: Network, prepared: Prepared, plan: Plan) -> LabelledLogits:
+    """Evenly spread pixels of a case, of those that have a truth."""
+    logits = np.concatenate([said.logits[0] for said in responses(network, prepared, plan)], 1)
+    truth = np.zeros(0, np.uint8) if prepared.mask is None else prepared.mask.ravel()
+    places = np.flatnonzero(truth != IGNORE)
+    chosen = places[:: max(1, len(places) // MOST_PIXELS)]
+    return LabelledLogits(logits.reshape(len(logits), -1)[:, chosen], truth[chosen])
+
+
+def _lowest(dice: Sequence[float]) -> float | None:
+    """What 95 % reach, if they are normally distributed; see `LEAST_HELD_OUT`."""
+    if len(dice) < LEAST_HELD_OUT:
+        return None
+    return max(0.0, float(np.mean(dice) - ACCEPTED * np.std(dice, ddof=1)))
+
+
+def check_together(network: Network, plan: Plan, trust: Trust) -> None:
+    """Try a network, its plan and what was learned about it on a small image.
+
+    Raises ValueError where they do not go together, FloatingPointError where the network's values are not finite, and
+    whatever a runtime raises for an image that it cannot take.
+    """
+    sides = plan.patch_size if network.is_fixed else tuple(TRIED[plan.rank] for _ in plan.patch_size)
+    image = np.linspace(-1, 1, plan.channels * math.prod(sides), dtype=np.float32).reshape(plan.channels, *sides)
+    said = Checked(network)(image[None])
+    if said.logits.shape != (1, plan.classes, *sides):
+        raise ValueError(f"logits of size {said.logits.shape} for {plan.classes} classes and an image of {sides}")
+    rules = [one.class_index for one in trust.mendings if one.class_index >= plan.classes]
+    if rules:
+        raise ValueError(f"rules for the classes {rules}, of which there are {plan.classes}")
+    if trust.familiarity is not None:
+        prepared = Prepared("", image, None, Geometry(None, sides, sides), np.zeros(0, np.int64))
+        trust.familiarity.strangeness((fingerprint(prepared), *(level[0] for level in said.features)))

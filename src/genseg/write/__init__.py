@@ -1,0 +1,1 @@
+"""Masks, DICOM segmentations and data sets of arrays, written in formats that others read. No torch."""
