@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from genseg.config import Plan
 
 ROOT = Path(__file__).parents[1]
-TESTS = ("tests/joint", "tests/training/test_trainer.py", "tests/training/test_checkpoint.py", "tests/generators")
+TESTS = ("tests/joint", "tests/training/test_trainer.py", "tests/runs/test_checkpoint.py", "tests/generators")
 """Tests that follow GENSEG_TEST_DEVICE to another device."""
 
 SEGMENTER, BATCH, VOLUME, VOLUME_BATCH = "unet-pretrained", 16, (64, 64, 64), 2
