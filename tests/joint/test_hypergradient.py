@@ -18,7 +18,7 @@ from genseg.compute.device import choose_machine
 from genseg.joint.hypergradient import Hypergradient, Method, mixed_product
 from genseg.joint.stages import held_out_gradient
 from genseg.segmenters.loss import segmentation_loss
-from genseg.segmenters.registry import SEGMENTERS, build_segmenter
+from genseg.segmenters.registry import build_segmenter, segmenters
 
 STEP = 1e-5
 Where = Literal["everywhere", "stage I", "pairs"]
@@ -140,7 +140,7 @@ SHAPES = {2: (2, 3, 32, 32), 3: (2, 1, 32, 32, 32)}
 
 
 @pytest.mark.parametrize(
-    ("name", "rank"), [(name, rank) for name, spec in SEGMENTERS.items() for rank in spec.ranks if rank == 2]
+    ("name", "rank"), [(name, rank) for name, spec in segmenters().items() for rank in spec.ranks if rank == 2]
 )
 def test_every_segmenter_can_be_differentiated_through(name: str, rank: int) -> None:
     torch.manual_seed(0)

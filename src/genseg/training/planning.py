@@ -12,7 +12,7 @@ from genseg.config import MULTIPLE, Arm, GenerationPlan, Plan, Settings
 from genseg.errors import SettingsError
 from genseg.examine.statistics import Statistics
 from genseg.labels import LabelMap
-from genseg.segmenters.registry import SEGMENTERS, default_segmenter, segmenter_spec
+from genseg.segmenters.registry import default_segmenter, segmenter_spec, segmenters
 from genseg.training.estimate import estimate_seconds
 from genseg.training.sizing import (
     LEAST_UPDATES,
@@ -153,7 +153,7 @@ def _pairs_in_vain(plan: Plan) -> list[str]:
     """What is wrong with generated pairs that nothing could learn from, or that leave no room for real ones."""
     if plan.generation is None:
         return []
-    spec = SEGMENTERS.get(plan.segmenter)
+    spec = segmenters().get(plan.segmenter)
     if spec is not None and spec.is_frozen:
         return [
             f"arm: {plan.arm} found; the segmenter {plan.segmenter} is trained on features that are computed once, and "
