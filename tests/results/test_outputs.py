@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from genseg.errors import RunError
+from genseg.read.case import Case
 from genseg.results import outputs
 from genseg.results.outputs import output_folder, write_overlay
 
