@@ -123,7 +123,7 @@ def cost_table(cells: Sequence[Cell], ways: Sequence[str]) -> Table:
                 places = sorted({record["device"] for record in records})
                 effort = f"{records[0]['updates']} x {records[0]['images_per_update']}"
                 rows.append((segmenter, way, effort, f"{_minutes(records):.1f}", f"{memory}", "; ".join(places)))
-    columns = ("segmenter", "way", "updates x images", "minutes a run", "peak memory, MiB", "machine")
+    columns = ("segmenter", "training method", "updates x images", "minutes a run", "peak memory, MiB", "machine")
     return Table("Cost", columns, tuple(rows))
 
 
