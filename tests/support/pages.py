@@ -21,10 +21,10 @@ REASONS = ("needs a GPU", "needs a network", "needs a cluster", "runs until Ctrl
 SMALLER = (
     (r"--cases \d+", "--cases 10"),
     (r"--(updates|pretraining) \d+", r"--\1 4"),
-    (r"--size \d+", "--size 32 --batch-size 4"),
-    (r"--segmenter readout", r"\g<0> --size 32 --batch-size 4"),
+    (r"--size \d+", "--size 32 --batch-size 8"),
+    (r"--segmenter readout", r"\g<0> --size 32 --batch-size 8"),
     (r"--kind volume", r"\g<0> --size 20"),
-    (r"--counts [\d,]+", "--counts 1,2,3"),
+    (r"genseg curve \S+ --counts [\d,]+", "genseg curve scans --segmenter unet-small --counts 1,2,3"),
     (r"phantom_\d+", "phantom_009"),
 )
 
