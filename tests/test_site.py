@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
-import formulas
-import generated
-import hooks
 import pytest
 from mkdocs.exceptions import PluginError
 
+import formulas
+import generated
 import genseg
+import hooks
 from genseg.config import GenerationPlan
 
 
@@ -74,9 +73,8 @@ def test_formulas_become_mathml() -> None:
 def test_a_page_that_loads_from_elsewhere_fails_the_build(tmp_path: Path, tag: str, is_loaded: bool) -> None:
     (tmp_path / "page").mkdir()
     (tmp_path / "page" / "index.html").write_text(f"<html>{tag}</html>")
-    config = SimpleNamespace(site_dir=str(tmp_path))
     if is_loaded:
         with pytest.raises(PluginError, match="outside"):
-            hooks.on_post_build(config)
+            hooks.stop_at_loads_from_outside(tmp_path)
     else:
-        hooks.on_post_build(config)
+        hooks.stop_at_loads_from_outside(tmp_path)

@@ -14,6 +14,7 @@ import pytest
 
 import genseg
 
+
 def _run(*command: str | Path, cwd: Path, **changes: str) -> str:
     done = subprocess.run(command, cwd=cwd, env=os.environ | changes, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -1,4 +1,4 @@
-"""TeX in `$...$` and `$$...$$` becomes MathML when the site is built, so that readers need neither script nor network."""
+"""TeX in `$...$` and `$$...$$` becomes MathML when the site is built: readers need neither script nor network."""
 
 from __future__ import annotations
 

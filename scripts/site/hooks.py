@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mkdocs.exceptions import PluginError
+
 from formulas import with_mathml
 from generated import PARTS
 
@@ -31,9 +33,12 @@ def on_page_content(html: str, **_: object) -> str:
 
 def on_post_build(config: MkDocsConfig) -> None:
     """Fail where a page would load anything from another place than the built folder."""
-    from mkdocs.exceptions import PluginError
+    stop_at_loads_from_outside(Path(config.site_dir))
 
-    for page in Path(config.site_dir).rglob("*.html"):
-        loaded = FROM_OUTSIDE.findall(page.read_text(encoding="utf-8"))
+
+def stop_at_loads_from_outside(site: Path) -> None:
+    """Raise PluginError for the first page that names a script, style, picture or frame of another host."""
+    for page in site.rglob("*.html"):
+        loaded = FROM_OUTSIDE.search(page.read_text(encoding="utf-8"))
         if loaded:
             raise PluginError(f"{page}: loads from outside the site: {loaded[0]}")

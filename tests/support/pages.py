@@ -24,7 +24,7 @@ SMALLER = (
     (r"--size \d+", "--size 32 --batch-size 8"),
     (r"--segmenter readout", r"\g<0> --size 32 --batch-size 8"),
     (r"--kind volume", r"\g<0> --size 20"),
-    (r"genseg curve \S+ --counts [\d,]+", "genseg curve scans --segmenter unet-small --counts 1,2,3"),
+    (r"(genseg curve .*) --counts [\d,]+", r"\1 --segmenter unet-small --counts 1,2,3"),
     (r"phantom_\d+", "phantom_009"),
 )
 
