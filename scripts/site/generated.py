@@ -20,28 +20,39 @@ import genseg
 from genseg.cli.verbs import app
 
 REPOSITORY = Path(__file__).parents[2]
+TYPES: dict[object, str] = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+LIMITS = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
 
 
 def commands() -> str:
     """Every command with its arguments and options, as typer documents them."""
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="genseg")
-    return text.partition("**Usage**")[1] + text.partition("**Usage**")[2]
+    overview = text.index("\n## ")  # before it, one line a command, cut short
+    return text[overview:]
 
 
-def fields_of(model: type[BaseModel]) -> str:
-    """A table of the fields of a model, and of each model that its fields are made of."""
-    rows = [_row(name, field) for name, field in model.model_fields.items()]
+def fields_of(model: type[BaseModel], nothing: str = "none") -> str:
+    """A table of the fields of a model, and of each model that its fields are made of. nothing: what None means."""
+    rows = [_row(name, field, nothing) for name, field in model.model_fields.items()]
     table = "\n".join(["| field | values | default | meaning |", "|---|---|---|---|", *rows])
     inner = "".join(f"\n\n### {part.__name__}\n\n{fields_of(part)}" for part in _models_in(model))
     return table + inner
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    default = "required" if field.default is PydanticUndefined else f"`{field.default!r}`"
-    limits = ", ".join(str(limit) for limit in field.metadata if not callable(limit))
-    values = _shown(field.annotation) + (f"; {limits}" if limits else "")
+def _row(name: str, field: FieldInfo, nothing: str) -> str:
+    named = {PydanticUndefined: "required", None: nothing}
+    default = named.get(field.default) or f"`{field.default!r}`"
+    values = " ".join([_shown(field.annotation), *_limits(field)])
     return f"| `{name}` | {_cell(values)} | {default} | {_cell(field.description or '')} |"
+
+
+def _limits(field: FieldInfo) -> Iterator[str]:
+    """The range of a number in words, such as "from 1", "to 100"."""
+    for limit in field.metadata:
+        for kind, word in LIMITS.items():
+            if hasattr(limit, kind):
+                yield f"{word} {getattr(limit, kind)}"
 
 
 def _shown(annotation: object) -> str:
@@ -52,10 +63,10 @@ def _shown(annotation: object) -> str:
     if typing.get_origin(annotation) is typing.Annotated:
         return _shown(arguments[0])
     if typing.get_origin(annotation) is tuple:
-        return f"list of {_shown(arguments[0])}"
+        return f"list of {_shown(arguments[0])}s"
     if arguments:
         return " or ".join(_shown(part) for part in arguments if part is not type(None))
-    return getattr(annotation, "__name__", str(annotation))
+    return TYPES.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _cell(text: str) -> str:
@@ -113,7 +124,7 @@ def file(name: str) -> Callable[[], str]:
 
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
-    "fields of Settings": lambda: fields_of(genseg.Settings),
+    "fields of Settings": lambda: fields_of(genseg.Settings, nothing="decided"),
     "fields of Plan": lambda: fields_of(genseg.Plan),
     "results": results,
     "CONTRIBUTING.md": file("CONTRIBUTING.md"),
