@@ -118,8 +118,9 @@ def joint_update(
     if stage_two is None or batch.held_out is None:
         return Outcome(measured)
 
-    # Stage III. All that pairs were made with moves down the error of S' on held-out pairs, through the steps that were
-    # taken: v = grad_S' L_held-out(S'), then w = d/dx <u, grad_S L(S; x)> and on to A, W and the steered parameters.
+    # Stage III. All that the pairs were made with moves down the error of S' on held-out pairs, by its gradient through
+    # the steps that were taken: v = grad_S' L_held-out(S') goes on to x by equation (1) of `hypergradient`, from x to
+    # W', A and the steered parameters (direct), and by stage I's step from W' to A (indirect).
     v, error = held_out_gradient(learner, *batch.held_out, machine)
     found = hypergradient(
         v, stage_two, pairs.made(), generation.variables(), generation.weights(), stage_one, settings.method
