@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from genseg.drawing.strip_plot import LEFT, RIGHT, STRIP_HEIGHT, strip_plot
 from genseg.evaluate.metrics import CaseScores, SurfaceTolerance
+from genseg.evaluate.strip_plot import LEFT, RIGHT, STRIP_HEIGHT, strip_plot
 from genseg.evaluate.summary import EvaluationSummary, summarise
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from genseg.base.files import UNENCODABLE, atomic_path
 from genseg.base.templates import load_template
-from genseg.drawing.strip_plot import strip_plot
 from genseg.evaluate.intervals import DRAWS, Estimate
+from genseg.evaluate.strip_plot import strip_plot
 from genseg.evaluate.summary import EvaluationSummary
 
 Picture = NDArray[np.uint8]
