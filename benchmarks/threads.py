@@ -56,7 +56,7 @@ def models(folder: Path) -> Iterator[tuple[str, Any]]:
     torch.set_num_threads(1)
     unet.SMALL = {2: [8, 16, 24], 3: [8, 16, 24]}
     data = write_phantoms(folder / "data", "rgb", cases=20, size=64)
-    settings = genseg.Settings(segmenter="unet-small", arm="strong-augmentation", size=64, updates=60, device="cpu")
+    settings = genseg.Settings(segmenter="unet-small", method="strong-augmentation", size=64, updates=60, device="cpu")
     model = genseg.fit(data, folder / "run", settings=settings)
     yield "PyTorch", model
     yield "PyTorch, ensemble of two", replace(model, network=Ensemble([model.network] * 2))

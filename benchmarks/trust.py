@@ -86,7 +86,7 @@ def trained(task: str, asked: argparse.Namespace) -> genseg.Model:
     """The task's model, trained where it is not there yet."""
     folder = asked.runs / f"{task}-{asked.labels}-{asked.size}"
     settings = genseg.Settings(
-        arm="strong-augmentation", labels=labels_of(asked.data / task, asked.labels), size=asked.size
+        method="strong-augmentation", labels=labels_of(asked.data / task, asked.labels), size=asked.size
     )
     begun = (folder / "plan.yaml").is_file()
     return genseg.fit(asked.data / task, folder, settings=settings, resume=begun)

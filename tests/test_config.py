@@ -32,8 +32,8 @@ def test_an_unknown_key_suggests_the_nearest() -> None:
 
 @pytest.mark.fault(42)
 def test_every_bad_key_is_named_at_once() -> None:
-    message = _refusal({"updates": 0, "learning_rat": 1, "arm": "weak", "batch_size": "many"})
-    for part in ("updates: Input should be", "learning_rat: there is no such key", "arm:", "batch_size:"):
+    message = _refusal({"updates": 0, "learning_rat": 1, "method": "weak", "batch_size": "many"})
+    for part in ("updates: Input should be", "learning_rat: there is no such key", "method:", "batch_size:"):
         assert part in message
     assert "(found 'many')" in message
 

@@ -20,6 +20,7 @@ expected and the cure, under a stable `FaultCode`.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -324,6 +325,18 @@ def listed(names: Sequence[str]) -> str:
     """The first `NAMED` names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
+
+
+def unknown(what: str, name: object, choices: Iterable[str]) -> str:
+    """A refusal of a name that is none of `choices`: "unknown split 'tset'; did you mean 'test'? choose from ..."."""
+    known = list(choices)
+    return f"unknown {what} {name!r}{did_you_mean(str(name), known) or ';'} choose from {', '.join(known)}"
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """ "; did you mean 'test'?" with the choice nearest to a mistyped name; empty if none is near."""
+    nearest = difflib.get_close_matches(name.lower(), list(choices), n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _counted(files: Sequence[str]) -> str:

@@ -41,10 +41,12 @@ def test_training_ends_with_the_comparison(train: Callable[..., str], tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--no-compare",), ("--arm", "strong-augmentation", "--updates", 2)], ids=["left out", "nothing to"]
+    "arguments",
+    [("--no-compare",), ("--method", "strong-augmentation", "--updates", 2)],
+    ids=["left out", "nothing to"],
 )
 def test_there_is_no_comparison(train: Callable[..., str], tmp_path: Path, arguments: tuple[object, ...]) -> None:
-    said = train(*arguments, alone="--arm" in arguments)
+    said = train(*arguments, alone="--method" in arguments)
     assert "generated pairs" not in said
     assert not (tmp_path / "run" / "comparison").exists()
 

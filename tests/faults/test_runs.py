@@ -25,7 +25,7 @@ from genseg.synthetic.phantoms import write_phantoms
 from genseg.training import memory_forecast as memory
 
 Run = Callable[..., tuple[int, str, str]]
-SHORT = ("--arm", "strong-augmentation", "--updates", 2, "--device", "cpu")
+SHORT = ("--method", "strong-augmentation", "--updates", 2, "--device", "cpu")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_an_absent_gpu_stops_and_auto_falls_back_and_says_so(
     message = _refusal(run, "train", data, "-o", tmp_path / "run", "--device", "cuda")
     assert message.strip() == "Error: device: 'cuda' was asked for, but this machine has none; use --device auto"
     assert not (tmp_path / "run").exists()
-    code, printed, _ = run("plan", data, "--arm", "strong-augmentation", "--updates", 2)
+    code, printed, _ = run("plan", data, "--method", "strong-augmentation", "--updates", 2)
     assert code == 0
     assert " on cpu (" in printed
 

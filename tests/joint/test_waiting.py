@@ -60,5 +60,5 @@ def test_one_patient_alone_cannot_be_held_out() -> None:
     assert settings is not None
     with pytest.raises(SettingsError, match="needs two or more"):
         JointLoop(problem.cases, ["a"] * len(problem.cases), problem.plan, settings, 0, machine)
-    frozen = settings.model_copy(update={"arm": "separate"})
+    frozen = settings.model_copy(update={"method": "separate"})
     JointLoop(problem.cases, ["a"] * len(problem.cases), problem.plan, frozen, 0, machine)

@@ -42,7 +42,7 @@ def describe_bundle(folder: RunFolder, plan: Plan) -> dict[str, Any]:
         "required_packages_version": {name: version(name) for name in ("genseg", "safetensors")},
         "name": f"Segmentation of {found}",
         "task": f"Segmentation of {found} in {kind}",
-        "description": f"The network {plan.segmenter}, trained by genseg ({plan.arm}) to mark {found} in {kind}",
+        "description": f"The network {plan.segmenter}, trained by genseg ({plan.method}) to mark {found} in {kind}",
         "authors": "Whoever trained the model with genseg",
         "copyright": OWNED,
         "data_source": f"Trained on {title}; licence as the data set states it: {licence}",

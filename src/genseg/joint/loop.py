@@ -163,7 +163,7 @@ class JointLoop:
         """The hypergradient of the update that was unrolled, and the error on the cases held out in it."""
         cotangent, error = held_out_gradient(learner, *self.held_out(update), self._machine)
         made, variables, weights = unrolled.pairs.made(), generation.variables(), generation.weights()
-        method = self._settings.method
+        method = self._settings.hypergradient
         return hypergradient(cotangent, unrolled.second, made, variables, weights, unrolled.first, method), error
 
     def examples(self, generation: Generation, update: int) -> list[Example]:

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from genseg.base.files import file_sha256, printable
 from genseg.base.progress import Progress
+from genseg.config import Plan
 from genseg.errors import DataError, Fault, FaultCode, listed
 from genseg.index.names import match_key
 from genseg.measure.contours import contour_rows, trace_contours
@@ -108,13 +109,22 @@ def moved_masks(entries: Sequence[CaseFiles], results: Results) -> list[Fault]:
 def maker_of(model: Predictor) -> Maker:
     """What decides the model's masks: its weights, and in one hash all else."""
     told = {
-        "plan": model.plan.model_dump(mode="json"),
+        "plan": _named_as_before(model.plan),
         "trust": model.trust.to_json(),
         "labels": model.labels.to_json(),
         "reading": asdict(model.options),
     }
     settings = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return Maker(model.sha256, settings, model.plan.rank)
+
+
+def _named_as_before(plan: Plan) -> dict[str, Any]:
+    """A plan with the names that it had first: masks stay those of their model when a value is renamed."""
+    told = plan.model_dump(mode="json")
+    if told["generation"] is not None:
+        first = {"method": "arm", "hypergradient": "method"}
+        told["generation"] = {first.get(name, name): value for name, value in told["generation"].items()}
+    return told
 
 
 def _predicted(record: Record, results: Results, state: Literal["new", "kept"]) -> PredictedCase:

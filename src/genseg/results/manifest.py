@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 
 from genseg.base.files import atomic_write_bytes
-from genseg.errors import RunError
+from genseg.errors import RunError, SettingsError, unknown
 from genseg.index.names import match_key
 
 FORMAT: Literal[1] = 1
 
 Extra = Literal["overlays", "confidence", "contours", "dicom-seg"]
+
+
+def check_extras(extras: Iterable[str]) -> None:
+    """Raise SettingsError for a name that is no extra."""
+    for extra in extras:
+        if extra not in get_args(Extra):
+            raise SettingsError(unknown("extra", extra, get_args(Extra)))
 
 
 def _text(value: Any) -> str:

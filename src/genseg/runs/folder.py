@@ -46,7 +46,7 @@ from genseg.base.files import (
 from genseg.base.locking import folder_lock
 from genseg.base.records import fitted, read_json
 from genseg.compute.device import Machine
-from genseg.config import FORMAT, Arm, Plan, Settings
+from genseg.config import FORMAT, Plan, Settings, TrainingMethod
 from genseg.errors import RunError
 from genseg.examine.check import Examination, contact_sheet
 from genseg.examine.split import Split
@@ -119,12 +119,12 @@ class RunFolder:
         """The delivered generator; there only where the run has one that is of use."""
         return self.model / "generator.safetensors"
 
-    def compared(self, arm: Arm, fold: int, images: int | None = None) -> RunFolder:
-        """The training of an arm with a fold held out that a comparison makes; of the run itself, its scores alone.
+    def compared(self, method: TrainingMethod, fold: int, images: int | None = None) -> RunFolder:
+        """A comparison's training with this method and held-out fold; of the run itself, its scores alone.
 
-        images: in an update, where memory ran out and all trainings of the comparison were begun anew with fewer.
+        images: per update, if memory ran out and all trainings of the comparison were restarted with fewer.
         """
-        folder = self.path / "comparison" / f"{arm}-fold-{fold}"
+        folder = self.path / "comparison" / f"{method}-fold-{fold}"
         return RunFolder(folder if images is None else with_fewer_images(folder, images))
 
     @property
@@ -254,7 +254,7 @@ class RunFolder:
         What was learned about the own model, and its card, are no longer part of the delivery.
         """
         better, own = other.delivery(), self.delivery()
-        weights = self.model / f"segmenter-{better.plan.arm}.safetensors"
+        weights = self.model / f"segmenter-{better.plan.method}.safetensors"
         atomic_write_bytes(weights, (other.model / better.weights).read_bytes())
         files = {weights.name: better.sha256} | self._generator_file(own.generator)
         update = {"weights": weights.name, "generator": own.generator, "files": files}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,9 +103,9 @@ def segmenter_spec(name: str, rank: int) -> SegmenterSpec:
     """
     suitable = [spec.name for spec in _SPECS if rank in spec.ranks]
     if name not in SEGMENTERS:
-        raise SettingsError(f"segmenter: there is none called {name!r}; for {rank}D choose one of {suitable}")
+        raise SettingsError(unknown("segmenter", name, suitable))
     if rank not in SEGMENTERS[name].ranks:
-        raise SettingsError(f"segmenter: {name!r} does not work on {rank}D data; choose one of {suitable}")
+        raise SettingsError(f"segmenter {name!r} does not support {rank}D data; choose from {', '.join(suitable)}")
     return SEGMENTERS[name]
 
 

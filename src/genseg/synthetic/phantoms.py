@@ -21,7 +21,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from genseg.base.files import FULL_DISK, atomic_folder
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 
 PhantomKind = Literal["rgb", "gray", "volume"]
 Floats = NDArray[np.float64]
@@ -93,7 +93,7 @@ def write_phantoms(folder: Path, kind: PhantomKind, cases: int, seed: int = 0, s
 
 def _recipe(kind: str) -> _Recipe:
     if kind not in _RECIPES:
-        raise SettingsError(f"kind: {kind!r} found, one of {', '.join(_RECIPES)} expected")
+        raise SettingsError(f"--kind: {unknown('kind of phantom', kind, _RECIPES)}")
     return _RECIPES[kind]
 
 

@@ -141,7 +141,7 @@ class _Updates:
                 held_out = self._real(max(JUDGED, math.ceil(self.cases * settings.waiting)))
                 cotangent, _ = held_out_gradient(learner, *held_out, self.machine)
                 variables, weights = generation.variables(), generation.weights()
-                hypergradient(cotangent, second, pairs.made(), variables, weights, first, settings.method)
+                hypergradient(cotangent, second, pairs.made(), variables, weights, first, settings.hypergradient)
 
     def _refresh_styles(self, generation: Generation) -> None:
         image, mask = self._real(self.cases)
