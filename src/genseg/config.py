@@ -192,7 +192,7 @@ class Settings(_Checked):
         None, ge=1, le=MOST_UPDATES, description="generator updates before the first segmenter update"
     )
     batch_size: int | None = Field(None, ge=1, le=MOST_IMAGES, description="images (patches of volumes) per update")
-    learning_rate: float | None = Field(None, gt=0, lt=1, description="AdamW's peak learning rate")
+    learning_rate: float | None = Field(None, gt=0, lt=1, description="peak learning rate of AdamW")
     method: TrainingMethod | None = Field(None, description=METHODS)
     flips: Literal["auto", "all", "none"] | tuple[Annotated[int, Field(ge=0, le=2)], ...] = Field(
         "auto",

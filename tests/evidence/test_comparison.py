@@ -50,7 +50,7 @@ def test_the_verdict_follows_the_interval_and_the_model_the_mean(
     found = _judged(differences)
     assert says in found.verdict
     assert found.delivered == delivered
-    assert found.verdict.endswith(f"The model is that of the method {delivered}.")
+    assert found.verdict.endswith(f"Model kept: {delivered}.")
     assert f"over {len(differences)} held-out cases" in found.verdict
 
 

@@ -45,7 +45,7 @@ class PredictedCase:
     name: str
     mask: Path
     expected_dice: float | None
-    strangeness: float | None
+    ood_score: float | None
     notes: tuple[str, ...]
     state: Literal["new", "kept", "edited"] = "new"
     set_aside: Path | None = None
@@ -132,7 +132,7 @@ def _predicted(record: Record, results: Results, state: Literal["new", "kept"]) 
         record.case,
         results.folder / record.mask.path,
         record.expected_dice,
-        record.strangeness,
+        record.ood_score,
         record.notes,
         state,
         results.moved.get(record.key) if state == "new" else None,
@@ -162,7 +162,7 @@ def _segment(model: Predictor, files: CaseFiles, results: Results, extras: Colle
             written=datetime.now(UTC).isoformat(timespec="seconds"),
             rank=rank,
             expected_dice=found.expected_dice,
-            strangeness=found.strangeness,
+            ood_score=found.ood_score,
             notes=found.notes,
             measurements=tuple(measurement_cells(row, rank) for row in measure(case, found.mask, names)),
         )

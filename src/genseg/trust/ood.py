@@ -132,7 +132,7 @@ class Familiarity:
     """Clouds of the training images, and the distances from them that are usual.
 
     clouds: by intensities, then by the features of each level. usual: mean and deviation of the distances of images
-    that were left out, by each cloud. highest: the strangeness up to which 95 % of them lie.
+    that were left out, by each cloud. highest: the ood_score up to which 95 % of them lie.
     """
 
     clouds: tuple[Cloud, ...]
@@ -165,7 +165,7 @@ class Familiarity:
         scores = np.mean(standard, axis=0)
         return cls(tuple(clouds), tuple(usual), float(scores.mean() + ACCEPTED * scores.std(ddof=1)))
 
-    def strangeness(self, figures: Sequence[Array]) -> float:
+    def ood_score(self, figures: Sequence[Array]) -> float:
         """Of one image, from its figures of each kind; what is above `highest` is unusual."""
         scores = [
             (float(cloud.distance(np.asarray(own, np.float64)[None])[0]) - mean) / deviation

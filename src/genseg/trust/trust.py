@@ -157,4 +157,4 @@ def check_together(network: Network, plan: Plan, trust: Trust) -> None:
         raise ValueError(f"rules for the classes {rules}, of which there are {plan.classes}")
     if trust.familiarity is not None:
         prepared = Prepared("", image, None, Geometry(None, sides, sides), np.zeros(0, np.int64))
-        trust.familiarity.strangeness((fingerprint(prepared), *(level[0] for level in said.features)))
+        trust.familiarity.ood_score((fingerprint(prepared), *(level[0] for level in said.features)))
