@@ -1,4 +1,4 @@
-"""What a user can set (`Settings`) and what is made of it for one data set (`Plan`).
+"""What a user can set (`Settings`) and what is made of it for one dataset (`Plan`).
 
 Settings are checked once, here; `None` means "decide from the data and the machine". A plan is complete: it holds every
 value that training and prediction use, can be written as YAML, edited, and given back.
@@ -371,7 +371,7 @@ class GenerationPlan(_Checked):
 
 
 class Plan(_Checked):
-    """Everything that training and prediction use for one data set; editable as YAML."""
+    """Everything that training and prediction use for one dataset; editable as YAML."""
 
     rank: Literal[2, 3] = Field(description="spatial dimensions")
     channels: int = Field(ge=1, description="channels of an image")

@@ -239,9 +239,7 @@ def test_rules_for_channels_in_another_order_are_refused() -> None:
     figures = _figures((9, 9, 9), channels=2, by_channel=_by_channel("window", "z-score", names=("CT", "PET")))
     derived = _plan(figures)
     turned = derived.model_copy(update={"intensity": derived.intensity[::-1]})
-    with pytest.raises(
-        SettingsError, match=r"intensity: channels \['PET', 'CT'\] in the plan, "
-    ):
+    with pytest.raises(SettingsError, match=r"intensity: channels \['PET', 'CT'\] in the plan, "):
         check_plan(turned, derived, Settings())
     unnamed = derived.model_copy(update={"intensity": 2 * (ONE_RULE,)})
     check_plan(unnamed, derived, Settings())
@@ -338,7 +336,9 @@ def test_a_network_that_saw_no_mirrored_image_is_shown_none(method: str) -> None
 def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
     assert _plan(_figures((64, 64)), method="separate", pretraining=7).pretraining == 7
     for method in ("plain", "strong-augmentation", "copy-paste", "cutmix"):
-        with pytest.raises(SettingsError, match=f"pretraining: 7 generator updates .* method {method} has no generator"):
+        with pytest.raises(
+            SettingsError, match=f"pretraining: 7 generator updates .* method {method} has no generator"
+        ):
             _plan(_figures((64, 64)), method=method, pretraining=7)
     given, wanted = (_plan(_figures((64, 64)), method="joint", pretraining=count) for count in (7, 9))
     with pytest.raises(SettingsError, match=r"pretraining: 7 in the plan, 9 requested \(pretraining\)"):
@@ -368,9 +368,7 @@ def test_feedback_is_the_default_where_patients_can_be_held_out(given: dict[str,
 
 @pytest.mark.parametrize("method", ["joint", "separate"])
 def test_an_update_has_a_real_and_a_synthetic_image(method: str) -> None:
-    message = (
-        rf"batch_size: 1 found; training method {method} needs a real and a synthetic image in every update \(synthetic fraction: 0\.5\)"
-    )
+    message = rf"batch_size: 1 found; training method {method} needs a real and a synthetic image in every update \(synthetic fraction: 0\.5\)"
     with pytest.raises(SettingsError, match=message):
         _plan(_figures((64, 64)), batch_size=1, method=method)
     derived = _plan(_figures((64, 64)), batch_size=2, method=method)

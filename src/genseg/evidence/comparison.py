@@ -114,7 +114,7 @@ class Comparison:
 def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Comparison:
     """Train with both methods on every fold, keep the better model in the run folder, and write the scores beside it.
 
-    What was trained before is not trained again, the run itself least of all. Of a split that the data set declares
+    What was trained before is not trained again, the run itself least of all. Of a split that the dataset declares
     there is one fold alone. Raises SettingsError where the run has no generated pairs, RunError where it has not
     finished or the data are no longer those that it began with, and as `genseg.fit`.
     """

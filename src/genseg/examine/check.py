@@ -1,4 +1,4 @@
-"""Examine a data set before anything is trained on it: every fault at once, figures, and a sheet of pictures.
+"""Examine a dataset before anything is trained on it: every fault at once, figures, and a sheet of pictures.
 
 Every case is read once, by the same code that training reads with. What stops is raised together in one `DataError`;
 what does not is returned with the examination as warnings.
@@ -45,7 +45,7 @@ SHEET_CASES = 120
 
 @dataclass(frozen=True)
 class Examination:
-    """A data set that was found usable.
+    """A dataset that was found usable.
 
     cases: the cases read, masks mapped to classes, grey images repeated to RGB where the set has both.
     faults: warnings; anything worse was raised.
@@ -71,7 +71,7 @@ def examine(
     progress: Callable[[int, int], None] | None = None,
     budget: int | None = None,
 ) -> Examination:
-    """Read every case once and judge the data set.
+    """Read every case once and judge the dataset.
 
     names: the cases to read; None reads all. Others are not opened.
     progress: called with the number of cases read and the number to read.

@@ -159,7 +159,7 @@ def _fellows(folder: RunFolder, delivery: Delivery) -> list[RunFolder]:
     others = [number for number in range(folder.split().folds) if number != folder.settings().fold]
     if not others:
         raise RunError(
-            f"{folder.path}: there is no ensemble; the data set says itself what is held out, so it has one fold"
+            f"{folder.path}: there is no ensemble; the dataset says itself what is held out, so it has one fold"
         )
     compared = folder.path / "comparison" / "comparison.json"
     images = folder.read_json("comparison/comparison.json").get("images") if compared.is_file() else None

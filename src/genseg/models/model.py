@@ -150,7 +150,7 @@ class Model:
         from genseg.results.outputs import palette
 
         if self.plan.rank != 2:
-            raise SettingsError("this model segments volumes; a video needs one that was trained on pictures")
+            raise SettingsError("this model segments volumes; a video needs one that was trained on 2D images")
         return segment_video(Path(video), Path(out), self.predict, palette(self.plan.classes), progress)
 
     def evaluate(
@@ -163,7 +163,7 @@ class Model:
     ) -> EvaluationSummary:
         """Score predictions against experts' masks.
 
-        data: a data set in any lay-out that training reads. split: "test": the cases that the data set declares as
+        data: a dataset in any layout that training reads. split: "test": the cases that the dataset declares as
         test, all of them where it declares none and none was trained on; "validation": those held out in training;
         "all": every labelled case. out: folder for report.html, scores.json and scores.csv; nothing is written where
         it is None.

@@ -1,4 +1,4 @@
-"""Which cases of a data set a model is scored on, and how their masks are read."""
+"""Which cases of a dataset a model is scored on, and how their masks are read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def scored_cases(
     options: LoadOptions,
     progress: Progress,
 ) -> Scored:
-    """Read the labelled cases of a part of a data set, masks mapped to the model's classes.
+    """Read the labelled cases of a part of a dataset, masks mapped to the model's classes.
 
     Which of them training has seen is told by their pixels: names are no evidence.
 
@@ -65,7 +65,7 @@ def scored_cases(
 
 @dataclass
 class _Sorting:
-    """What becomes of the labelled cases of a data set. labelled: how many there are. uses: of those that were read."""
+    """What becomes of the labelled cases of a dataset. labelled: how many there are. uses: of those that were read."""
 
     part: Part
     seen: Sequence[SeenImages]
@@ -126,7 +126,7 @@ def labelled_cases(
     progress: Progress,
     belongs: Callable[[RawCase], bool] = lambda _: True,
 ) -> CaseStore:
-    """Read those of the labelled cases of a data set that `choose` picks and of which, once read, `belongs` is true.
+    """Read those of the labelled cases of a dataset that `choose` picks and of which, once read, `belongs` is true.
 
     Raises DataError as `scored_cases`.
     """

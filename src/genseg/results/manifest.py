@@ -140,4 +140,4 @@ def write_manifest(path: Path, records: Iterable[Record]) -> None:
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"{path}: damaged, or of another version of genseg; choose another folder by -o")
+    return RunError(f"{path}: damaged, or of another version of genseg; choose another folder with -o")

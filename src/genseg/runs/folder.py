@@ -243,7 +243,7 @@ class RunFolder:
         Raises RunError where the run has not finished, the model is of another version, or a file of it was changed.
         """
         if not self.is_finished:
-            cure = f"go on with `genseg train DATA -o {self.path} --resume`"
+            cure = f"continue with `genseg train DATA -o {self.path} --resume`"
             raise RunError(f"{self.path}: this run has not finished; {cure}")
         return read_delivery(self.model)
 
@@ -294,12 +294,10 @@ class RunFolder:
         """The same, of cases whose hashes are known; see `fingerprints`."""
         different = self._differences(found)
         if different:
-            cure = "put them back, or start a new run"
+            cure = "restore them, or start a new run"
             if different.keys() == {"changed"}:
-                cure += ", or go on with what there is now by --resume --accept-data-change"
-            raise RunError(
-                f"{self.path}: the data are not those that this run began with ({_listed(different)}); {cure}"
-            )
+                cure += ", or accept the changes with --resume --accept-data-change"
+            raise RunError(f"{self.path}: the data changed since this run began ({_listed(different)}); {cure}")
 
     def accept_cases(self, examination: Examination) -> str:
         """Take the cases as they are now for those that the run began with. Returns those that differ, in words.
@@ -310,11 +308,9 @@ class RunFolder:
         found = fingerprints(examination.cases)
         different = self._differences(found)
         if different.keys() - {"changed"} or self.read_json("labels.json") != examination.labels.to_json():
-            cure = "only changed images and masks can be accepted; put the others back, or start a new run"
+            cure = "only changed images and masks can be accepted; restore the others, or start a new run"
             listed = _listed(different)
-            raise RunError(
-                f"{self.path}: the cases or their classes are not those that this run began with ({listed}); {cure}"
-            )
+            raise RunError(f"{self.path}: the cases or their classes changed since this run began ({listed}); {cure}")
         if different:
             self._keep_hashes(examination.cases)
         return _listed(different)
@@ -382,7 +378,7 @@ def _make_empty(path: Path) -> list[Path]:
             raise
         raise RunError(f"{path}: cannot be made a run folder ({error.strerror}); choose another -o") from error
     if occupied:
-        raise RunError(f"{path}: not empty. Choose another -o, or go on with an interrupted run by --resume")
+        raise RunError(f"{path}: not empty. Choose another -o, or continue an interrupted run with --resume")
     return made
 
 

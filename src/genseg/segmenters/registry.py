@@ -45,7 +45,7 @@ class SegmenterSpec:
 _SPECS = (
     SegmenterSpec(
         "unet-pretrained",
-        "U-Net on an ImageNet EfficientNet-lite0 encoder, 3.6 M parameters; the default for pictures",
+        "U-Net on an ImageNet EfficientNet-lite0 encoder, 3.6 M parameters; the default for 2D images",
         (2,),
         "genseg.segmenters.pretrained:build_pretrained_unet",
         1e-3,
