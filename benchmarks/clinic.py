@@ -70,7 +70,9 @@ def main() -> None:
 def model_of(work: Path, kind: str) -> Path:
     """A model for phantoms of a kind, exported."""
     data = write_phantoms(work / f"train-{kind}", kind, cases=12, size=256 if kind == "rgb" else 36)  # type: ignore[arg-type]
-    settings = genseg.Settings(arm="strong-augmentation", updates=5, batch_size=2, size=256 if kind == "rgb" else None)
+    settings = genseg.Settings(
+        method="strong-augmentation", updates=5, batch_size=2, size=256 if kind == "rgb" else None
+    )
     run = genseg.fit(data, work / f"run-{kind}", settings=settings).run
     return genseg.export_model(run, data, "openvino", work / f"{kind}.xml").path
 

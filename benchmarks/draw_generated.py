@@ -63,7 +63,7 @@ def begin(asked: argparse.Namespace) -> tuple[TrainingData, JointLoop, Generatio
 
     torch.set_num_threads(asked.threads)
     machine = choose_machine()
-    settings = Settings(arm="separate", size=asked.size, training_cases=asked.cases, pretraining=asked.updates)
+    settings = Settings(method="separate", size=asked.size, training_cases=asked.cases, pretraining=asked.updates)
     gathered = gather(data_root() / asked.task, settings, None, machine, silent)
     plan = gathered.plan
     cases = [prepare(case, plan) for case in gathered.cases(gathered.split.train)]

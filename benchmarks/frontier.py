@@ -100,7 +100,7 @@ def carry_out(run: Run, data: Path, out: Path, temporary: Path) -> dict[str, Any
 
     folder = data / run.task
     settings = genseg.Settings(
-        arm="strong-augmentation",
+        method="strong-augmentation",
         size=run.size,
         updates=run.updates,
         batch_size=run.images,

@@ -169,7 +169,7 @@ def _plain_plan(size: tuple[int, ...], updates: int) -> Plan:
 def _joint_plan(size: tuple[int, ...], updates: int) -> Plan:
     from genseg.config import GenerationPlan
 
-    generation = GenerationPlan(arm="joint", pretraining=1, every=EVERY)
+    generation = GenerationPlan(method="joint", pretraining=1, every=EVERY)
     return _plain_plan(size, updates).model_copy(update={"generation": generation})
 
 

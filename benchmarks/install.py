@@ -52,7 +52,7 @@ def make_models(work: Path) -> None:
 
     data = write_phantoms(work / "data", "rgb", cases=12, size=256)
     genseg.fit(
-        data, work / "run", settings=genseg.Settings(arm="strong-augmentation", updates=5, batch_size=4, size=256)
+        data, work / "run", settings=genseg.Settings(method="strong-augmentation", updates=5, batch_size=4, size=256)
     )
     genseg.export_model(work / "run", data, "onnx", work / "model.onnx")
     genseg.export_model(work / "run", data, "openvino", work / "model.xml")

@@ -31,7 +31,7 @@ from genseg.synthetic.phantoms import write_phantoms
 from locations import RESULTS
 
 OPTIONS = (
-    *("--arm", "joint", "--segmenter", "unet-small", "--size", "32", "--updates", "40", "--pretraining", "60"),
+    *("--method", "joint", "--segmenter", "unet-small", "--size", "32", "--updates", "40", "--pretraining", "60"),
     *("--batch-size", "8", "--device", "cpu", "--precision", "float32", "--no-compare"),
 )
 

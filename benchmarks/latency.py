@@ -91,7 +91,7 @@ def prepare_kind(folder: Path, kind: str, size: int) -> None:
 
     data = write_phantoms(folder / "data", kind, cases=IMAGES + 4, size=size)  # type: ignore[arg-type]
     settings = genseg.Settings(
-        arm="strong-augmentation", size=size if kind == "rgb" else None, updates=10, batch_size=4
+        method="strong-augmentation", size=size if kind == "rgb" else None, updates=10, batch_size=4
     )
     genseg.fit(data, folder / "run", settings=settings)
 

@@ -70,7 +70,7 @@ def measure(
 
     pretraining = None if way == "strong-augmentation" else 2
     settings = Settings(
-        arm=way, segmenter=segmenter, size=size, batch_size=batch, updates=UPDATES, pretraining=pretraining
+        method=way, segmenter=segmenter, size=size, batch_size=batch, updates=UPDATES, pretraining=pretraining
     )
     with tempfile.TemporaryDirectory() as folder, unjudged(), patch("genseg.training.run.check_memory", record):
         data = write_phantoms(Path(folder, "data"), kind, 40 if kind == "rgb" else 20, size=scan)

@@ -117,7 +117,7 @@ def digest(data: Path, out: Path, patch: tuple[int, ...], precision: str, thread
     import genseg
 
     torch.set_num_threads(threads)
-    settings = genseg.Settings(arm="strong-augmentation", updates=2, batch_size=2, device="cpu", precision=precision)
+    settings = genseg.Settings(method="strong-augmentation", updates=2, batch_size=2, device="cpu", precision=precision)
     plan = genseg.plan(data, settings).model_copy(update={"patch_size": patch, "mirroring": False})
     run = genseg.fit(data, out, settings=settings, plan=plan).run
     return hashlib.sha256((run / "model" / "segmenter.safetensors").read_bytes()).hexdigest()

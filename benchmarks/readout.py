@@ -70,7 +70,12 @@ def measure(task: str, name: str, asked: argparse.Namespace) -> list[dict[str, A
         found = [{"read": name, "seconds": seconds, "updates": model.plan.updates, "dice": dice(own, cases)}]
         if asked.other and name == "three sizes":
             size, updates = asked.other
-            changes = {"segmenter": "unet-pretrained", "size": size, "updates": updates, "arm": "strong-augmentation"}
+            changes = {
+                "segmenter": "unet-pretrained",
+                "size": size,
+                "updates": updates,
+                "method": "strong-augmentation",
+            }
             other, seconds = trained(asked.data / task, Path(folder) / "unet", settings.model_copy(update=changes))
             theirs = [logits(other, case) for case in cases]
             both = [(one + two) / 2 for one, two in zip(own, theirs, strict=True)]

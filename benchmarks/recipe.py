@@ -6,7 +6,7 @@ supervision, each level counting half of the finer one; SGD with Nesterov moment
 a power of .9; cross-entropy plus Dice; gradients clipped at 12. Its augmentation is what genseg's strong one follows.
 
 It is not nnU-Net: planning, patches, Dice (of each image; nnU-Net in 2D takes that of a batch) and the number of
-updates are genseg's, for all arms are to have equal compute.
+updates are genseg's, for all training methods are to have equal compute.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class RecipeNetwork:
 def fit_recipe(data: Path, out: Path, settings: Settings) -> Model:
     """Train as the recipe says and leave split, environment and validation scores in `out`, as `genseg.fit` does.
 
-    settings: their segmenter is passed over; the arm is strong augmentation.
+    settings: their segmenter is passed over; the training method is strong augmentation.
     """
-    asked = settings.model_copy(update={"segmenter": "unet-large", "arm": "strong-augmentation"})
+    asked = settings.model_copy(update={"segmenter": "unet-large", "method": "strong-augmentation"})
     machine = choose_machine(asked.device, asked.precision)
     gathered = gather(data, asked, None, machine, silent)
     with new_run_folder(out) as run:

@@ -65,7 +65,7 @@ def carry_out(suite: Suite, run: Run, data: Path, device: str, development: bool
     task = suite.tasks[run.task]
     settings = genseg.Settings(
         segmenter=None if run.segmenter == RECIPE else run.segmenter,
-        arm=run.way,
+        method=run.way,
         size=run.size if task.rank == 2 else None,
         updates=run.updates,
         labels=labels_of(data / run.task, run.labels),

@@ -100,7 +100,7 @@ def measure_joint(segmenter: str, way: str, every: int, method: str, steps: int,
     plan = plan_of(segmenter, JOINT_SIZE, JOINT_BATCH, steps + every, "strong")
     if way == "joint":
         plan = plan.model_copy(
-            update={"generation": GenerationPlan(arm="joint", pretraining=1, every=every, method=method)}
+            update={"generation": GenerationPlan(method="joint", pretraining=1, every=every, hypergradient=method)}
         )
     cases = disks(JOINT_CASES, JOINT_SIZE)
     with updates_of(plan, cases, machine) as update:
@@ -167,7 +167,7 @@ def growing_plan(segmenter: str, way: str) -> Plan:
 
     changes: dict[str, Any] = {"growing": SHARE_GROWING}
     if way != "strong-augmentation":
-        changes["generation"] = GenerationPlan.model_validate({"arm": way, "pretraining": PRETRAINING})
+        changes["generation"] = GenerationPlan.model_validate({"method": way, "pretraining": PRETRAINING})
     return plan_of(segmenter, GROWING_SIZE, JOINT_BATCH, UPDATES, "strong").model_copy(update=changes)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from genseg.config import Arm
+from genseg.config import TrainingMethod
 from genseg.segmenters.registry import segmenters
 from locations import RESULTS
 
@@ -60,8 +60,8 @@ class Suite(_Checked):
     size: int = USUAL_SIZE
     updates: int | None = None
     segmenters: tuple[str, ...]
-    ways: tuple[Arm, ...]
-    compared: tuple[tuple[Arm, Arm], ...] = Field(default=())
+    ways: tuple[TrainingMethod, ...]
+    compared: tuple[tuple[TrainingMethod, TrainingMethod], ...] = Field(default=())
 
     @classmethod
     def read(cls, name: str) -> Suite:
@@ -70,7 +70,7 @@ class Suite(_Checked):
         return cls.model_validate({"name": name, **values})
 
     def runs(self) -> Iterator[Run]:
-        """Every run, seed by seed, so that all arms have one seed before any has two."""
+        """Every run, seed by seed, so that all training methods have one seed before any has two."""
         repeats = product(self.seeds, self.draws)
         for (seed, draw), (name, task) in product(repeats, self.tasks.items()):
             if draw in (task.draws or self.draws):
@@ -78,7 +78,7 @@ class Suite(_Checked):
                     for way in self._ways(segmenter, task.rank):
                         yield Run(name, way, segmenter, labels, seed, draw, self.size, self.updates)
 
-    def _ways(self, segmenter: str, rank: int) -> Sequence[Arm]:
+    def _ways(self, segmenter: str, rank: int) -> Sequence[TrainingMethod]:
         if segmenter == RECIPE:
             return ("strong-augmentation",)
         return self.ways if rank in segmenters()[segmenter].ranks else ()
@@ -89,7 +89,7 @@ class Run:
     """One training with its scores. labels: how many labelled cases may be used, or as many as there are."""
 
     task: str
-    way: Arm
+    way: TrainingMethod
     segmenter: str
     labels: int
     seed: int

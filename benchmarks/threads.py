@@ -5,7 +5,7 @@
 
 A tiny network is trained for a few updates on phantoms and exported to every runtime. Pictures of many sizes are
 segmented by one thread, one after the other, then again and again by all threads at once; mask, confidence, expected
-Dice and strangeness must be the same to the last bit. PyTorch and OpenVINO compute with one thread for each call.
+Dice and ood_score must be the same to the last bit. PyTorch and OpenVINO compute with one thread for each call.
 Writes benchmarks/results/threads.json.
 """
 
@@ -56,7 +56,7 @@ def models(folder: Path) -> Iterator[tuple[str, Any]]:
     torch.set_num_threads(1)
     unet.SMALL = {2: [8, 16, 24], 3: [8, 16, 24]}
     data = write_phantoms(folder / "data", "rgb", cases=20, size=64)
-    settings = genseg.Settings(segmenter="unet-small", arm="strong-augmentation", size=64, updates=60, device="cpu")
+    settings = genseg.Settings(segmenter="unet-small", method="strong-augmentation", size=64, updates=60, device="cpu")
     model = genseg.fit(data, folder / "run", settings=settings)
     yield "PyTorch", model
     yield "PyTorch, ensemble of two", replace(model, network=Ensemble([model.network] * 2))
@@ -84,7 +84,7 @@ def tried(model: Any, asked: argparse.Namespace) -> dict[str, Any]:
 def said(model: Any, image: NDArray[np.uint8]) -> Said:
     """All that a model says of an image, to compare."""
     found = model.examine(image)
-    return found.mask.tobytes(), found.confidence.tobytes(), found.expected_dice, found.strangeness
+    return found.mask.tobytes(), found.confidence.tobytes(), found.expected_dice, found.ood_score
 
 
 def pictures() -> list[NDArray[np.uint8]]:

@@ -64,9 +64,9 @@ def measure(task: str, asked: argparse.Namespace) -> dict[str, Any]:
     """All figures of one task."""
     model = trained(task, asked)
     tests = test_cases(asked.data / task, model)
-    usual = strangeness(model, tests)
+    usual = ood_score(model, tests)
     highest = model.trust.familiarity.highest
-    aliens = {name: strangeness(model, cases) for name, cases in alien_kinds(task, asked.data, model, tests)}
+    aliens = {name: ood_score(model, cases) for name, cases in alien_kinds(task, asked.data, model, tests)}
     return {
         "segmenter": model.plan.segmenter,
         "calibration": calibration(model, tests),
@@ -86,7 +86,7 @@ def trained(task: str, asked: argparse.Namespace) -> genseg.Model:
     """The task's model, trained where it is not there yet."""
     folder = asked.runs / f"{task}-{asked.labels}-{asked.size}"
     settings = genseg.Settings(
-        arm="strong-augmentation", labels=labels_of(asked.data / task, asked.labels), size=asked.size
+        method="strong-augmentation", labels=labels_of(asked.data / task, asked.labels), size=asked.size
     )
     begun = (folder / "plan.yaml").is_file()
     return genseg.fit(asked.data / task, folder, settings=settings, resume=begun)
@@ -111,9 +111,9 @@ def calibration(model: genseg.Model, tests: Sequence[Case]) -> dict[str, float]:
     }
 
 
-def strangeness(model: genseg.Model, cases: Sequence[Case]) -> NDArray[np.float64]:
+def ood_score(model: genseg.Model, cases: Sequence[Case]) -> NDArray[np.float64]:
     """Of each case."""
-    return np.array([model.examine_case(case).strangeness for case in cases], np.float64)
+    return np.array([model.examine_case(case).ood_score for case in cases], np.float64)
 
 
 def alien_kinds(

@@ -89,7 +89,7 @@ def rgb_settings() -> Settings:
     """What `rgb_run` was trained with: the same again gives the same weights."""
     return Settings(
         segmenter="unet-small",
-        arm="strong-augmentation",
+        method="strong-augmentation",
         size=32,
         updates=4,
         batch_size=2,

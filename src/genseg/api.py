@@ -39,10 +39,10 @@ def check(
     instances: Instances = "stop",
     progress: Progress = silent,
 ) -> Examination:
-    """Read every case of a data set as training would, and judge it.
+    """Check a dataset exactly as training will read it.
 
-    data: folder of scans and masks in any known lay-out, or a CSV list. The other settings are those of `Settings`.
-    Returns statistics, label map and warnings. Raises DataError with every fault that stops.
+    data: folder of scans and masks in any known layout, or a CSV list. The other settings are those of `Settings`.
+    Returns statistics, label map and warnings. Raises DataError with every problem that prevents training.
     """
     index = index_dataset(Path(data), unlabelled=unlabelled)
     options = LoadOptions(ReadOptions(pages, nan_to, tilt=tilt), mask_repair, unlabelled, instances)
@@ -51,9 +51,9 @@ def check(
 
 
 def plan(data: Path | str, settings: Settings | None = None, *, progress: Progress = silent) -> Plan:
-    """Derive from data and machine how training would go.
+    """Derive the training plan for a dataset and this machine.
 
-    Returns a plan that can be written by `to_yaml`, edited, and given to `fit`. Raises DataError, SettingsError.
+    Returns a plan that can be saved with `to_yaml`, edited, and passed to `fit`. Raises DataError, SettingsError.
     """
     from genseg.compute.device import choose_machine
     from genseg.training.gather import gather
@@ -74,22 +74,21 @@ def fit(
     accept_changes: bool = False,
     progress: Progress = silent,
 ) -> Model:
-    """Train a segmenter on a data set and leave everything about it in the run folder `out`.
+    """Train a segmenter on a dataset and save it, with its full record, in the run folder `out`.
 
-    data: folder of scans and masks in any known lay-out, or a CSV list. settings: see `Settings`. plan: made by
-    `genseg.plan` where None. resume: go on with the run in `out`, by the settings and the plan that it began with; of
-    those that are set here only `device` may be another. accept_changes: resume even though cases are not those that
-    the run began with; which, is written into its record.
+    data: folder of scans and masks in any known layout, or a CSV list. settings: see `Settings`. plan: as from
+    `genseg.plan` if None. resume: continue the run in `out` with its own settings and plan; only `device` may differ.
+    accept_changes: resume although images or masks changed; the change is logged.
 
-    Returns the model. Raises DataError for faults of the data, SettingsError for settings or a plan that do not fit the
-    data, each other or the run that is resumed, DeviceError, RunError where `out` cannot be used or is not empty (or,
-    resuming, is no run folder or the data have changed), TrainingError where the loss is not finite. After
+    Returns the model. Raises DataError for problems in the data; SettingsError for settings or a plan that do not fit
+    the data, each other or the resumed run; DeviceError; RunError if `out` cannot be used or is not empty (when
+    resuming: if it is not a run folder or the data have changed); TrainingError if the loss is not finite. After
     KeyboardInterrupt a run can be resumed.
     """
     from genseg.fitting import fit_run
 
     if plan is not None and settings is not None and settings.time is not None:
-        raise SettingsError("time: the plan says how large images are and how many updates are made; leave one out")
+        raise SettingsError("time: the plan already fixes image size and updates; leave out time or the plan")
     return fit_run(
         Path(data),
         Path(out),
@@ -103,16 +102,16 @@ def fit(
 
 @callers_state_kept()
 def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -> Comparison:
-    """Find out whether generated pairs help on this data set, and deliver the better model in the run folder.
+    """Test whether generated pairs help on this dataset, and keep the better model in the run folder.
 
-    data: what the finished run in `run` was trained on. Strong augmentation alone and the run's own arm are trained on
-    every fold, with the same updates and images per update, so that each labelled case is held out once; the run itself
-    is one of these trainings. What an interrupted comparison has trained is not trained again.
+    data: the dataset of the finished run in `run`. Strong augmentation alone and the run's own training method are
+    trained on every fold, with the same number of updates and images per update, so that each labelled case is held out
+    once. The run itself is one of these trainings. Finished trainings of an interrupted comparison are reused.
 
     Returns the comparison: `verdict` in words, `difference` with its interval over patients (over images, if patients
-    are not known), `cases`, and `delivered`, the arm of the model that the run folder holds now. All of it is in
-    `run/comparison/`, with a picture. Raises SettingsError where the run has no generated pairs, RunError where it has
-    not finished or the data have changed, and as `fit`.
+    are unknown), `cases`, and `delivered`, the training method of the model now in the run folder. All of it is saved
+    in `run/comparison/`, with a plot. Raises SettingsError if the run has no generated pairs, RunError if it has not
+    finished or the data have changed, and as `fit`.
     """
     from genseg.evidence.comparison import compare_with_baseline
     from genseg.runs.folder import RunFolder
@@ -130,14 +129,14 @@ def curve(
     gain: float = 0.02,
     progress: Progress = silent,
 ) -> LearningCurve:
-    """Measure how Dice grows with the number of labels, and forecast how many more a gain would take.
+    """Measure a learning curve and estimate how many more labels a given gain needs.
 
-    counts: numbers of training cases, three or more; None takes as many as a fold leaves, half, a quarter and an
-    eighth. gain: in Dice. For each count one model is trained a fold, so that each labelled case is held out once. out:
-    folder for `curve.json`, `curve.png` and the trainings; those that are finished there are not made again.
+    counts: three or more numbers of training cases; None takes all that a fold leaves, half, a quarter and an eighth.
+    gain: in Dice. For each count, one model is trained per fold, so that each labelled case is held out once. out:
+    folder for `curve.json`, `curve.png` and the trainings; finished trainings there are reused.
 
-    Returns the curve: `points` with intervals, `needed` labels in all with theirs, `verdict` in words. Raises
-    SettingsError for impossible counts, RunError where `out` holds trainings with other settings or data, and as `fit`.
+    Returns the curve: `points` with intervals, `needed` labels in total with their interval, `verdict` in words. Raises
+    SettingsError for impossible counts, RunError if `out` holds trainings with other settings or data, and as `fit`.
     """
     from genseg.evidence.learning_curve import measure_curve
 
@@ -147,11 +146,11 @@ def curve(
 def load(run: Path | str, *, device: str = "auto", ensemble: bool = False, threads: int | None = None) -> Model:
     """Load the model of a finished run folder, or an exported one (`.onnx`, `.xml`).
 
-    ensemble: of a run that was compared, the mean of the models of all folds: slower by their number, and steadier.
-    threads: of the processor; None takes all its cores. For a run folder it sets PyTorch's number of threads, which the
-    whole process shares.
+    ensemble: average the models of all folds of a compared run: slower by their number, and more stable. threads:
+    number of CPU threads; None uses all cores. For a run folder it sets PyTorch's number of threads, which the whole
+    process shares.
 
-    Raises RunError where there is none or it is damaged, DeviceError for an absent device, MissingExtraError where the
+    Raises RunError if the model is missing or damaged, DeviceError for an absent device, MissingExtraError if the
     runtime of an exported model is not installed.
     """
     from genseg.models.load import load_model
@@ -169,15 +168,15 @@ def export_model(
     precision: Precision = "float32",
     progress: Progress = silent,
 ) -> Exported:
-    """Write the model of a finished run for other programs, once it is seen to give the same masks.
+    """Export the model of a finished run, after verifying that it reproduces the original masks.
 
-    data: what the run was trained on; its held-out cases judge. to: "onnx" or "openvino", files that `genseg.load`
-    reads where there is no PyTorch, or "bundle", a folder for MONAI. out: the file or folder; in the run folder where
-    None. precision: OpenVINO computes in bfloat16 or int8 too, faster and less exactly.
+    data: the dataset of the run; its held-out cases are the test. to: "onnx" or "openvino", a file that `genseg.load`
+    reads without PyTorch, or "bundle", a folder for MONAI. out: the file or folder; in the run folder if None.
+    precision: OpenVINO also supports bfloat16 and int8, which are faster and less exact.
 
     Returns the `path` and the `parity`: agreement of masks, difference of logits, Dice before and after. Raises
-    RunError where the run has not finished, the data are others, or the masks are not the same (of coarser arithmetic:
-    as good); SettingsError for a precision that `to` does not have; MissingExtraError without the packages.
+    RunError if the run has not finished, the data differ, or the masks differ (with bfloat16 or int8: are worse);
+    SettingsError for an unknown format or precision; MissingExtraError if packages are missing.
     """
     from genseg.export.exporting import export_run
 
@@ -195,16 +194,16 @@ def generate(
     device: str = "auto",
     progress: Progress = silent,
 ) -> Generated:
-    """Make synthetic pairs with the generator of a finished run and write them as a data set that can be trained on.
+    """Make synthetic pairs with the generator of a finished run and write them as a dataset for training.
 
-    out: a new or empty folder; it gets images, masks, `dataset.json`, `pairs.csv` (what each pair was made from and the
-    nearest real image) and `overview.png`, all at once or not at all. copies: an image nearer to a training image than
-    real images are to each other is left out and another made for it ("leave-out"), or kept and marked ("keep"); see
-    `genseg.generators.copies` for what that shows.
+    out: a new or empty folder for images, masks, `dataset.json`, `pairs.csv` (the source of each pair and its nearest
+    real image) and `overview.png`; written all at once or not at all. copies: an image closer to a training image than
+    real images are to each other is replaced ("leave-out"), or kept and marked ("keep"); see `genseg.generators.copies`
+    for what that shows.
 
-    Returns how many were `written` and how many `copies` met: fewer than `count` were written where most images are
-    copies. Raises RunError where the run has no generator or is damaged, where `out` is not empty or cannot be written,
-    or where every image is a copy; SettingsError for an impossible count; DeviceError for an absent device.
+    Returns the numbers of pairs `written` and of `copies` found; fewer than `count` are written if most images are
+    copies. Raises RunError if the run has no generator or is damaged, if `out` is not empty or cannot be written, or if
+    every image is a copy; SettingsError for an impossible count; DeviceError for an absent device.
     """
     from genseg.synthetic.generate import generate_pairs
 

@@ -1,4 +1,4 @@
-"""What a user can set (`Settings`) and what is made of it for one data set (`Plan`).
+"""What a user can set (`Settings`) and what is made of it for one dataset (`Plan`).
 
 Settings are checked once, here; `None` means "decide from the data and the machine". A plan is complete: it holds every
 value that training and prediction use, can be written as YAML, edited, and given back.
@@ -6,10 +6,11 @@ value that training and prediction use, can be written as YAML, edited, and give
 
 from __future__ import annotations
 
-import difflib
 import math
+import re
 import reprlib
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -23,13 +24,14 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from genseg.base.durations import Duration
 from genseg.base.files import atomic_write_bytes
 from genseg.base.lengths import SpacingUnit, Unit, length_unit
 from genseg.choices import AdversarialKind, Instances, MaskRepair, Method, NanTo, Pages, Tilt, Unlabelled
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, did_you_mean, unknown
 
 FORMAT = 7
 """Version of what is written for later: checkpoints, and the description of a model in run folders and exports."""
@@ -59,8 +61,12 @@ TURNS = (0.5, 0.75, 0.5, 1.0)
 """While images grow, sizes that stage I takes in turn in the second half of its updates before the segmenter's first,
 as shares of the whole; before that it has half the size. So a generator that is frozen then knows every size."""
 
+STORED = "is_stored"
+LONGEST_NAME = 60
+"""Longest mistyped name that a message repeats in full."""
+
 LARGEST_SHARE = 0.8
-"""Of synthetic pairs among an update's images, wherever feedback steers it: a few always stay real."""
+"""Largest synthetic fraction of a batch that feedback may choose: a few images always stay real."""
 
 
 class _Checked(BaseModel):
@@ -74,13 +80,20 @@ class _Checked(BaseModel):
     ) -> Self:
         """Build from keys and values. Raises SettingsError naming every bad key, with the nearest valid one.
 
-        spelled: how a key is written where the values come from.
+        origin: where the values come from. spelled: how a key is written there.
         """
+        return cls._checked(values, origin, spelled, is_stored=False)
+
+    @classmethod
+    def _checked(
+        cls, values: dict[str, Any], origin: str, spelled: Callable[[str], str] = str, *, is_stored: bool
+    ) -> Self:
+        """is_stored: whether the values are from a file, in which old names need no notice."""
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(values, context={STORED: is_stored})
         except ValidationError as error:
-            lines = [_explain(problem, cls, spelled) for problem in error.errors()]
-            raise SettingsError(f"{origin}: " + "; ".join(dict.fromkeys(lines))) from None
+            lines = [_explain(problem, cls, spelled) for problem in _told_once(error.errors())]
+            raise SettingsError((f"{origin}: " if origin else "") + "; ".join(dict.fromkeys(lines))) from None
 
     @classmethod
     def from_yaml(cls, path: Path) -> Self:
@@ -92,15 +105,22 @@ class _Checked(BaseModel):
             raise SettingsError(f"{path}: cannot be read as YAML ({type(error).__name__})") from error
         if not isinstance(values, dict):
             raise SettingsError(f"{path}: expected `key: value` lines, found {type(values).__name__}")
-        return cls.from_mapping(values, str(path))
+        return cls._checked(values, str(path), is_stored=True)
 
     def to_yaml(self, path: Path) -> None:
         """Write as YAML, each key preceded by what it means."""
         lines = []
         for name, field in type(self).model_fields.items():
             value = yaml.safe_dump({name: self.model_dump(mode="json")[name]}, sort_keys=False, allow_unicode=True)
-            lines.append(f"# {field.description}\n{value}")
+            meaning = (field.description or "").replace("\n", "\n# ")
+            lines.append(f"# {meaning}\n{value}")
         atomic_write_bytes(Path(path), "\n".join(lines).encode())
+
+
+def _told_once(problems: Sequence[Any]) -> list[Any]:
+    """pydantic's problems without those of a list where a name was given: the names to choose from say enough."""
+    named = {problem["loc"][:1] for problem in problems if problem["type"] == "literal_error"}
+    return [one for one in problems if one["type"] != "tuple_type" or one["loc"][:1] not in named]
 
 
 def _explain(problem: Any, record: type[BaseModel], spelled: Callable[[str], str]) -> str:
@@ -108,11 +128,21 @@ def _explain(problem: Any, record: type[BaseModel], spelled: Callable[[str], str
     path, known = _place(problem["loc"], record)
     key = spelled(".".join(path))
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(path[-1], known, n=1)
-        return f"{key}: there is no such key" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+        return f"{key}: unknown key{did_you_mean(path[-1], known)}"
     if problem["type"] == "missing":
-        return f"{key}: is missing"
+        return f"{key}: missing"
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        return f"{key}: {unknown('value', _shortened(problem['input']), _choices(problem['ctx']['expected']))}"
     return f"{key}: {problem['msg'].removeprefix('Value error, ')} (found {reprlib.repr(problem['input'])})"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}..."
+
+
+def _choices(expected: str) -> list[str]:
+    """From pydantic's "'auto', 'all' or 'none'" to the names."""
+    return re.findall(r"'([^']*)'", expected)
 
 
 def _place(location: tuple[int | str, ...], record: type[BaseModel]) -> tuple[list[str], list[str]]:
@@ -130,72 +160,93 @@ def _place(location: tuple[int | str, ...], record: type[BaseModel]) -> tuple[li
     return path[:1], known
 
 
-Arm = Literal["plain", "strong-augmentation", "copy-paste", "cutmix", "separate", "joint-cut", "joint"]
-"""Ways of training that can be compared: all make the same number of updates on as many images each."""
+TrainingMethod = Literal["plain", "strong-augmentation", "copy-paste", "cutmix", "separate", "joint-cut", "joint"]
+"""Training methods that can be compared: all make the same number of updates with the same number of images."""
+
+METHODS = """\
+training method
+plain: real pairs, no augmentation
+strong-augmentation: real pairs, strongly augmented
+copy-paste: as before, with objects pasted from other images
+cutmix: as before, with boxes pasted from other images
+separate: adds generated pairs; the generator is frozen after pretraining
+joint-cut: the generator keeps training, without feedback
+joint: feedback from the error on held-out cases steers the generator
+default: joint; strong-augmentation for volumes on a CPU, batches below 4, a single patient or a frozen encoder"""
 
 
 class Settings(_Checked):
     """What a user can ask of `genseg train`; every field has a default that works."""
 
-    segmenter: str | None = Field(None, description="segmenter by name (`genseg segmenters` lists them)")
+    segmenter: str | None = Field(None, description="segmentation network (`genseg segmenters` lists them)")
     size: int | None = Field(
-        None, ge=32, le=2048, description="pictures: train on as many pixels as a square of this side has; aspect kept"
+        None, ge=32, le=2048, description="2D images: train at the area of a square of this side; aspect ratio is kept"
     )
     time: Duration | None = Field(
         None,
-        description="how long training may take, as in 20m or 2h; image size and updates follow from it, and what was "
-        "given up is said. 30m of an ordinary machine by default. The comparison after it takes several times as long",
+        description="time budget, such as 20m or 2h (default: 30m on an ordinary machine); sets image size and "
+        "updates. The comparison afterwards takes several times as long",
     )
-    updates: int | None = Field(None, ge=1, le=MOST_UPDATES, description="optimiser updates in all")
+    updates: int | None = Field(None, ge=1, le=MOST_UPDATES, description="total number of optimiser updates")
     pretraining: int | None = Field(
-        None, ge=1, le=MOST_UPDATES, description="updates of the generator before the segmenter's first"
+        None, ge=1, le=MOST_UPDATES, description="generator updates before the first segmenter update"
     )
     batch_size: int | None = Field(None, ge=1, le=MOST_IMAGES, description="images (patches of volumes) per update")
-    learning_rate: float | None = Field(None, gt=0, lt=1, description="AdamW's peak learning rate")
-    arm: Arm | None = Field(
-        None,
-        description="what is trained on: plain and strong-augmentation, real pairs without and with random changes; "
-        "copy-paste and cutmix, these with objects or boxes of one image put into another; separate, joint-cut and "
-        "joint, generated pairs too, by a generator that is frozen, goes on, or is steered by the error on held-out "
-        "cases; joint by default, strong-augmentation for volumes without a GPU, batches below 4, one patient alone, "
-        "or a segmenter whose encoder is frozen",
-    )
+    learning_rate: float | None = Field(None, gt=0, lt=1, description="peak learning rate of AdamW")
+    method: TrainingMethod | None = Field(None, description=METHODS)
     flips: Literal["auto", "all", "none"] | tuple[Annotated[int, Field(ge=0, le=2)], ...] = Field(
         "auto",
-        description="spatial axes that may be flipped (0 = rows or i); auto: all, none where a class name has a side",
+        description="axes to flip at random (0 = rows or i); auto: all axes, or none if a class name says left or "
+        "right",
     )
-    labels: int | None = Field(None, ge=2, le=MOST_CASES, description="use only the first so many labelled cases")
+    labels: int | None = Field(None, ge=2, le=MOST_CASES, description="use only the first N labelled cases")
     training_cases: int | None = Field(
         None,
         ge=1,
         le=MOST_CASES,
-        description="train on only so many of the cases that are not held out; fewer are among more",
+        description="train on only N cases; smaller subsets are nested in larger ones",
     )
     folds: int | None = Field(
-        None, ge=2, le=MOST_CASES, description="parts to cut the labelled cases into; 5, or one a patient below 10"
+        None,
+        ge=2,
+        le=MOST_CASES,
+        description="number of cross-validation folds (default 5; leave-one-patient-out below 10 patients)",
     )
-    fold: int = Field(0, ge=0, le=MOST_CASES, description="the part that is held out for validation")
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of every random choice")
+    fold: int = Field(0, ge=0, le=MOST_CASES, description="fold held out for validation, counted from 0")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="random seed")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="arithmetic of convolutions; auto: bfloat16 where the processor has it; volumes on a CPU: float32 "
-        "always",
+        description="arithmetic of convolutions; auto: bfloat16 if the hardware supports it. Volumes on a CPU always "
+        "use float32",
     )
     mask_repair: MaskRepair = Field(
-        "stop", description="masks with stray values: stop, or take the nearest known value"
+        "stop", description="masks with stray values: stop, or replace each with the nearest known value"
     )
     instances: Instances = Field(
-        "stop", description="masks whose values number objects: stop, or merge all values but 0 into one class"
+        "stop", description="masks that number objects: stop, or merge all nonzero values into one class"
     )
     pages: Pages = Field("stop", description="multi-page TIFF: stop, or read pages as a volume")
-    nan_to: NanTo = Field("stop", description="NaN or Inf in images: stop, or the smallest finite value")
-    tilt: Tilt = Field(
-        "stop", description="DICOM stacks that lean, as with a tilted gantry: stop, or straighten them for the network"
-    )
+    nan_to: NanTo = Field("stop", description="NaN or infinite pixels: stop, or replace with the minimum")
+    tilt: Tilt = Field("stop", description="gantry-tilted DICOM series: refuse, or resample to an orthogonal grid")
     unlabelled: Unlabelled = Field(
-        "stop", description="images without a mask: stop, or leave them out; `genseg check` lists them"
+        "stop", description="images without a mask: stop, or leave them out (`genseg check` lists them)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_old_names(cls, values: Any, info: ValidationInfo) -> Any:
+        """Take `arm` for `method`, with a notice where it is not from a file of an earlier version."""
+        if not isinstance(values, Mapping) or "arm" not in values or "method" in values:
+            return values
+        if not (info.context or {}).get(STORED):
+            warnings.warn(renamed("arm", "method"), FutureWarning, stacklevel=3)
+        return {"method" if name == "arm" else name: value for name, value in values.items()}
+
+    @property
+    def arm(self) -> TrainingMethod | None:
+        """`method` by its former name, for one version."""
+        return self.method
 
 
 Rule = Literal["eight-bit", "percentile", "min-max", "z-score", "window", "unchanged"]
@@ -218,12 +269,12 @@ class IntensityRule(_Checked):
     foreground (nnU-Net's rule for CT). "unchanged": the stored values.
     """
 
-    channel: str = Field("", description="name of the channel, for people; empty where nothing names it")
-    rule: Rule = Field(description="which rule")
-    low: float = Field(-1.0, description="window: values below are set to it")
-    high: float = Field(1.0, validate_default=True, description="window: values above are set to it")
-    mean: float = Field(0.0, description="window: subtracted")
-    std: float = Field(1.0, gt=0, description="window: divided by")
+    channel: str = Field("", description="channel name; empty if unknown")
+    rule: Rule = Field(description="normalisation rule")
+    low: float = Field(-1.0, description="window: lower clipping bound")
+    high: float = Field(1.0, validate_default=True, description="window: upper clipping bound")
+    mean: float = Field(0.0, description="window: value subtracted")
+    std: float = Field(1.0, gt=0, description="window: divisor")
 
     @field_validator("high")
     @classmethod
@@ -251,102 +302,113 @@ class IntensityRule(_Checked):
 Positive = Annotated[float, Field(gt=0)]
 
 
+def renamed(old: str, new: str) -> str:
+    """The notice that something has another name by now."""
+    return f"{old} is now called {new}; the old name will be removed in the next version"
+
+
 class GenerationPlan(_Checked):
     """How synthetic pairs are made, and how the error on held-out cases steers that."""
 
-    arm: Literal["separate", "joint-cut", "joint"] = Field(
-        "joint", description="generator frozen once pretrained; trained on beside the segmenter; steered by it as well"
+    method: Literal["separate", "joint-cut", "joint"] = Field(
+        "joint", description="generator frozen after pretraining; trained alongside; or also steered by the segmenter"
     )
-    generator: str = Field("small", description="generator by name")
+    generator: str = Field("small", description="generator network")
     adversarial: AdversarialKind = Field("least-squares", description="adversarial loss")
     pretraining: int = Field(
-        ge=1, le=MOST_UPDATES, description="stage I: updates of the generator before the segmenter's first"
+        ge=1, le=MOST_UPDATES, description="stage I: generator updates before the first segmenter update"
     )
     batch_size: int = Field(4, ge=1, le=MOST_IMAGES, description="stage I: real pairs per update")
-    learning_rate: float = Field(1e-3, gt=0, lt=1, description="stage I: AdamW's rate")
-    clip_norm: float = Field(10.0, gt=0, description="stage I: largest norm of the gradient")
+    learning_rate: float = Field(1e-3, gt=0, lt=1, description="stage I: learning rate of AdamW")
+    clip_norm: float = Field(10.0, gt=0, description="stage I: gradient clipping norm")
     share: float = Field(
         0.5,
         gt=0,
         lt=LARGEST_SHARE,
-        description="share of synthetic pairs among an update's images; of a steered generator, at the beginning",
+        description="synthetic fraction of each batch; with joint, the initial value",
     )
-    every: int = Field(
-        8, ge=1, le=MOST_UPDATES, description="updates of the segmenter from one stage I and III to the next"
-    )
+    every: int = Field(8, ge=1, le=MOST_UPDATES, description="segmenter updates between stages I and III")
     waiting: float = Field(
         0.25,
         gt=0,
         lt=1,
-        description="share of the training patients that are held out at first; they join the others one by one",
+        description="fraction of training patients held out at first; they join the training set one by one",
     )
     refresh: int = Field(
-        25, ge=1, le=MOST_UPDATES, description="updates until the styles of all real images are taken anew"
+        25, ge=1, le=MOST_UPDATES, description="updates between refreshes of the style of every real image"
     )
     search: float = Field(
         0.7,
         gt=0,
         le=1,
-        description="share of the updates in which cases are held out and steer; then all of them train, and each cell "
-        "of a steered generator keeps its strongest candidate alone",
+        description="fraction of updates with held-out cases and feedback. Afterwards all cases train, and each cell "
+        "of a steered generator keeps its strongest operation",
     )
-    method: Method = Field("exact", description="how the mixed products of the hypergradient are computed")
-    knob_rate: float = Field(0.02, gt=0, lt=1, description="stage III: Adam's rate for architecture and knobs")
+    hypergradient: Method = Field("exact", description="computation of the mixed products in the hypergradient")
+    knob_rate: float = Field(
+        0.02, gt=0, lt=1, description="stage III: learning rate of Adam for architecture and steered parameters"
+    )
     radius: float = Field(
         0.01,
         ge=0,
         lt=1,
-        description="stage III: how far the generator's weights may be moved in all, as a share of their length; in "
-        "short trainings less, for every step is bounded",
+        description="stage III: largest total change of the generator weights, relative to their norm",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_old_names(cls, values: Any) -> Any:
+        """Earlier plans say `arm` for the method, and `method` for the hypergradient."""
+        if not isinstance(values, Mapping) or ("arm" not in values and values.get("method") not in get_args(Method)):
+            return values
+        old = {"arm": "method", "method": "hypergradient"}
+        return {old.get(name, name): value for name, value in values.items()}
 
 
 class Plan(_Checked):
-    """Everything that training and prediction use for one data set; editable as YAML."""
+    """Everything that training and prediction use for one dataset; editable as YAML."""
 
     rank: Literal[2, 3] = Field(description="spatial dimensions")
     channels: int = Field(ge=1, description="channels of an image")
     class_names: tuple[str, ...] = Field(
-        min_length=2, max_length=MOST_CLASSES, description="class names; the first is background"
+        min_length=2, max_length=MOST_CLASSES, description="class names, background first"
     )
     intensity: tuple[IntensityRule, ...] = Field(
-        description="how pixel values become network input: one rule per channel, or one for all. "
+        description="intensity normalisation: one rule per channel, or one for all. "
         "eight-bit, percentile, min-max, z-score, unchanged; or window, with low, high, mean and std"
     )
     spacing: tuple[Positive, Positive, Positive] | None = Field(
-        None, validate_default=True, description="volumes: voxel size to work at, in mm unless it is unknown"
+        None, validate_default=True, description="volumes: target voxel size, in mm if known"
     )
     spacing_unit: SpacingUnit = Field(
-        "mm", description="volumes: unit of the voxel size; px where the training images do not state it"
+        "mm", description="volumes: unit of the voxel size; px if the training images do not state it"
     )
     patch_size: tuple[Annotated[int, Field(ge=1, le=LARGEST_SIDE)], ...] = Field(
-        description="size that a network input has; pictures are fitted into it whole"
+        description="network input size; 2D images are fitted into it whole"
     )
-    size_note: str = Field("", description="why it is that size, and what was given up; for people")
-    segmenter: str = Field(description="segmenter by name")
+    size_note: str = Field("", description="reason for this size, and what it costs")
+    segmenter: str = Field(description="segmentation network")
     batch_size: int = Field(ge=1, le=MOST_IMAGES, description="images (patches of volumes) per update")
-    updates: int = Field(ge=1, le=MOST_UPDATES, description="optimiser updates in all")
+    updates: int = Field(ge=1, le=MOST_UPDATES, description="total number of optimiser updates")
     growing: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="pictures: share of the updates in which images are smaller than patch_size: half as long in two "
-        "thirds of these updates, three quarters in the others; 0: none",
+        description="2D images: fraction of updates at reduced size. Sides are halved in two thirds of these updates, "
+        "then three quarters",
     )
-    learning_rate: float = Field(gt=0, description="AdamW's peak learning rate")
-    weight_decay: float = Field(1e-2, ge=0, description="AdamW's weight decay")
-    warm_up: float = Field(0.05, ge=0, le=0.5, description="share of the updates in which the rate rises")
+    learning_rate: float = Field(gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, description="weight decay of AdamW")
+    warm_up: float = Field(0.05, ge=0, le=0.5, description="fraction of updates with rising learning rate")
     average_decay: float = Field(0.95, ge=0, lt=1, description="decay of the moving average of weights")
-    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    clip_norm: float = Field(1.0, gt=0, description="gradient clipping norm")
     augmentation: Literal["strong", "none", "copy-paste", "cutmix"] = Field(
-        description="random changes of the training images; the last two mix strongly changed images as well"
+        description="augmentation of training images; copy-paste and cutmix include strong"
     )
-    flip_axes: tuple[int, ...] = Field(description="spatial axes that may be flipped")
-    mirroring: bool = Field(
-        True, description="predict copies mirrored along flip_axes too, and average; off: 4 times as fast (volumes: 8)"
-    )
-    foreground_share: float = Field(0.5, ge=0, le=1, description="volumes: share of patches centred on foreground")
-    generation: GenerationPlan | None = Field(None, description="synthetic pairs; none where left out")
+    flip_axes: tuple[int, ...] = Field(description="axes to flip at random")
+    mirroring: bool = Field(True, description="test-time mirroring along flip_axes; off: 4 times faster (volumes: 8)")
+    foreground_share: float = Field(0.5, ge=0, le=1, description="volumes: fraction of patches centred on foreground")
+    generation: GenerationPlan | None = Field(None, description="synthetic pairs; none if left out")
 
     @field_validator("intensity", mode="before")
     @classmethod
@@ -375,7 +437,7 @@ class Plan(_Checked):
         if info.data.get("rank") == 3 and spacing is None:
             raise ValueError("volumes need a voxel size, three numbers in mm")
         if info.data.get("rank") == 2 and spacing is not None:
-            raise ValueError("pictures have none; leave it out")
+            raise ValueError("2D images have none; leave it out")
         return spacing
 
     @field_validator("patch_size")
@@ -383,14 +445,14 @@ class Plan(_Checked):
     def _one_size_an_axis(cls, patch_size: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         rank = info.data.get("rank", len(patch_size))
         if len(patch_size) != rank:
-            raise ValueError(f"{rank}D data need {rank} sizes, one an axis")
+            raise ValueError(f"{rank}D data need {rank} sizes, one per axis")
         return patch_size
 
     @field_validator("growing")
     @classmethod
     def _pictures_grow(cls, growing: float, info: ValidationInfo) -> float:
         if growing and info.data.get("rank") == 3:
-            raise ValueError("volumes are cut into patches of one size; leave it out")
+            raise ValueError("volumes are cut into patches of one size; leave it at 0")
         return growing
 
     @field_validator("flip_axes")
@@ -398,7 +460,7 @@ class Plan(_Checked):
     def _axes_exist(cls, flip_axes: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         axes = range(info.data.get("rank", 3))
         if not set(flip_axes) <= set(axes) or len(set(flip_axes)) < len(flip_axes):
-            raise ValueError(f"takes axes of {list(axes)}, each at most once")
+            raise ValueError(f"expected axes from {list(axes)}, each at most once")
         return flip_axes
 
     def size_at(self, update: int) -> tuple[int, ...]:
@@ -432,13 +494,18 @@ class Plan(_Checked):
         return self.rank == 2 and self.channels == 3 and names <= COLOURS and rules in ({"eight-bit"}, {"percentile"})
 
     @property
-    def arm(self) -> Arm:
-        """The way of training that this plan is for."""
+    def method(self) -> TrainingMethod:
+        """The training method."""
         if self.generation is not None:
-            return self.generation.arm
+            return self.generation.method
         if self.augmentation == "none":
             return "plain"
         return "strong-augmentation" if self.augmentation == "strong" else self.augmentation
+
+    @property
+    def arm(self) -> TrainingMethod:
+        """`method` by its former name, for one version."""
+        return self.method
 
     @property
     def pretraining(self) -> int:
@@ -453,7 +520,7 @@ class Plan(_Checked):
     @property
     def most_synthetic(self) -> int:
         """How many images of an update are synthetic at most: more than at the beginning only where that is steered."""
-        if self.generation is None or self.generation.arm != "joint":
+        if self.generation is None or self.generation.method != "joint":
             return self.synthetic
         return min(round(LARGEST_SHARE * self.batch_size), self.batch_size - 1)
 

@@ -1,25 +1,26 @@
-"""The error tree: every way in which genseg refuses to go on.
+"""The error tree: every error that genseg raises on purpose.
 
 ::
 
     GensegError                 base of all; catch this to catch every refusal
-    ├── DataError               files or a data set that cannot be used; holds a list of faults
+    ├── DataError               files or a dataset that cannot be used; holds a list of problems
     ├── SettingsError           an option or a YAML file with an impossible value
-    ├── RunError                a run folder or checkpoint that is missing, broken or of another version
-    ├── TrainingError           training that cannot go on (diverged, nothing to learn)
+    ├── RunError                a run folder or checkpoint that is missing, damaged or from another version
+    ├── TrainingError           training that cannot continue (diverged, nothing to learn)
     │   ├── NotFiniteError      a loss or gradient that is not finite
     │   ├── MemoryRanOutError   an update that does not fit into memory
-    │   ├── CutLinkError        a link of the joint loop that carries no gradient
+    │   ├── CutLinkError        feedback that does not reach the generator
     │   └── GeneratorError      a generator that diverged, collapsed or does not help
     ├── DeviceError             a device or precision that this machine does not have
     └── MissingExtraError       a feature whose optional package is not installed
 
-A `DataError` lists *all* faults found, not the first. Each `Fault` names the file, what was found, what was
-expected and the cure, under a stable `FaultCode`.
+A `DataError` lists *all* problems found, not only the first. Each `Fault` names the file, what was found, what was
+expected and the fix, under a stable `FaultCode`.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ NAMED = 5
 
 
 class FaultCode(StrEnum):
-    """Stable names of the faults that data can have; the texts after each are its `meaning` and its usual `cure`."""
+    """Stable codes of problems in data; each with its `meaning` and its usual `cure`."""
 
     meaning: str
     cure: str
@@ -45,23 +46,23 @@ class FaultCode(StrEnum):
     EMPTY_FILE = "empty-file", "the file has no content", "copy or export it again, or remove it"
     UNREADABLE = (
         "unreadable",
-        "the file is cut short or damaged, or the system refuses it",
-        "copy or export it again; check permission, link and disk",
+        "the file is truncated, damaged or not accessible",
+        "copy or export it again; check permissions, links and disk",
     )
     UNKNOWN_FORMAT = (
         "unknown-format",
-        "the content is of no format that can be read",
-        "convert it to a known format, or remove it",
+        "the file content is in no supported format",
+        "convert it to a supported format, or remove it",
     )
     WRONG_SUFFIX = (
         "wrong-suffix",
-        "the name promises another format than the content has",
-        "rename it; it was read by its content",
+        "the file name suggests a different format than the content",
+        "rename it; the content decided how it was read",
     )
     UNSUPPORTED_PIXELS = (
         "unsupported-pixels",
-        "pixels of a kind without a clear meaning, such as CMYK or complex numbers",
-        "convert them to grey or RGB numbers",
+        "unsupported pixel type, such as CMYK or complex numbers",
+        "convert to greyscale or RGB",
     )
     UNSUPPORTED_COMPRESSION = (
         "unsupported-compression",
@@ -70,232 +71,232 @@ class FaultCode(StrEnum):
     )
     MULTI_PAGE = (
         "multi-page",
-        "several pages or frames where one picture was expected",
-        "save one picture a file, or --pages volume",
+        "several pages or frames instead of one image",
+        "save one image per file, or use --pages volume",
     )
     UNDECLARED_CHANNELS = (
         "undeclared-channels",
-        "a fourth axis that nothing declares to hold channels",
-        "declare the channels, or save one volume a file",
+        "a fourth axis not declared as channels",
+        "declare the channels, or save one volume per file",
     )
-    NOT_FINITE = "not-finite", "pixels that are NaN or infinite", "mend the file, or --nan-to min"
+    NOT_FINITE = "not-finite", "NaN or infinite pixels", "repair the file, or use --nan-to min"
     OVERFLOW = (
         "overflow",
-        "values so large that no network can compute with them",
-        "replace marks for missing values, such as 3.4e38, by the background's value",
+        "pixel values too large to compute with",
+        "replace missing-value markers, such as 3.4e38, with the background value",
     )
-    CONSTANT_IMAGE = "constant-image", "every pixel has the same value", "look at the original"
-    SATURATED_IMAGE = "saturated-image", "most pixels have the highest value", "look at the original"
-    SINGLE_SLICE = "single-slice", "a volume of a single slice", "for 2D models export it as a picture"
-    TOO_SMALL = "too-small", "an image too small to show any anatomy", "take the original image"
-    TOO_LARGE = "too-large", "more pixels than can be worked on", "crop or scale image and mask alike"
+    CONSTANT_IMAGE = "constant-image", "every pixel has the same value", "check the original"
+    SATURATED_IMAGE = "saturated-image", "most pixels have the highest value", "check the original"
+    SINGLE_SLICE = "single-slice", "a volume with a single slice", "for 2D models, export it as a 2D image"
+    TOO_SMALL = "too-small", "an image too small to show anatomy", "use the original image"
+    TOO_LARGE = "too-large", "more pixels than can be processed", "crop or downscale image and mask alike"
     ROTATED_BY_TAG = (
         "rotated-by-tag",
-        "a picture that was turned as its orientation tag says",
-        "see that image and mask still lie on each other",
+        "a 2D image rotated according to its orientation tag",
+        "check that image and mask still overlap",
     )
     INVERTED_BY_TAG = (
         "inverted-by-tag",
-        "a picture that was inverted as its tag says",
-        "look at it in the contact sheet",
+        "an image inverted according to its tag",
+        "check it in the contact sheet",
     )
     TRANSPARENCY_DROPPED = (
         "transparency-dropped",
-        "a transparency channel that was left out",
-        "look at the picture if it was cut out or blended",
+        "a transparency channel, which was ignored",
+        "check the image if it was cut out or blended",
     )
     BAD_SPACING = (
         "bad-spacing",
-        "a voxel size that is missing, impossible or contradicted",
+        "a missing, impossible or contradictory voxel size",
         "export the scan again, or correct its spacing",
     )
     BAD_AFFINE = (
         "bad-affine",
-        "a position in space that is impossible or contradicts itself",
-        "export the scan again, or mend its header",
+        "an impossible or contradictory position in space",
+        "export the scan again, or correct its header",
     )
     SERIES_INCOMPLETE = (
         "series-incomplete",
         "a DICOM series with missing or unevenly spaced slices",
-        "export the series again, whole",
+        "export the complete series again",
     )
     SERIES_MIXED = (
         "series-mixed",
-        "slices of several DICOM series, sizes or spacings in one folder",
-        "give each series a folder of its own",
+        "several DICOM series, sizes or spacings in one folder",
+        "put each series into its own folder",
     )
     SERIES_TILTED = (
         "series-tilted",
-        "a DICOM stack that leans, as with a tilted gantry",
-        "--tilt straighten, or resample it to a straight grid",
+        "a gantry-tilted DICOM series",
+        "use --tilt straighten, or resample to an orthogonal grid",
     )
     SERIES_ORIENTATION = (
         "series-orientation",
-        "slices of one DICOM series that face different ways",
+        "slices of one DICOM series with different orientations",
         "export the series again, alone",
     )
     SERIES_DUPLICATE = (
         "series-duplicate",
-        "several slices of a DICOM series for one place, or with one identity",
-        "export the series again; copies are left out",
+        "DICOM slices with the same position or the same identifier",
+        "export the series again; identical copies are ignored",
     )
-    SERIES_LOCALIZER = "series-localizer", "a localizer among the slices, which was left out", "remove it"
+    SERIES_LOCALIZER = "series-localizer", "a localizer among the slices, which was ignored", "remove it"
     SIZE_MISMATCH = (
         "size-mismatch",
-        "a mask or channel of another size than its image",
+        "a mask or channel whose size differs from its image",
         "export both from the same source; nothing is resized",
     )
     GEOMETRY_MISMATCH = (
         "geometry-mismatch",
-        "a mask or channel that lies elsewhere in space than its image",
+        "a mask or channel positioned differently from its image",
         "resample it onto the image, or export it again",
     )
     CHANNEL_MISMATCH = (
         "channel-mismatch",
-        "another number of channels than the other images or the model have",
+        "a different number of channels from the other images or the model",
         "export all images with the same channels",
     )
     CHANNEL_CONTENT = (
         "channel-content",
-        "a channel that shows something else than its name or the other images say",
+        "a channel whose content contradicts its name or the other images",
         "put the channels of all cases in the same order",
     )
     MIXED_CHANNELS = (
         "mixed-channels",
-        "grey and RGB pictures in one data set; all are treated as RGB",
-        "export them alike",
+        "greyscale and RGB images in one dataset; all are treated as RGB",
+        "export all images the same way",
     )
     MIXED_DIMENSIONS = (
         "mixed-dimensions",
-        "pictures among volumes, or volumes among pictures",
-        "keep them in separate data sets",
+        "2D images and volumes in one dataset",
+        "keep them in separate datasets",
     )
     MASK_NOT_INTEGER = (
         "mask-not-integer",
-        "a mask that holds fractions",
-        "export labels, not probabilities; resample by nearest neighbour",
+        "a mask with fractional values",
+        "export labels, not probabilities; resample with nearest neighbour",
     )
     MASK_STRAY_VALUES = (
         "mask-stray-values",
-        "mask values that look like the edges of a lossy format or a resizing",
-        "export it without loss, or --mask-repair nearest",
+        "mask values typical of lossy compression or resizing",
+        "export it without loss, or use --mask-repair nearest",
     )
     MASK_TOO_MANY_COLOURS = (
         "mask-too-many-colours",
-        "a mask of more colours than there can be classes",
-        "export it without loss; look whether it is a photograph",
+        "a mask with more colours than possible classes",
+        "export it without loss; check whether it is a photograph",
     )
     UNEXPECTED_LABEL = (
         "unexpected-label",
-        "a mask value that stands for no class",
+        "a mask value without a class",
         "correct the mask, or declare the class",
     )
     IGNORE_LABEL = (
         "ignore-label",
-        "pixels that masks mark to be ignored, which cannot be left out of training",
-        "give them a class, or leave these cases out",
+        "an ignore label in the masks, which training does not support",
+        "assign a class to these pixels, or leave these cases out",
     )
     INSTANCE_IDS = (
         "instance-ids",
-        "mask values that number objects instead of classes",
-        "--instances merge, or name the classes",
+        "mask values that number objects rather than classes",
+        "use --instances merge, or name the classes",
     )
     TOO_MANY_CLASSES = (
         "too-many-classes",
-        "more classes than masks can hold",
+        "more classes than a mask can hold",
         "merge classes, or train on some of them",
     )
     SEGMENT_NAMES = (
         "segment-names",
-        "a segmentation whose segments cannot be matched by name",
-        "give each segment the same name in every file, without overlap",
+        "segments that cannot be matched by name",
+        "use the same segment names in every file, without overlap",
     )
     PALETTE_MISMATCH = (
         "palette-mismatch",
-        "palette masks that show the same index in other colours from file to file",
+        "palette masks with different colours for the same index",
         "convert the masks to RGB, or save all with one palette",
     )
     OUTLINE_MASK = (
         "outline-mask",
-        "masks that hold the outline of a structure instead of its area",
+        "masks with the outline of a structure instead of its area",
         "fill the outlines",
     )
     EMPTY_MASK = "empty-mask", "masks without foreground", "remove them if they were never labelled"
-    NO_FOREGROUND = "no-foreground", "no mask has any foreground", "look at the masks: their export may have failed"
+    NO_FOREGROUND = "no-foreground", "no mask has any foreground", "check the masks: their export may have failed"
     CLASS_MISSING = (
         "class-missing",
-        "a class that no training part of the split would have",
-        "label more of it, or take it out of the class names",
+        "a class missing from a training split",
+        "label more of it, or remove it from the class names",
     )
     IMAGE_WITHOUT_MASK = (
         "image-without-mask",
-        "an image that no mask belongs to",
-        "add the mask, or --unlabelled leave-out",
+        "an image without a mask",
+        "add the mask, or use --unlabelled leave-out",
     )
-    MASK_WITHOUT_IMAGE = "mask-without-image", "a mask that belongs to no image", "add the image, or remove the mask"
-    DUPLICATE_NAME = "duplicate-name", "two files that would be one case", "rename or remove one of them"
+    MASK_WITHOUT_IMAGE = "mask-without-image", "a mask without an image", "add the image, or remove the mask"
+    DUPLICATE_NAME = "duplicate-name", "two files for one case", "rename or remove one of them"
     DUPLICATE_IMAGE = (
         "duplicate-image",
         "the same image, or nearly the same, more than once",
-        "keep one; where the masks differ, the right one",
+        "keep one; if the masks differ, the correct one",
     )
     SPLIT_LEAK = (
         "split-leak",
         "a patient in more than one part of the split",
-        "move all scans of a patient to one part",
+        "move all scans of a patient into one part",
     )
     PATIENTS_UNKNOWN = (
         "patients-unknown",
-        "nothing tells for sure which images are of one patient",
+        "unknown which images belong to the same patient",
         "name the patients in a CSV list (column patient)",
     )
     NOT_READ = (
         "not-read",
-        "a folder, list or column that is passed over",
-        "look whether it is wanted; name files in a CSV list",
+        "a folder, list or column that is ignored",
+        "if it is needed, list its files in a CSV list",
     )
     LAYOUT_UNKNOWN = (
         "layout-unknown",
-        "a folder of no known lay-out",
-        "arrange the files in a known way, or write a CSV list",
+        "a folder with an unknown layout",
+        "use a supported layout, or write a CSV list",
     )
     LAYOUT_BROKEN = (
         "layout-broken",
-        "a lay-out, list or description that contradicts itself or the files",
-        "correct the file that is named",
+        "a layout, list or description that contradicts the files",
+        "correct the named file",
     )
     OUTSIDE_FOLDER = (
         "outside-folder",
-        "a link or path that leads out of the data set",
-        "copy the file into it, or list it by absolute path",
+        "a link or path that leads outside the dataset",
+        "copy the file into it, or list its absolute path",
     )
     UNUSABLE_NAME = (
         "unusable-name",
-        "a name that results cannot have, mostly because it is too long",
+        "a name unusable for results, usually too long",
         "rename the image",
     )
     UNEXPECTED = (
         "unexpected-error",
-        "an error that genseg did not foresee; the other images are not affected",
-        "report the place that is named; leave the image out, or export it again",
+        "an unexpected error; other images are not affected",
+        "report the location; leave the image out, or export it again",
     )
     MASK_SET_ASIDE = (
         "mask-set-aside",
-        "an earlier mask that was made from another image or with another model",
-        "look for it in the folder replaced",
+        "an earlier mask from another image or model",
+        "find it in the folder replaced",
     )
     TOO_FEW_CASES = (
         "too-few-cases",
-        "fewer cases or patients than the task needs",
+        "too few cases or patients for the task",
         "label scans of more patients, or use fewer folds",
     )
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with one file (or with the data set as a whole, when `file` is a folder).
+    """One problem with one file (or with the whole dataset, if `file` is a folder).
 
-    `stops` is True where the data cannot be used as it is and False for a warning.
+    `stops` is True if the data cannot be used as they are, and False for a warning.
     """
 
     code: FaultCode
@@ -326,6 +327,20 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:NAMED])}{more}"
 
 
+def unknown(what: str, name: object, choices: Iterable[str]) -> str:
+    """A refusal of a name that is none of `choices`: "unknown split 'tset'; did you mean 'test'? choose from ..."."""
+    known = list(choices)
+    return f"unknown {what} {name!r}{did_you_mean(str(name), known) or ';'} choose from {', '.join(known)}"
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """ "; did you mean 'test'?" with the choice nearest to a mistyped name; empty if none is near."""
+    known, begun = list(choices), name.lower()
+    longer = [one for one in known if begun and one.startswith(begun)]
+    nearest = longer or difflib.get_close_matches(begun, known, n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
 def _counted(files: Sequence[str]) -> str:
     """One file as it is; several with their number, the folder that all lie in, and the first few below it."""
     if len(files) == 1:
@@ -345,13 +360,13 @@ def _common_folder(files: Sequence[str]) -> str:
 
 
 class GensegError(Exception):
-    """Base of every error that genseg raises on purpose."""
+    """Base class of all genseg errors."""
 
 
 class DataError(GensegError):
-    """Files or a data set that cannot be used.
+    """Files or a dataset that cannot be used.
 
-    `faults` holds every fault found, never only the first; the message has one line for each cause (`merge_faults`).
+    `faults` holds every problem found, not only the first; the message has one line per cause (`merge_faults`).
     """
 
     def __init__(self, faults: Iterable[Fault]) -> None:
@@ -360,15 +375,15 @@ class DataError(GensegError):
 
 
 class SettingsError(GensegError):
-    """An option or a settings file with a value that cannot be used; the message names the key and the cure."""
+    """An invalid value in an option or a settings file; the message names the key and the fix."""
 
 
 class RunError(GensegError):
-    """A run folder or checkpoint that is missing, broken, in use, or of another version."""
+    """A run folder or checkpoint that is missing, damaged, in use, or from another version."""
 
 
 class TrainingError(GensegError):
-    """Training that cannot go on; the message says at which update and what to try."""
+    """Training that cannot continue; the message names the update and what to try."""
 
 
 class NotFiniteError(TrainingError):
@@ -376,15 +391,15 @@ class NotFiniteError(TrainingError):
 
 
 class MemoryRanOutError(TrainingError):
-    """An update that does not fit into memory, with as few images as the training may have; says what to lower."""
+    """An update that does not fit into memory, even with the smallest batch; the message says what to lower."""
 
 
 class CutLinkError(TrainingError):
-    """A link between the segmenter's held-out error and the generator carries no gradient; the message names it."""
+    """No gradient from the held-out error to the generator; the message names the broken link."""
 
 
 class GeneratorError(TrainingError):
-    """A generator that has diverged or collapsed, or does not help. Training goes on without it."""
+    """A generator that diverged, collapsed or does not help. Training continues without it."""
 
 
 class DeviceError(GensegError):
@@ -392,7 +407,7 @@ class DeviceError(GensegError):
 
 
 class MissingExtraError(GensegError):
-    """A feature was asked for whose optional package is not installed."""
+    """A feature that needs an optional package that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package}: pip install 'genseg[{extra}]'")

@@ -1,4 +1,4 @@
-"""From a data set to a model that knows its limits: trained, judged on its held-out cases, described on its card."""
+"""From a dataset to a model that knows its limits: trained, judged on its held-out cases, described on its card."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _changed_by(action: Callable[[], object]) -> list[str]:
 @pytest.fixture(scope="module")
 def joint_settings(tiny_training: dict[str, Any]) -> Settings:
     """A joint training of no time."""
-    return Settings(arm="joint", size=32, folds=2, **tiny_training)
+    return Settings(method="joint", size=32, folds=2, **tiny_training)
 
 
 @pytest.fixture(scope="module")

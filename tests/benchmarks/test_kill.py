@@ -11,7 +11,7 @@ from kill import kill_and_resume
 
 @pytest.mark.fault(30)
 def test_killed_trainings_end_as_the_one_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kill.OPTIONS", ("--arm", "strong-augmentation", *TINY))
+    monkeypatch.setattr("kill.OPTIONS", ("--method", "strong-augmentation", *TINY))
     *_, record = kill_and_resume(tmp_path, kills=2, seed=1)
     assert (record.kills, record.different) == (2, 0)
     assert record.finished >= 1

@@ -40,4 +40,4 @@ def test_curve_says_what_was_measured_and_what_is_needed(
 def test_counts_that_are_no_numbers_are_refused(run: Run, tmp_path: Path) -> None:
     code, _, err = run("curve", tmp_path, "-o", tmp_path / "out", "--counts", "4,many")
     assert code == 2
-    assert "counts: '4,many' found; expected whole numbers" in err
+    assert "counts: '4,many' found; expected positive whole numbers" in err

@@ -26,7 +26,7 @@ def _arguments(verb: str, model: Path, data: Path, out: Path) -> list[object]:
         case "evaluate":
             return [model, data, "-o", out]
         case "train":
-            return [data, "-o", out, "--updates", 2, "--size", 32, "--arm", "plain", "--segmenter", "unet-small"]
+            return [data, "-o", out, "--updates", 2, "--size", 32, "--method", "plain", "--segmenter", "unet-small"]
     return [data, "-o", out / "plan.yaml" if verb == "plan" else out]
 
 

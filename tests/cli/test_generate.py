@@ -14,8 +14,8 @@ from genseg.synthetic.generate import Generated
 Run = Callable[..., tuple[int, str, str]]
 
 
-MARKED = "{} images were nearly copies of training images and were {}."
-MISSING = "3 pairs are missing: too many of the images were copies."
+MARKED = "{} near-copies of training images were {}."
+MISSING = "3 pairs are missing: too many images were near-copies."
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_generate_says_what_was_written_and_what_left_out(
     out = tmp_path / "set"
     code, printed, _ = run("generate", "a-run", "-n", 7, "-o", out, "--seed", 3, "--copies", copies, "--device", "cpu")
     assert code == 0
-    assert printed.splitlines() == [f"{written} pairs are in {out}.", *said]
+    assert printed.splitlines() == [f"{written} pairs saved to {out}.", *said]
     assert asked == [Path("a-run"), out, 7, 3, {"copies": copies, "device": "cpu"}]
 
 

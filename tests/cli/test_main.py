@@ -45,7 +45,7 @@ def test_every_fault_of_the_data_is_listed(run: Run, monkeypatch: pytest.MonkeyP
     _raise(monkeypatch, DataError(faults))
     code, _, err = run("segmenters")
     assert code == 2
-    assert "30 fault(s)" in err
+    assert "30 problem(s)" in err
     assert all(f" {n}.png " in err for n in range(30))
 
 
@@ -54,7 +54,7 @@ def test_a_fault_of_many_files_is_one_row(run: Run, monkeypatch: pytest.MonkeyPa
     faults = [Fault(FaultCode.EMPTY_FILE, f"{n}.png", "0 bytes", "an image", "Copy it again.") for n in range(30)]
     _raise(monkeypatch, DataError(faults))
     _, _, err = run("segmenters")
-    assert "1 fault(s)" in err
+    assert "1 problem(s)" in err
     assert err.count("Copy it again.") == 1
     assert all(part in err for part in ("30 files", "0.png", "4.png", "25 more"))
     assert "5.png" not in err
@@ -67,7 +67,7 @@ def test_a_failing_disk_is_named_and_exit_code_4(run: Run, monkeypatch: pytest.M
     assert code == 4
     assert "No space left on device" in err
     assert "runs/a/plan.yaml" in err
-    assert "Free some space; a training goes on with --resume" in err
+    assert "Free some space; --resume continues a training" in err
 
 
 @pytest.mark.fault(31)
@@ -85,14 +85,14 @@ def test_a_bug_still_shows_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_phantom_writes_what_was_asked_for(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("phantom", tmp_path / "set", "--kind", "gray", "--cases", 4, "--size", 16)
-    assert (code, out) == (0, f"4 phantoms are in {tmp_path / 'set'}.\n")
+    assert (code, out) == (0, f"4 phantoms saved to {tmp_path / 'set'}.\n")
     assert len(list((tmp_path / "set" / "images").iterdir())) == 4
 
 
 def test_check_shows_pairs_labels_figures_and_writes_the_sheet(run: Run, rgb_phantoms: Path, tmp_path: Path) -> None:
     code, out, _ = run("check", rgb_phantoms, "-o", tmp_path / "check")
     assert code == 0
-    for expected in ("phantom_003", "lesion", "10, 10 of them labelled", "10 cases can be used."):
+    for expected in ("phantom_003", "lesion", "10, 10 of them labelled", "10 cases are ready for training."):
         assert expected in out
     assert "10 cases; patients not known, so each image stands alone." in out
     assert sorted(path.name for path in (tmp_path / "check").iterdir()) == ["check.json", "contact-sheet.png"]

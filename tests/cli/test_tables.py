@@ -116,4 +116,4 @@ def test_a_plan_is_shown_in_words_with_the_meaning_of_each_value() -> None:
     assert rows["class_names"] == "background, head"
     assert rows["intensity"] == ("channel 0 (CT): window -100 to 1, mean 40.25, std 1; channel 1 ([b]PET): z-score")
     assert (rows["patch_size"], rows["flip_axes"], rows["spacing"]) == ("32, 40, 32", "none", "1, 1, 2.5")
-    assert "AdamW's peak learning rate" in printed
+    assert "peak learning rate of AdamW" in printed

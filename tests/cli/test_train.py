@@ -25,7 +25,7 @@ def train(run: Run, tiny_training: dict[str, Any], rgb_phantoms: Path, tmp_path:
         kept = options[:2] + options[-4:] if alone else options
         code, printed, error = run("train", rgb_phantoms, "-o", tmp_path / "run", *kept, *arguments)
         assert code == 0, error
-        return printed[printed.index("The model is in") :]
+        return printed[printed.index("Model saved to") :]
 
     return train
 
@@ -33,7 +33,7 @@ def train(run: Run, tiny_training: dict[str, Any], rgb_phantoms: Path, tmp_path:
 def test_training_ends_with_the_comparison(train: Callable[..., str], tmp_path: Path) -> None:
     said = train().splitlines()
     kept = json.loads((tmp_path / "run" / "comparison" / "comparison.json").read_text())
-    assert said[1].startswith("Now the same without generated pairs")
+    assert said[1].startswith("Comparing training with and without generated pairs")
     assert said[2] == kept["verdict"]
     assert len(kept["cases"]) == 2  # those that the data set declares as val
     again = train("--resume").splitlines()
@@ -41,10 +41,12 @@ def test_training_ends_with_the_comparison(train: Callable[..., str], tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--no-compare",), ("--arm", "strong-augmentation", "--updates", 2)], ids=["left out", "nothing to"]
+    "arguments",
+    [("--no-compare",), ("--method", "strong-augmentation", "--updates", 2)],
+    ids=["left out", "nothing to"],
 )
 def test_there_is_no_comparison(train: Callable[..., str], tmp_path: Path, arguments: tuple[object, ...]) -> None:
-    said = train(*arguments, alone="--arm" in arguments)
+    said = train(*arguments, alone="--method" in arguments)
     assert "generated pairs" not in said
     assert not (tmp_path / "run" / "comparison").exists()
 
@@ -87,4 +89,4 @@ def test_a_finished_run_is_not_resumed_for_more_updates(
     assert code == 2
     assert "this run has finished and stays as it is; start a new run in another folder (-o)" in said
     assert "--updates is 2 in this run (900 asked for)" in said
-    assert train("--no-compare", "--resume").startswith("The model is in")
+    assert train("--no-compare", "--resume").startswith("Model saved to")

@@ -50,7 +50,7 @@ def test_the_verdict_follows_the_interval_and_the_model_the_mean(
     found = _judged(differences)
     assert says in found.verdict
     assert found.delivered == delivered
-    assert found.verdict.endswith(f"The model is that of the arm {delivered}.")
+    assert found.verdict.endswith(f"Model kept: {delivered}.")
     assert f"over {len(differences)} held-out cases" in found.verdict
 
 
@@ -84,7 +84,7 @@ def test_arms_that_were_scored_on_different_cases_are_not_compared() -> None:
 @pytest.fixture(scope="module")
 def trained(scans: Path, tiny_training: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with generated pairs on one of two folds. Read only."""
-    settings = Settings(**tiny_training, arm="separate", folds=FOLDS, fold=1)
+    settings = Settings(**tiny_training, method="separate", folds=FOLDS, fold=1)
     return genseg.fit(scans, tmp_path_factory.mktemp("runs") / "run", settings=settings).run
 
 
@@ -121,10 +121,10 @@ def test_both_arms_are_trained_on_every_fold_alike(compared: Path, trained: Path
 
 def test_every_case_is_held_out_once_by_each_arm(compared: Path) -> None:
     kept = json.loads((compared / "comparison" / "comparison.json").read_text())
-    for arm, side in (("separate", "generated"), ("strong-augmentation", "baseline")):
+    for method, side in (("separate", "generated"), ("strong-augmentation", "baseline")):
         scored: dict[str, float] = {}
         for fold in range(FOLDS):
-            folder = compared / "comparison" / f"{arm}-fold-{fold}"
+            folder = compared / "comparison" / f"{method}-fold-{fold}"
             dice = json.loads((folder / "validation" / "scores.json").read_text())["dice_by_case"]
             assert scored.keys().isdisjoint(dice)
             scored |= dice
@@ -207,11 +207,11 @@ def test_a_better_baseline_is_delivered_and_scored(replaced: Path, scans: Path) 
 
 
 def test_the_card_is_of_the_delivered_model_and_tells_the_verdict(replaced: Path, compared: Path) -> None:
-    for run, arm in ((replaced, "strong-augmentation"), (compared, "separate")):
+    for run, method in ((replaced, "strong-augmentation"), (compared, "separate")):
         card = json.loads((run / "model" / "card.json").read_text())
         model = json.loads((run / "model" / "model.json").read_text())
         verdict = json.loads((run / "comparison" / "comparison.json").read_text())["verdict"]
-        assert (card["arm"], card["weights"]["sha256"]) == (arm, model["sha256"])
+        assert (card["method"], card["weights"]["sha256"]) == (method, model["sha256"])
         assert card["comparison"] == verdict
         assert verdict in (run / "model" / "card.md").read_text()
         assert "patients not known" in card["data"]["split"]
@@ -223,9 +223,9 @@ def test_an_ensemble_is_the_mean_of_the_models_of_all_folds(
 ) -> None:
     run: Path = request.getfixturevalue(name)
     model, together = genseg.load(run), genseg.load(run, ensemble=True)
-    arm, own = model.plan.arm, RunFolder(run).settings().fold
+    method, own = model.plan.method, RunFolder(run).settings().fold
     others = [number for number in range(RunFolder(run).split().folds) if number != own]
-    members = [run, *(run / "comparison" / f"{arm}-fold-{number}" for number in others)]
+    members = [run, *(run / "comparison" / f"{method}-fold-{number}" for number in others)]
     image = np.random.default_rng(0).normal(size=(1, model.plan.channels, *model.plan.patch_size)).astype(np.float32)
     logits = [genseg.load(member).network(image).logits for member in members]
     assert len(members) == RunFolder(run).split().folds
@@ -272,7 +272,7 @@ def test_other_data_are_refused(trained: Path, rgb_phantoms: Path, tmp_path: Pat
 @pytest.fixture(scope="module")
 def larger(scans: Path, tiny_training: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with four images an update, two of them real. Read only."""
-    settings = Settings(**tiny_training | {"batch_size": 4}, arm="separate", folds=FOLDS)
+    settings = Settings(**tiny_training | {"batch_size": 4}, method="separate", folds=FOLDS)
     return genseg.fit(scans, tmp_path_factory.mktemp("runs") / "run", settings=settings).run
 
 
@@ -308,8 +308,8 @@ def test_where_one_runs_out_of_memory_all_are_trained_anew_with_half_the_images(
         for path in (short_of_memory / "comparison").glob("*/plan.yaml")
         if (path.parent / "model" / "model.json").is_file()
     }
-    arms = ("separate", "strong-augmentation")
-    assert batches == {f"{arm}-fold-{fold}-with-2-images": 2 for arm in arms for fold in range(FOLDS)}
+    methods = ("separate", "strong-augmentation")
+    assert batches == {f"{method}-fold-{fold}-with-2-images": 2 for method in methods for fold in range(FOLDS)}
     assert yaml.safe_load((short_of_memory / "plan.yaml").read_text())["batch_size"] == 4
     weights = "model/segmenter.safetensors"
     assert (short_of_memory / weights).read_bytes() == (larger / weights).read_bytes()
@@ -343,7 +343,7 @@ def test_a_run_that_ran_out_of_memory_is_compared_at_the_batch_that_it_ended_wit
     monkeypatch: pytest.MonkeyPatch,
     without_memory_for: Callable[[int], Callable[..., Any]],
 ) -> None:
-    settings = Settings(**tiny_training | {"batch_size": 4}, arm="separate")
+    settings = Settings(**tiny_training | {"batch_size": 4}, method="separate")
     with monkeypatch.context() as patch:
         patch.setattr(learner_module, "segmentation_loss", without_memory_for(2))
         genseg.fit(scans, tmp_path / "run", settings=settings)

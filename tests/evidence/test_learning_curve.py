@@ -105,7 +105,7 @@ def _by_patient(dice: FoldDice, groups: dict[str, str]) -> FoldDice:
 def settings(tiny_training: dict[str, Any]) -> Settings:
     """A training of no time on two folds."""
     alone = {name: value for name, value in tiny_training.items() if name != "pretraining"}
-    return Settings(**alone, arm="strong-augmentation", folds=2)
+    return Settings(**alone, method="strong-augmentation", folds=2)
 
 
 @pytest.fixture(scope="module")

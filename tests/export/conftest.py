@@ -16,7 +16,7 @@ from genseg.export.exporting import Exported
 @pytest.fixture(scope="module")
 def tiny_settings(tiny_training: dict[str, Any]) -> Settings:
     """Of a training that takes no time; while it is in use the small networks are of a few hundred weights."""
-    return Settings(arm="strong-augmentation", size=32, **{**tiny_training, "pretraining": None})
+    return Settings(method="strong-augmentation", size=32, **{**tiny_training, "pretraining": None})
 
 
 @pytest.fixture(scope="module")

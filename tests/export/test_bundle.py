@@ -338,7 +338,7 @@ def test_a_damaged_or_old_bundle_is_refused(
 @pytest.mark.usefixtures("_tiny_network")
 def test_volumes_in_tiles_get_the_same_masks(volume_phantoms: Path, save: Save, tmp_path: Path) -> None:
     settings = genseg.Settings(
-        segmenter="unet-small", updates=2, batch_size=2, arm="strong-augmentation", device="cpu", precision="float32"
+        segmenter="unet-small", updates=2, batch_size=2, method="strong-augmentation", device="cpu", precision="float32"
     )
     plan = genseg.plan(volume_phantoms, settings).model_copy(update={"patch_size": (8, 12, 8)})
     run = genseg.fit(volume_phantoms, tmp_path / "run", settings=settings, plan=plan).run

@@ -26,7 +26,7 @@ def test_masks_and_what_is_said_of_them_are_the_same(exported: Exported, picture
         one, two = original.examine(path), other.examine(path)
         assert np.mean(one.mask == two.mask) >= 0.9999
         assert np.abs(one.confidence.astype(int) - two.confidence).max() <= 1
-        assert two.strangeness == pytest.approx(one.strangeness, abs=1e-2)
+        assert two.ood_score == pytest.approx(one.ood_score, abs=1e-2)
         assert len(one.notes) == len(two.notes)
 
 
@@ -134,7 +134,9 @@ def test_what_is_near_enough(exact: bool, agreement: float, dice: float, refused
 
 
 def test_a_precision_that_a_target_does_not_have_is_refused(picture_run: Path, rgb_phantoms: Path) -> None:
-    with pytest.raises(SettingsError, match="'int8' found for onnx; expected one of float32"):
+    with pytest.raises(
+        SettingsError, match="'int8' found for onnx; unknown precision for onnx 'int8'; choose from float32"
+    ):
         genseg.export_model(picture_run, rgb_phantoms, "onnx", precision="int8")
 
 

@@ -41,7 +41,7 @@ def _pictures(count: int) -> list[Picture]:
 
 def _said(model: Model, picture: Picture) -> tuple[bytes, bytes, float | None, float | None]:
     found = model.examine(picture)
-    return found.mask.tobytes(), found.confidence.tobytes(), found.expected_dice, found.strangeness
+    return found.mask.tobytes(), found.confidence.tobytes(), found.expected_dice, found.ood_score
 
 
 def _agree(model: Model, count: int = 48) -> None:

@@ -58,7 +58,7 @@ def test_check_and_plan_show_the_rule_of_each_channel(run: Run, tmp_path: Path, 
         row = next(line for line in printed.splitlines() if f"channel {place} ({name})" in line)
         assert f" {name}, float32, " in row
         assert ("scaled by window" if name == "CT" else "scaled by percentile") in row
-    code, printed, error = run("plan", data, "-o", tmp_path / "plan.yaml", "--device", "cpu", "--arm", "plain")
+    code, printed, error = run("plan", data, "-o", tmp_path / "plan.yaml", "--device", "cpu", "--method", "plain")
     assert code == 0, error
     rules = yaml.safe_load((tmp_path / "plan.yaml").read_text())["intensity"]
     assert [(rule["channel"], rule["rule"]) for rule in rules] == [
@@ -78,7 +78,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("channels")
-    settings = Settings(segmenter="unet-small", updates=60, batch_size=4, learning_rate=5e-3, arm="plain", device="cpu")
+    settings = Settings(
+        segmenter="unet-small", updates=60, batch_size=4, learning_rate=5e-3, method="plain", device="cpu"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unet, "SMALL", {2: [8, 16], 3: [8, 16]})
         return genseg.fit(_write(folder / "data", ("CT", "PET")), folder / "run", settings=settings)

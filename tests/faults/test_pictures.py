@@ -210,7 +210,7 @@ def test_strange_names_work_and_are_shown_on_one_line(run: Run, data: Path, tmp_
 def test_links_that_loop_or_leave_stop_with_the_reason(run: Run, data: Path, tmp_path: Path) -> None:
     (data / "images" / "round").symlink_to(data / "images")
     code, printed, _ = run("check", data)
-    assert (code, "10 cases can be used." in printed) == (0, True)
+    assert (code, "10 cases are ready for training." in printed) == (0, True)
     (data / "images" / "self.png").symlink_to(data / "images" / "self.png")
     shutil.copy(data / "images" / f"{FIRST}.png", tmp_path / "far.png")
     (data / "images" / "far.png").symlink_to(tmp_path / "far.png")

@@ -310,7 +310,7 @@ def test_of_volumes_nothing_that_any_verb_writes_or_says_holds_a_name(
 ) -> None:
     out = tmp_path / "out"
     made = out / "run"
-    alone = ["--arm", "strong-augmentation", *_options(tiny_training, "pretraining")]
+    alone = ["--method", "strong-augmentation", *_options(tiny_training, "pretraining")]
     verbs: list[list[object]] = [
         ["check", volumes, "-o", out / "checked", "--all-pairs"],
         ["train", volumes, "-o", made, *alone],

@@ -25,7 +25,7 @@ from genseg.synthetic.phantoms import write_phantoms
 from genseg.training import memory_forecast as memory
 
 Run = Callable[..., tuple[int, str, str]]
-SHORT = ("--arm", "strong-augmentation", "--updates", 2, "--device", "cpu")
+SHORT = ("--method", "strong-augmentation", "--updates", 2, "--device", "cpu")
 
 
 @pytest.fixture
@@ -60,9 +60,9 @@ def test_an_absent_gpu_stops_and_auto_falls_back_and_says_so(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     message = _refusal(run, "train", data, "-o", tmp_path / "run", "--device", "cuda")
-    assert message.strip() == "Error: device: 'cuda' was asked for, but this machine has none; use --device auto"
+    assert message.strip() == "Error: device 'cuda' is not available: this machine has none; use --device auto"
     assert not (tmp_path / "run").exists()
-    code, printed, _ = run("plan", data, "--arm", "strong-augmentation", "--updates", 2)
+    code, printed, _ = run("plan", data, "--method", "strong-augmentation", "--updates", 2)
     assert code == 0
     assert " on cpu (" in printed
 
@@ -146,7 +146,7 @@ def test_more_folds_than_patients_and_one_patient_alone_are_refused(run: Run, tm
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        ({"bach_size": 3}, ("bach_size: there is no such key", "did you mean 'batch_size'")),
+        ({"bach_size": 3}, ("bach_size: unknown key", "did you mean 'batch_size'")),
         ({"updates": "many"}, ("updates: ", "found 'many'")),
         ({"batch_size": 0}, ("batch_size: ", "found 0")),
         ({"rank": 3}, ("spacing: volumes need", "patch_size: 3D data need 3 sizes")),
@@ -174,7 +174,7 @@ def test_a_setting_that_contradicts_the_plan_stops(run: Run, rgb_run: Path, data
     message = _refusal(
         run, "train", data, "-o", tmp_path / "run", "--plan", rgb_run / "plan.yaml", "--updates", 9, "--device", "cpu"
     )
-    assert "updates: 9 is asked for" in message
+    assert "4 in the plan, 9 requested (updates)" in message
     assert not (tmp_path / "run").exists()
 
 
@@ -229,7 +229,7 @@ def test_an_image_of_the_right_form_but_another_kind_is_flagged(
     Image.fromarray(pixels).save(tmp_path / "scans" / "odd.png")
     code, printed, _ = run("predict", rgb_run, tmp_path / "scans", "-o", tmp_path / "out", "--device", "cpu")
     assert code == 0
-    assert "Please look at 1 of 1" in printed
+    assert "Needs review: 1 of 1" in printed
     assert "looks unlike the training images" in (tmp_path / "out" / "predictions.csv").read_text()
 
 
@@ -246,7 +246,7 @@ def test_images_that_memory_is_too_small_for_are_named_and_the_others_are_segmen
 
     monkeypatch.setattr(prediction, "segment", segment)
     message = _refusal(run, "predict", rgb_run, data / "images", "-o", tmp_path / "out", "--device", "cpu")
-    assert "1 fault(s)" in message
+    assert "1 problem(s)" in message
     assert "32 x 32 pixels, for which memory ran out" in message
     assert "too-large" in message
     table = (tmp_path / "out" / "predictions.csv").read_text()

@@ -36,7 +36,7 @@ ODD = {"PYTHONHASHSEED": "4711", "TZ": "Pacific/Kiritimati", "LC_ALL": "de_DE.UT
 def _train(data: Path, out: Path, kind: str, environment: dict[str, str]) -> dict[str, bytes]:
     """Train in a process of its own; what is compared of the run folder."""
     options = ["--size", "32", "--updates", "2", "--batch-size", "2", "--device", "cpu", "--precision", "float32"]
-    command = ["train", str(data), "-o", str(out), "--arm", "strong-augmentation", "--segmenter", "unet-small"]
+    command = ["train", str(data), "-o", str(out), "--method", "strong-augmentation", "--segmenter", "unet-small"]
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, *command, *options, kind],
         env=os.environ | environment,

@@ -73,21 +73,21 @@ def test_feedback_begins_once_the_rate_has_risen_but_there_is_some(
     assert found == fed_back
 
 
-@pytest.mark.parametrize("arm", ["separate", "joint-cut"])
-def test_without_feedback_no_variable_moves(arm: str) -> None:
-    problem = make_problem(arm=arm)
+@pytest.mark.parametrize("method", ["separate", "joint-cut"])
+def test_without_feedback_no_variable_moves(method: str) -> None:
+    problem = make_problem(method=method)
     before = _values(problem)
     weights = {name: one.detach().clone() for name, one in problem.generation.weights().items()}
     _, feedback = problem.loop.advance(problem.learner, problem.generation)
     assert feedback == {}
     assert all(torch.equal(before[name], one) for name, one in problem.generation.variables().items())
     are_frozen = all(torch.equal(weights[name], one) for name, one in problem.generation.weights().items())
-    assert are_frozen == (arm == "separate")
+    assert are_frozen == (method == "separate")
 
 
-@pytest.mark.parametrize("arm", ["separate", "joint-cut", "joint"])
-def test_every_arm_makes_updates_on_as_many_images(arm: str) -> None:
-    problem = make_problem(arm=arm)
+@pytest.mark.parametrize("method", ["separate", "joint-cut", "joint"])
+def test_every_method_makes_updates_on_as_many_images(method: str) -> None:
+    problem = make_problem(method=method)
     with _seen_by(problem.learner.segmenter) as seen:
         problem.step(is_steered=False)
     assert sum(len(images) for images in seen) == problem.plan.batch_size
@@ -413,7 +413,7 @@ def test_styles_are_taken_anew_where_images_grow_and_every_so_often() -> None:
 
 
 def test_a_frozen_generator_was_trained_at_every_size() -> None:
-    problem = make_problem(growing=0.75, arm="separate", pretraining=12)
+    problem = make_problem(growing=0.75, method="separate", pretraining=12)
     problem.generation.pretrained = 0
     sizes = []
     for _ in range(12):

@@ -60,5 +60,5 @@ def test_one_patient_alone_cannot_be_held_out() -> None:
     groups, machine = ["a"] * len(problem.cases), problem.loop._machine
     with pytest.raises(SettingsError, match="needs two or more"):
         JointLoop(problem.cases, groups, problem.plan, 0, machine)
-    frozen = settings_of(problem.plan).model_copy(update={"arm": "separate"})
+    frozen = settings_of(problem.plan).model_copy(update={"method": "separate"})
     JointLoop(problem.cases, groups, problem.plan.model_copy(update={"generation": frozen}), 0, machine)

@@ -43,7 +43,7 @@ unet.SMALL = {2: [4, 8], 3: [4, 8]}
 main()
 """
 OPTIONS = {
-    **{"arm": "joint", "segmenter": "unet-small", "updates": "2", "pretraining": "2", "batch-size": "2"},
+    **{"method": "joint", "segmenter": "unet-small", "updates": "2", "pretraining": "2", "batch-size": "2"},
     **{"device": "cpu", "precision": "float32"},
 }
 

@@ -63,7 +63,7 @@ def test_every_verb_runs_without_a_network(
     for verb in (
         ["check", rgb_phantoms, "-o", tmp_path / "checked"],
         ["plan", rgb_phantoms, "-o", tmp_path / "plan.yaml", *options],
-        ["train", rgb_phantoms, "-o", made, "--arm", "joint", *options],  # and the comparison
+        ["train", rgb_phantoms, "-o", made, "--method", "joint", *options],  # and the comparison
         ["predict", made, rgb_phantoms / "images", "-o", tmp_path / "masks", "--overlays"],
         ["evaluate", made, rgb_phantoms],
         ["generate", made, "-n", 2, "--copies", "keep", "-o", tmp_path / "synthetic"],

@@ -228,7 +228,7 @@ def test_the_plan_of_anisotropic_stacks_is_anisotropic(stacks: Path) -> None:
     examination = genseg.check(stacks, pages="volume")
     assert dict(examination.statistics.rows())["spacing in um"] == "0.25 x 0.2 x 2"
     assert examination.faults == ()
-    plan = genseg.plan(stacks, Settings(pages="volume", arm="plain", updates=1))
+    plan = genseg.plan(stacks, Settings(pages="volume", method="plain", updates=1))
     assert (plan.spacing, plan.spacing_unit, plan.length_unit) == (in_unit(1e-3), "mm", "um")
     assert json.loads(plan.model_dump_json())["spacing_unit"] == "mm"
 

@@ -26,13 +26,13 @@ def test_the_registry_imports_no_torch() -> None:
 
 @pytest.mark.parametrize("ask", [segmenter_spec, lambda name, rank: build_segmenter(name, rank, 1, 2)])
 def test_an_unknown_name_is_refused_with_the_choices(ask: object) -> None:
-    with pytest.raises(SettingsError, match=r"'unet-tiny'.*3D.*'unet-small'.*'swin-unet'") as caught:
+    with pytest.raises(SettingsError, match=r"unknown segmenter 'unet-tiny'.*unet-small.*swin-unet") as caught:
         ask("unet-tiny", 3)
     assert "unet-pretrained" not in str(caught.value)
 
 
 def test_a_rank_that_a_segmenter_cannot_work_in_is_refused_with_the_choices() -> None:
-    with pytest.raises(SettingsError, match=r"'unet-pretrained' does not work on 3D.*'unet-small'"):
+    with pytest.raises(SettingsError, match=r"'unet-pretrained' does not support 3D.*unet-small"):
         segmenter_spec("unet-pretrained", 3)
 
 

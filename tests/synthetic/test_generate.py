@@ -26,7 +26,7 @@ from genseg.write.pairs import write_description, write_pair
 
 @pytest.fixture(scope="module")
 def train(tiny_training: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Train a generator that has learned next to nothing: `train("gray", arm="joint")` gives its run folder."""
+    """Train a generator that has learned next to nothing: `train("gray", method="joint")` gives its run folder."""
     folder = tmp_path_factory.mktemp("generators")
 
     def run(kind: str, size: int = 32, **settings: Any) -> Path:
@@ -42,13 +42,13 @@ def train(tiny_training: dict[str, Any], tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def rgb(train: Callable[..., Path]) -> Path:
     """A finished run on RGB pictures. Read only."""
-    return train("rgb", size=32, arm="separate")
+    return train("rgb", size=32, method="separate")
 
 
 @pytest.fixture(scope="module")
 def volumes(train: Callable[..., Path]) -> Path:
     """A finished run on volumes. Read only."""
-    return train("volume", size=16, arm="separate")
+    return train("volume", size=16, method="separate")
 
 
 def _all_are_copies(monkeypatch: pytest.MonkeyPatch, threshold: float) -> None:
@@ -198,8 +198,8 @@ def test_impossible_wishes_are_refused(rgb: Path, tmp_path: Path, wrong: dict[st
 
 
 def test_runs_without_a_generator_say_why(train: Callable[..., Path], rgb: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"without a generator \(arm strong-augmentation\).*--arm joint"):
-        genseg.generate(train("rgb", arm="strong-augmentation", pretraining=None), tmp_path / "set")
+    with pytest.raises(RunError, match=r"without a generator \(method strong-augmentation\).*--method joint"):
+        genseg.generate(train("rgb", method="strong-augmentation", pretraining=None), tmp_path / "set")
     run = shutil.copytree(rgb, tmp_path / "run")
     described = json.loads((run / "model" / "model.json").read_text())
 
@@ -230,7 +230,7 @@ def test_a_generator_that_was_switched_off_is_not_delivered(
         raise GeneratorError("it has collapsed")
 
     monkeypatch.setattr(guards, "check_health", collapse)
-    run = train("rgb", arm="separate")
+    run = train("rgb", method="separate")
     assert not (run / "model" / "generator.safetensors").exists()
     assert "separate; it has collapsed, so that real pairs alone" in (run / "validation" / "report.html").read_text()
     with pytest.raises(RunError, match=r"switched off in training \(it has collapsed\)"):

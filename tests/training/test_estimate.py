@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from genseg.compute.device import choose_machine
-from genseg.config import Arm, GenerationPlan, Plan
+from genseg.config import GenerationPlan, Plan, TrainingMethod
 from genseg.joint.generation import Generation
 from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import Learner
@@ -39,13 +39,13 @@ def test_features_that_are_computed_once_and_updates_on_them_are_timed_apart(
 
 
 @pytest.mark.parametrize("rank", [2, 3])
-@pytest.mark.parametrize("arm", ["separate", "joint"])
+@pytest.mark.parametrize("method", ["separate", "joint"])
 def test_a_generator_takes_its_own_time_before_the_segmenter_s_and_beside_it(
-    rank: int, arm: Arm, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    rank: int, method: TrainingMethod, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = count(100.0, 3.0)
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: next(clock))
-    generation = GenerationPlan.model_validate({"arm": arm, "pretraining": 30, "batch_size": 2, "every": 5})
+    generation = GenerationPlan.model_validate({"method": method, "pretraining": 30, "batch_size": 2, "every": 5})
     plan = plan_of(rank, updates=50, batch_size=4, generation=generation)
     expected = 3.0 / estimate.MEASURED * (30 + 50)
     assert estimate.estimate_seconds(plan, choose_machine("cpu", "float32")) == pytest.approx(expected)
@@ -60,15 +60,15 @@ def test_feedback_counts_as_often_as_it_comes(plan_of: Callable[..., Plan], monk
 
     monkeypatch.setattr(JointLoop, "advance", advance)
     monkeypatch.setattr(JointLoop, "pretrain", lambda *_: None)
-    generation = GenerationPlan.model_validate({"arm": "joint", "pretraining": 30, "batch_size": 2, "every": 8})
+    generation = GenerationPlan.model_validate({"method": "joint", "pretraining": 30, "batch_size": 2, "every": 8})
     plan = plan_of(2, updates=400, batch_size=4, warm_up=0.05, generation=generation)
     # Of 50 updates with stage I, 32 come between the warm-up (24) and the end of the search (280).
     assert estimate.estimate_seconds(plan, choose_machine("cpu", "float32")) == pytest.approx(32 * 100 + 18 * 10 + 350)
 
 
-@pytest.mark.parametrize("arm", ["strong-augmentation", "separate"])
+@pytest.mark.parametrize("method", ["strong-augmentation", "separate"])
 def test_smaller_images_of_the_first_updates_take_their_own_time(
-    arm: Arm, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+    method: TrainingMethod, plan_of: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = [0.0]
     monkeypatch.setattr(estimate.time, "perf_counter", lambda: seconds[0])
@@ -79,10 +79,10 @@ def test_smaller_images_of_the_first_updates_take_their_own_time(
     monkeypatch.setattr(estimate, "make_update", lambda _, image, *__: update(image.shape[-1]))
     monkeypatch.setattr(JointLoop, "advance", lambda _, learner, __: update(plan.size_at(learner.update)[0]))
     monkeypatch.setattr(JointLoop, "pretrain", lambda _, begun: update(plan.pretraining_size_at(begun.pretrained)[0]))
-    generation = GenerationPlan.model_validate({"arm": "separate", "pretraining": 16, "batch_size": 2})
-    given = {"generation": generation} if arm == "separate" else {}
+    generation = GenerationPlan.model_validate({"method": "separate", "pretraining": 16, "batch_size": 2})
+    given = {"generation": generation} if method == "separate" else {}
     plan = plan_of(2, updates=40, batch_size=4, patch_size=(64, 64), growing=0.75, **given)
     expected = 20 * 32**2 + 10 * 48**2 + 10 * 64**2
-    if arm == "separate":
+    if method == "separate":
         expected += 12 * 32**2 + 2 * 48**2 + 2 * 64**2
     assert estimate.estimate_seconds(plan, choose_machine("cpu", "float32")) == pytest.approx(expected)

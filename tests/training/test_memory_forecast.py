@@ -63,7 +63,7 @@ def test_arms_take_the_more_the_more_they_do_and_nothing_stays_that_has_no_memor
     plan_of: Callable[..., Plan], machine: Machine
 ) -> None:
     alone = plan_of(2, batch_size=4, patch_size=(32, 32))
-    generating = [GenerationPlan(arm=arm, pretraining=2) for arm in ("separate", "joint")]
+    generating = [GenerationPlan(method=method, pretraining=2) for method in ("separate", "joint")]
     plans = [alone, *(alone.model_copy(update={"generation": one}) for one in generating)]
     peaks = [rehearse(plan, 8, machine).peak for plan in plans]
     assert peaks == sorted(set(peaks))
@@ -73,7 +73,7 @@ def test_arms_take_the_more_the_more_they_do_and_nothing_stays_that_has_no_memor
 
 
 @pytest.mark.parametrize(
-    ("arm", "growing", "expected"),
+    ("method", "growing", "expected"),
     [
         ("joint", 0.0, [((64, 64), True)]),
         ("joint", 0.9, [((48, 48), True), ((64, 64), False)]),  # the search is over before images are whole
@@ -82,9 +82,9 @@ def test_arms_take_the_more_the_more_they_do_and_nothing_stays_that_has_no_memor
     ],
 )
 def test_feedback_is_counted_at_the_largest_size_that_it_comes_with(
-    plan_of: Callable[..., Plan], arm: str, growing: float, expected: list[tuple[tuple[int, ...], bool]]
+    plan_of: Callable[..., Plan], method: str, growing: float, expected: list[tuple[tuple[int, ...], bool]]
 ) -> None:
-    generation = GenerationPlan.model_validate({"arm": arm, "pretraining": 2})
+    generation = GenerationPlan.model_validate({"method": method, "pretraining": 2})
     plan = plan_of(2, patch_size=(64, 64), updates=100, growing=growing, generation=generation)
     assert [(one.patch_size, is_steered) for one, is_steered in _kinds(plan)] == expected
 

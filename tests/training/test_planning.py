@@ -110,9 +110,9 @@ def stopwatch(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     [("2h", 256, 600), ("4m", 192, 600), ("100s", 96, 600), ("40s", 96, 271), ("20s", 96, 135)],
 )
 def test_a_time_decides_size_first_and_updates_after(time: str, side: int, updates: int, stopwatch: list[Plan]) -> None:
-    plan = _plan(_figures((512, 512)), arm="strong-augmentation", time=time)
+    plan = _plan(_figures((512, 512)), method="strong-augmentation", time=time)
     assert (plan.patch_size, plan.updates) == ((side, side), updates)
-    assert [(one.arm, one.growing, one.updates) for one in stopwatch] == [("strong-augmentation", 0.0, 1)]
+    assert [(one.method, one.growing, one.updates) for one in stopwatch] == [("strong-augmentation", 0.0, 1)]
     assert max(stopwatch[0].patch_size) <= PROBED
     # What was planned is made in that time, by the same stopwatch.
     seconds = sum(math.prod(plan.size_at(update)) * plan.batch_size for update in range(plan.updates)) / 1e6
@@ -120,35 +120,35 @@ def test_a_time_decides_size_first_and_updates_after(time: str, side: int, updat
 
 
 def test_what_a_time_allows_is_said(stopwatch: list[Plan]) -> None:
-    plan = _plan(_figures((512, 512)), arm="strong-augmentation", time="4m")
+    plan = _plan(_figures((512, 512)), method="strong-augmentation", time="4m")
     assert plan.size_note == (
         "as many pixels as 192 x 192, not 256 x 256, which would take about 5 min: 4 min of training allow no more on "
         "this machine; --time gives it more"
     )
-    plan = _plan(_figures((512, 512)), arm="strong-augmentation", time="20s")
+    plan = _plan(_figures((512, 512)), method="strong-augmentation", time="20s")
     assert "as many pixels as 96 x 96; 135 updates, not 600: 20 s" in plan.size_note
-    plan = _plan(_figures((512, 512)), arm="strong-augmentation", time="10s")
+    plan = _plan(_figures((512, 512)), method="strong-augmentation", time="10s")
     assert "100 updates, not 600, takes about 15 s, and no less can be done" in plan.size_note
     assert stopwatch
 
 
 def test_a_time_decides_updates_alone_where_the_size_is_given_or_fixed(stopwatch: list[Plan]) -> None:
-    plan = _plan(_figures((512, 512)), arm="joint", size=128, time="2m")
+    plan = _plan(_figures((512, 512)), method="joint", size=128, time="2m")
     assert plan.patch_size == (128, 128)
     assert plan.updates == int(600 * 120 / (600 * 16 * 128**2 * 2.0 / 1e6))
     assert plan.generation is not None
     assert plan.generation.pretraining == round(400 * plan.updates / 600)
-    plan = _plan(_figures((40, 40, 40)), arm="strong-augmentation", time="30s")
+    plan = _plan(_figures((40, 40, 40)), method="strong-augmentation", time="30s")
     assert plan.patch_size == (40, 40, 40)
     assert plan.updates < 600
     for size, given in (((512, 512), {"size": 128}), ((40, 40, 40), {})):
-        with pytest.raises(SettingsError, match=r"time: .* nothing is left for it to decide"):
+        with pytest.raises(SettingsError, match=r"time: .* leave out --time"):
             _plan(_figures(size), updates=60, time="2m", **given)
     assert len(stopwatch) == 2
 
 
 def test_updates_that_are_asked_for_are_made_however_long_they_take(stopwatch: list[Plan]) -> None:
-    plan = _plan(_figures((512, 512)), arm="strong-augmentation", updates=900, time="20s")
+    plan = _plan(_figures((512, 512)), method="strong-augmentation", updates=900, time="20s")
     assert (plan.patch_size, plan.updates) == ((96, 96), 900)
     assert "takes about 2 min, and no less can be done" in plan.size_note
     assert stopwatch
@@ -156,7 +156,7 @@ def test_updates_that_are_asked_for_are_made_however_long_they_take(stopwatch: l
 
 @pytest.mark.parametrize(("width", "side"), [(0.0, 256), (0.3, 256), (0.05, 320), (0.04, 400), (0.01, 512)])
 def test_small_objects_are_given_more_pixels(width: float, side: int) -> None:
-    plan = _plan(_figures((1000, 1000), object_width=width), FAST, arm="strong-augmentation")
+    plan = _plan(_figures((1000, 1000), object_width=width), FAST, method="strong-augmentation")
     assert plan.patch_size == (side, side)
     assert ("--size 1024 shows them twice as large" in plan.size_note) == (width == 0.01)
 
@@ -239,9 +239,7 @@ def test_rules_for_channels_in_another_order_are_refused() -> None:
     figures = _figures((9, 9, 9), channels=2, by_channel=_by_channel("window", "z-score", names=("CT", "PET")))
     derived = _plan(figures)
     turned = derived.model_copy(update={"intensity": derived.intensity[::-1]})
-    with pytest.raises(
-        SettingsError, match=r"intensity: the plan has rules for the channels \['PET', 'CT'\], the data"
-    ):
+    with pytest.raises(SettingsError, match=r"intensity: channels \['PET', 'CT'\] in the plan, "):
         check_plan(turned, derived, Settings())
     unnamed = derived.model_copy(update={"intensity": 2 * (ONE_RULE,)})
     check_plan(unnamed, derived, Settings())
@@ -254,14 +252,14 @@ def test_what_is_asked_for_is_kept() -> None:
         updates=7,
         batch_size=3,
         learning_rate=0.25,
-        arm="plain",
+        method="plain",
     )
     found = (plan.segmenter, plan.updates, plan.batch_size, plan.learning_rate, plan.augmentation)
     assert found == ("unet-small", 7, 3, 0.25, "none")
 
 
 def test_segmenters_that_do_not_exist_or_suit_are_refused() -> None:
-    with pytest.raises(SettingsError, match="none called 'unet'"):
+    with pytest.raises(SettingsError, match="unknown segmenter 'unet'; did you mean 'unet-"):
         _plan(_figures((64, 64)), segmenter="unet")
     with pytest.raises(SettingsError, match="does not work on 3D"):
         _plan(_figures((9, 9, 9)), segmenter="unet-pretrained")
@@ -270,15 +268,15 @@ def test_segmenters_that_do_not_exist_or_suit_are_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rank": 3, "patch_size": (8, 8, 8), "spacing": (1.0, 1.0, 1.0)}, "rank: the plan says 3, the data have 2"),
-        ({"channels": 2, "intensity": 2 * (ONE_RULE,)}, "channels: the plan says 2, the data have 1"),
+        ({"rank": 3, "patch_size": (8, 8, 8), "spacing": (1.0, 1.0, 1.0)}, "rank: 3 in the plan, 2 in the data"),
+        ({"channels": 2, "intensity": 2 * (ONE_RULE,)}, "channels: 2 in the plan, 1 in the data"),
         ({"channels": 2}, r"intensity: 1 rule\(s\) for 2 channel\(s\)"),
         ({"class_names": ("background", "other")}, "class_names"),
         ({"patch_size": (64,)}, "patch_size"),
         ({"patch_size": (64, 4)}, "patch_size"),
         ({"flip_axes": (2,)}, "flip_axes"),
         ({"spacing": (1.0, 1.0, 1.0)}, "spacing"),
-        ({"segmenter": "unet-smal"}, "none called 'unet-smal'"),
+        ({"segmenter": "unet-smal"}, "unknown segmenter 'unet-smal'; did you mean 'unet-small'"),
     ],
 )
 def test_a_given_plan_that_cannot_be_carried_out_is_refused(change: dict[str, Any], message: str) -> None:
@@ -312,14 +310,14 @@ def test_all_that_is_wrong_with_a_plan_is_said_at_once() -> None:
         ({"flips": "none"}, "flip_axes"),
         ({"batch_size": 3}, "batch_size"),
         ({"learning_rate": 0.5}, "learning_rate"),
-        ({"arm": "plain"}, "arm"),
+        ({"method": "plain"}, "method"),
         ({"segmenter": "unet-small"}, "segmenter"),
     ],
 )
 def test_a_plan_and_settings_that_contradict_each_other_are_refused(asked: dict[str, Any], key: str) -> None:
     figures, settings = _figures((64, 64)), Settings(**asked)
     given, derived = _plan(figures), _plan(figures, **asked)
-    with pytest.raises(SettingsError, match=f"{key}: .* is asked for"):
+    with pytest.raises(SettingsError, match=f"{key}: .* in the plan, .* requested"):
         check_plan(given, derived, settings)
     check_plan(derived, derived, settings)
 
@@ -330,68 +328,73 @@ def test_an_edited_plan_is_kept_where_nothing_else_is_asked_for() -> None:
     check_plan(derived.model_copy(update=edited), derived, Settings(seed=3, labels=9, segmenter=None))
 
 
-@pytest.mark.parametrize("arm", ["plain", "strong-augmentation", "copy-paste", "cutmix", "separate", "joint"])
-def test_a_network_that_saw_no_mirrored_image_is_shown_none(arm: str) -> None:
-    assert _plan(_figures((64, 64)), arm=arm).mirroring == (arm != "plain")
+@pytest.mark.parametrize("method", ["plain", "strong-augmentation", "copy-paste", "cutmix", "separate", "joint"])
+def test_a_network_that_saw_no_mirrored_image_is_shown_none(method: str) -> None:
+    assert _plan(_figures((64, 64)), method=method).mirroring == (method != "plain")
 
 
 def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
-    assert _plan(_figures((64, 64)), arm="separate", pretraining=7).pretraining == 7
-    for arm in ("plain", "strong-augmentation", "copy-paste", "cutmix"):
-        with pytest.raises(SettingsError, match=f"pretraining: 7 updates .* arm {arm} has none"):
-            _plan(_figures((64, 64)), arm=arm, pretraining=7)
-    given, wanted = (_plan(_figures((64, 64)), arm="joint", pretraining=count) for count in (7, 9))
-    with pytest.raises(SettingsError, match=r"pretraining: 9 is asked for \(pretraining\), the plan says 7"):
-        check_plan(given, wanted, Settings(arm="joint", pretraining=9))
+    assert _plan(_figures((64, 64)), method="separate", pretraining=7).pretraining == 7
+    for method in ("plain", "strong-augmentation", "copy-paste", "cutmix"):
+        with pytest.raises(
+            SettingsError, match=f"pretraining: 7 generator updates .* method {method} has no generator"
+        ):
+            _plan(_figures((64, 64)), method=method, pretraining=7)
+    given, wanted = (_plan(_figures((64, 64)), method="joint", pretraining=count) for count in (7, 9))
+    with pytest.raises(SettingsError, match=r"pretraining: 7 in the plan, 9 requested \(pretraining\)"):
+        check_plan(given, wanted, Settings(method="joint", pretraining=9))
 
 
 @pytest.mark.parametrize(
-    ("given", "arm"),
+    ("given", "method"),
     [
         ({}, "joint"),
         ({"patients": 2}, "joint"),
         ({"patients": 1}, "strong-augmentation"),
         ({"batch_size": 1}, "strong-augmentation"),
-        ({"batch_size": 2, "pretraining": 9, "arm": "joint"}, "joint"),
+        ({"batch_size": 2, "pretraining": 9, "method": "joint"}, "joint"),
         ({"batch_size": 3}, "strong-augmentation"),
         ({"batch_size": 3, "pretraining": 9}, "joint"),
         ({"batch_size": 4}, "joint"),
-        ({"patients": 1, "arm": "separate"}, "separate"),
-        ({"arm": "plain"}, "plain"),
-        ({"arm": "copy-paste"}, "copy-paste"),
-        ({"arm": "cutmix"}, "cutmix"),
+        ({"patients": 1, "method": "separate"}, "separate"),
+        ({"method": "plain"}, "plain"),
+        ({"method": "copy-paste"}, "copy-paste"),
+        ({"method": "cutmix"}, "cutmix"),
     ],
 )
-def test_feedback_is_the_default_where_patients_can_be_held_out(given: dict[str, Any], arm: str) -> None:
-    assert _plan(_figures((64, 64)), **given).arm == arm
+def test_feedback_is_the_default_where_patients_can_be_held_out(given: dict[str, Any], method: str) -> None:
+    assert _plan(_figures((64, 64)), **given).method == method
 
 
-@pytest.mark.parametrize("arm", ["joint", "separate"])
-def test_an_update_has_a_real_and_a_synthetic_image(arm: str) -> None:
-    message = rf"batch_size: 1 found; the arm {arm} needs a real and a synthetic image in every update \(share: 0\.5\)"
+@pytest.mark.parametrize("method", ["joint", "separate"])
+def test_an_update_has_a_real_and_a_synthetic_image(method: str) -> None:
+    message = (
+        rf"batch_size: 1 found; training method {method} needs a real and a synthetic image in every update "
+        r"\(synthetic fraction: 0\.5\)"
+    )
     with pytest.raises(SettingsError, match=message):
-        _plan(_figures((64, 64)), batch_size=1, arm=arm)
-    derived = _plan(_figures((64, 64)), batch_size=2, arm=arm)
+        _plan(_figures((64, 64)), batch_size=1, method=method)
+    derived = _plan(_figures((64, 64)), batch_size=2, method=method)
     assert derived.generation is not None
     greedy = derived.generation.model_copy(update={"share": 0.79})
     with pytest.raises(SettingsError, match=r"batch_size: 2 found; .* \(share: 0\.79\)"):
-        check_plan(derived.model_copy(update={"generation": greedy}), derived, Settings(arm=arm, batch_size=2))  # type: ignore[arg-type]
+        check_plan(derived.model_copy(update={"generation": greedy}), derived, Settings(method=method, batch_size=2))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("machine", "given", "arm"),
+    ("machine", "given", "method"),
     [
         (CPU, {}, "strong-augmentation"),
         (CPU, {"pretraining": 9}, "joint"),
-        (CPU, {"arm": "joint"}, "joint"),
+        (CPU, {"method": "joint"}, "joint"),
         (GPU, {}, "joint"),
         (GPU, {"batch_size": 2}, "strong-augmentation"),
     ],
 )
 def test_volumes_have_a_generator_on_a_gpu_or_where_it_is_asked_for(
-    machine: Machine, given: dict[str, Any], arm: str
+    machine: Machine, given: dict[str, Any], method: str
 ) -> None:
-    assert _plan(_figures((40, 40, 40)), machine, **given).arm == arm
+    assert _plan(_figures((40, 40, 40)), machine, **given).method == method
 
 
 def test_a_frozen_encoder_is_trained_on_real_pairs_alone_as_large_and_as_long_as_suits_it() -> None:
@@ -399,18 +402,18 @@ def test_a_frozen_encoder_is_trained_on_real_pairs_alone_as_large_and_as_long_as
     assert _plan(_figures((500, 500)), segmenter="readout", size=64).patch_size == (64, 64)
     plan = _plan(_figures((64, 64)), segmenter="readout")
     assert plan.patch_size == (64, 64)
-    assert (plan.arm, plan.updates, plan.generation) == ("strong-augmentation", 100, None)
-    assert _plan(_figures((64, 64)), segmenter="readout", updates=7, arm="copy-paste").updates == 7
-    assert _plan(_figures((64, 64))).arm == "joint"
+    assert (plan.method, plan.updates, plan.generation) == ("strong-augmentation", 100, None)
+    assert _plan(_figures((64, 64)), segmenter="readout", updates=7, method="copy-paste").updates == 7
+    assert _plan(_figures((64, 64))).method == "joint"
 
 
 def test_generated_pairs_for_a_frozen_encoder_are_refused_in_settings_and_in_a_plan() -> None:
-    with pytest.raises(SettingsError, match=r"arm: joint found; .* readout .* --arm strong-augmentation"):
-        _plan(_figures((64, 64)), segmenter="readout", arm="joint")
+    with pytest.raises(SettingsError, match=r"method: joint found; .* readout .* --method strong-augmentation"):
+        _plan(_figures((64, 64)), segmenter="readout", method="joint")
     with pytest.raises(SettingsError, match=r"pretraining: 5 .* leave it out"):
         _plan(_figures((64, 64)), segmenter="readout", pretraining=5)
     derived = _plan(_figures((64, 64)), segmenter="readout")
     generation = _plan(_figures((64, 64))).generation
     given = derived.model_copy(update={"generation": generation})
-    with pytest.raises(SettingsError, match="cannot be carried out; arm: joint found"):
+    with pytest.raises(SettingsError, match="the plan cannot be used: method: joint found"):
         check_plan(given, derived, Settings(segmenter="readout"))

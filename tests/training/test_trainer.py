@@ -46,7 +46,7 @@ JOINT = {"pretraining": 3, "batch_size": 2, "waiting": 0.5, "refresh": 2, "every
 
 
 @pytest.fixture(params=["strong-augmentation", "joint"])
-def arm(request: pytest.FixtureRequest) -> str:
+def method(request: pytest.FixtureRequest) -> str:
     """The way of training; `joint` makes three of the updates by itself, to learn to generate."""
     return str(request.param)
 
@@ -57,13 +57,13 @@ def train_in(
     make_case: Callable[..., Prepared],
     machine: Machine,
     monkeypatch: pytest.MonkeyPatch,
-    arm: str,
+    method: str,
 ) -> Train:
     """Train in a folder: `train_in(folder, seed, progress)`; returns the weights of the averaged segmenter."""
     monkeypatch.setitem(registry.GENERATORS, "small", registry.GeneratorSpec("small", "tiny", {2: (3, 4)}))
     monkeypatch.setattr(guards, "check_health", lambda *_: None)  # after three updates it is of no use yet
     changes = {"updates": UPDATES}
-    if arm == "joint":
+    if method == "joint":
         changes = {"updates": UPDATES - 3, "batch_size": 4, "generation": GenerationPlan(**JOINT)}
     monkeypatch.setattr(trainer, "VALIDATIONS", UPDATES // EVERY)
     monkeypatch.setattr(trainer, "draw_curves", lambda *_: None)  # the picture takes longer than the training
@@ -155,16 +155,16 @@ def test_updates_and_validations_are_recorded(
     make_case: Callable[..., Prepared],
     machine: Machine,
     tmp_path: Path,
-    arm: str,
+    method: str,
 ) -> None:
     weights = train_in(tmp_path)
     events = read_events(tmp_path)
     updates = [(event["event"], event["step"]) for event in events if event["event"] in ("step", "pretraining")]
-    kinds = ["pretraining"] * 3 + ["step"] * 6 if arm == "joint" else ["step"] * 9
+    kinds = ["pretraining"] * 3 + ["step"] * 6 if method == "joint" else ["step"] * 9
     assert updates == list(zip(kinds, range(1, UPDATES + 1), strict=True))
     feedbacks = [event for event in events if event["event"] == "feedback"]
     # Before, the rate rises; then the search is over.
-    assert [event["step"] for event in feedbacks] == ([6] if arm == "joint" else [])
+    assert [event["step"] for event in feedbacks] == ([6] if method == "joint" else [])
     assert all(event[f"{term}_norm"] > 0 for event in feedbacks for term in ("weights", "direct", "indirect"))
     validations = [event for event in events if event["event"] == "validation"]
     assert [event["step"] for event in validations] == [3, 6, 9]
@@ -241,9 +241,9 @@ def test_a_loss_that_is_not_finite_again_ends_the_run(
 
 @pytest.mark.fault(34)
 def test_where_memory_runs_out_training_goes_on_once_with_half_the_images(
-    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm: str
+    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    begun = 4 if arm == "joint" else 2  # two real images in either
+    begun = 4 if method == "joint" else 2  # two real images in either
     monkeypatch.setattr(learner_module, "segmentation_loss", _without_memory_for(2))
     train_in(tmp_path)
     said = [event for event in read_events(tmp_path) if event["event"] == "smaller-batch"]

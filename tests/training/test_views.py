@@ -100,7 +100,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
 ) -> None:
     data, settings = request.getfixturevalue(phantoms), Settings.model_validate(SETTINGS)
     whole = genseg.fit(data, tmp_path / "whole", settings=settings)
-    assert whole.plan.arm == "strong-augmentation"
+    assert whole.plan.method == "strong-augmentation"
 
     def stop(doing: str, done: int, _total: int) -> None:
         if doing.startswith("Training") and done == 4:
@@ -124,8 +124,8 @@ def test_an_image_much_larger_than_the_plan_is_segmented_at_its_own_size(rgb_pha
     assert model.examine(tmp_path / "large.png").mask.shape == (500, 700)
 
 
-@pytest.mark.parametrize("arm", ["separate", "joint-cut", "joint"])
-def test_generated_pairs_are_refused(arm: str, rgb_phantoms: Path, tmp_path: Path) -> None:
-    settings = Settings.model_validate({**SETTINGS, "arm": arm})
-    with pytest.raises(SettingsError, match=f"arm: {arm} found; .* readout .* --arm strong-augmentation"):
+@pytest.mark.parametrize("method", ["separate", "joint-cut", "joint"])
+def test_generated_pairs_are_refused(method: str, rgb_phantoms: Path, tmp_path: Path) -> None:
+    settings = Settings.model_validate({**SETTINGS, "method": method})
+    with pytest.raises(SettingsError, match=f"method: {method} found; .* readout .* --method strong-augmentation"):
         genseg.fit(rgb_phantoms, tmp_path / "run", settings=settings)

@@ -36,10 +36,10 @@ def _prepared(image: np.ndarray, worked: tuple[int, ...] | None = None) -> Prepa
 def test_images_like_the_training_ones_are_accepted_and_others_are_not() -> None:
     known = Familiarity.learn(_images(32, 1), _images(8, 2))
     assert known is not None
-    usual = [known.strangeness(image) <= known.highest for image in _images(200, 3)]
+    usual = [known.ood_score(image) <= known.highest for image in _images(200, 3)]
     assert 0.9 <= np.mean(usual) <= 1
     for shift in ((2, 0), (0, 2), (0.5, 0.5)):
-        assert all(known.strangeness(image) > known.highest for image in _images(50, 4, shift))
+        assert all(known.ood_score(image) > known.highest for image in _images(50, 4, shift))
 
 
 def test_what_is_learned_survives_being_written_down() -> None:
@@ -47,7 +47,7 @@ def test_what_is_learned_survives_being_written_down() -> None:
     assert known is not None
     again = fitted(Familiarity, json.loads(json.dumps(known.to_json())), "trust.json", "")
     for image in _images(5, 2):
-        assert again.strangeness(image) == pytest.approx(known.strangeness(image), abs=1e-3)
+        assert again.ood_score(image) == pytest.approx(known.ood_score(image), abs=1e-3)
     assert again.highest == known.highest
 
 

@@ -107,7 +107,7 @@ def test_temperature_moves_confidence_and_no_mask(plan: Plan) -> None:
     sure, unsure = (predict_case(_case(1), Brightness(), plan, trust) for trust in (UNTESTED, calm))
     assert np.array_equal(sure.mask, unsure.mask)
     assert unsure.confidence.mean() < sure.confidence.mean()
-    assert (sure.strangeness, sure.notes) == (None, ())
+    assert (sure.ood_score, sure.notes) == (None, ())
 
 
 def test_learned_rules_mend_the_mask(plan: Plan) -> None:

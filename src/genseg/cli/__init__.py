@@ -10,15 +10,15 @@ from genseg.base.files import FULL_DISK, printable
 from genseg.errors import GensegError, MissingExtraError
 
 TRAINING_PACKAGES = ("torch", "monai", "safetensors", "matplotlib", "einops")
-"""What an installation that only predicts lacks."""
+"""Packages missing from a prediction-only installation."""
 
-FULL_DISK_CURE = ". Free some space; a training goes on with --resume"
+FULL_DISK_CURE = ". Free some space; --resume continues a training"
 
 
 def main() -> None:
-    """Run the command that the arguments name.
+    """Run the command line.
 
-    Exit codes: 0 done; 2 refused, the message says what to change; 4 the disk or a folder failed; 130 interrupted.
+    Exit codes: 0 done; 2 refused, the message says what to change; 4 disk or folder error; 130 interrupted.
     """
     from genseg.cli.verbs import app
 
@@ -36,12 +36,12 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in TRAINING_PACKAGES:
             raise
-        _show(MissingExtraError(package, "train", "this command, or a model that was not exported,"))
+        _show(MissingExtraError(package, "train", "this command or model"))
         sys.exit(2)
 
 
 def _take_signals_as_ctrl_c() -> None:
-    """Let what a scheduler or a closed terminal sends end the work as Ctrl-C does: everything is left whole."""
+    """Treat signals from a scheduler or a closed terminal like Ctrl-C: every file is left whole."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
@@ -49,14 +49,14 @@ def _take_signals_as_ctrl_c() -> None:
 
 
 def _print_whatever_there_is() -> None:
-    """Let a name that the terminal has no letters for appear with escapes, rather than end the work."""
+    """Print characters that the terminal cannot show as escapes, rather than fail."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _show(error: GensegError | OSError) -> None:
-    """Say on the error stream what is wrong, as a table where there is a list of faults."""
+    """Print an error to stderr; a list of problems as a table."""
     from rich.console import Console
     from rich.text import Text
 
@@ -65,7 +65,7 @@ def _show(error: GensegError | OSError) -> None:
 
     console = Console(stderr=True)
     if isinstance(error, DataError):
-        console.print(faults_table(error.faults, "Cannot be used: {} fault(s)"))
+        console.print(faults_table(error.faults, "Dataset cannot be used: {} problem(s)"))
     else:
         cure = FULL_DISK_CURE if isinstance(error, OSError) and error.errno in FULL_DISK else ""
         said = "\n".join(map(printable, str(error).splitlines()))

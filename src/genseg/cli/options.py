@@ -10,13 +10,23 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
+from rich.console import Console
 
 from genseg.base.durations import Duration
-from genseg.config import MOST_CASES, Settings
-from genseg.errors import SettingsError
+from genseg.config import MOST_CASES, Settings, renamed
+from genseg.errors import SettingsError, unknown
 
 Command = TypeVar("Command", bound=Callable[..., None])
+Choice = TypeVar("Choice", bound=str)
 _METAVARS = {int: "<int>", float: "<float>", str: "<text>"}
+LONGEST_METAVAR = 40
+FORMER_METHOD = inspect.Parameter(
+    "arm",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[str | None, typer.Option("--arm", hidden=True)],
+)
+"""`--method` as it was called before; taken for one version."""
 
 
 def settings_options(names: Collection[str] | None = None) -> Callable[[Command], Command]:
@@ -30,6 +40,7 @@ def settings_options(names: Collection[str] | None = None) -> Callable[[Command]
         given = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         fields = {name: field for name, field in Settings.model_fields.items() if names is None or name in names}
         added = [_parameter(name, field) for name, field in fields.items()]
+        added += [FORMER_METHOD] if "method" in fields else []
         command.__signature__ = signature.replace(parameters=[*given, *added])  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in [*given, *added]} | {"return": None}
         return command
@@ -39,8 +50,14 @@ def settings_options(names: Collection[str] | None = None) -> Callable[[Command]
 
 def settings_from(values: Mapping[str, str | None]) -> Settings:
     """The settings that the options ask for. Raises SettingsError naming every bad one."""
-    given = {name: _split(text, Settings.model_fields[name]) for name, text in values.items() if text is not None}
-    return Settings.from_mapping(given, "options", spelled=_option)
+    asked = {name: text for name, text in values.items() if text is not None}
+    if "arm" in asked:
+        if "method" in asked:
+            raise SettingsError("--arm: this is the former name of --method; use --method alone")
+        Console(stderr=True).print(f"Notice: {renamed('--arm', '--method')}.", highlight=False)
+        asked["method"] = asked.pop("arm")
+    given = {name: _split(text, Settings.model_fields[name]) for name, text in asked.items()}
+    return Settings.from_mapping(given, "", spelled=_option)
 
 
 def whole_numbers(text: str, name: str) -> list[int]:
@@ -48,9 +65,21 @@ def whole_numbers(text: str, name: str) -> list[int]:
     parts = _parts(text)
     if not parts or not all(part.isdecimal() and 1 <= int(part) <= MOST_CASES for part in parts):
         raise SettingsError(
-            f"{_option(name)}: {text!r} found; expected whole numbers above 0, with commas, as in 4,8,16"
+            f"{_option(name)}: {text!r} found; expected positive whole numbers separated with commas, such as 4,8,16"
         )
     return [int(part) for part in parts]
+
+
+def one_of(name: str, choices: Any) -> dict[str, Any]:
+    """What makes an option of the choices of a `Literal`; another name raises SettingsError with the nearest."""
+    known = get_args(choices)
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise SettingsError(f"{_option(name)}: {unknown('value', text, known)}")
+        return text
+
+    return {"parser": parse, "metavar": "|".join(known)}
 
 
 def whole_number(name: str, low: int, high: int) -> Callable[[str | int], int]:
@@ -99,13 +128,19 @@ def _parts(text: str) -> list[str]:
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     option = typer.Option(
         _option(name),
-        help=field.description,
-        metavar="|".join(_metavars(field.annotation)),
+        help=(field.description or "").replace("\n", "\n\n"),  # typer takes a single line break for a space
+        metavar=_metavar(field.annotation),
         show_default=False if field.default is None else str(field.default),
         rich_help_panel="Settings",
     )
     annotation = Annotated[str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _metavar(annotation: Any) -> str:
+    """What may be typed for a field of this type; a long list of names is left to the help text."""
+    every = "|".join(_metavars(annotation))
+    return every if len(every) <= LONGEST_METAVAR else "<name>"
 
 
 def _metavars(annotation: Any) -> list[str]:

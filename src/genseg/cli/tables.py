@@ -1,4 +1,4 @@
-"""The tables that commands print. Nothing is cut off: long names go on in the next line."""
+"""The tables that commands print. Nothing is truncated: long names wrap."""
 
 from __future__ import annotations
 
@@ -28,53 +28,53 @@ SHOWN_PAIRS = 20
 """Most rows of the table of pairs that are printed unless all are asked for."""
 
 INCIDENTS = {
-    "smaller-batch": "memory ran out; from there on an update has {batch_size} images",
-    "went-back": "{reason}; training went back to its last checkpoint, and on at a lower rate",
-    "generator-off": "{reason}; training went on without generated pairs",
-    "checkpoint-damaged": "{problem}; the checkpoint before it was taken",
-    "machine-changed": "resumed on another machine, or with another number of threads or PyTorch ({changes}); "
-    "the result differs slightly from that of an uninterrupted run",
-    "data-changed": "these images or masks were not those that the run began with, and were accepted: {cases}",
+    "smaller-batch": "out of memory; continued with {batch_size} images per update",
+    "went-back": "{reason}; rolled back to the last checkpoint and continued at a lower learning rate",
+    "generator-off": "{reason}; continued without generated pairs",
+    "checkpoint-damaged": "{problem}; used the previous checkpoint",
+    "machine-changed": "resumed with a different machine, thread count or PyTorch version ({changes}); "
+    "the result differs slightly from an uninterrupted run",
+    "data-changed": "images or masks changed since the run began, and were accepted: {cases}",
 }
-"""Events of a run's record, and what is said of them."""
+"""Events of a run's record, and the sentence for each."""
 
 SHOWN_NOTES = 20
 """Most notes on predicted cases that are printed."""
 
 
 def pairs_table(index: Index, every: bool = False) -> Table:
-    """Which image was paired with which mask; the first `SHOWN_PAIRS` unless `every`."""
+    """Image and mask of each case; the first `SHOWN_PAIRS` unless `every`."""
     rows = index.table()
     shown = rows if every else rows[:SHOWN_PAIRS]
-    notes = [f"{len(rows) - len(shown)} more; --all-pairs shows every one"] if len(shown) < len(rows) else []
+    notes = [f"{len(rows) - len(shown)} more; --all-pairs shows them all"] if len(shown) < len(rows) else []
     if index.ignored:
-        notes.append(f"{index.ignored} hidden or foreign file(s) passed over")
+        notes.append(f"{index.ignored} hidden or unrelated file(s) ignored")
     caption = "\n".join(notes)
     return _table(f"Pairs ({index.layout})", ("case", "image", "mask", "patient", "split"), shown, caption)
 
 
 def labels_table(labels: LabelMap) -> Table:
-    """What each stored mask value is taken for."""
-    return _table("Labels", ("in the mask", "class", "name"), labels.rows())
+    """The class of each stored mask value."""
+    return _table("Labels", ("mask value", "class", "name"), labels.rows())
 
 
 def statistics_table(statistics: Statistics) -> Table:
-    """The data set in figures."""
-    return _table("Data", ("", ""), statistics.rows())
+    """Statistics of the dataset."""
+    return _table("Dataset", ("", ""), statistics.rows())
 
 
 def faults_table(faults: Sequence[Fault], title: str) -> Table:
-    """Each cause with its files, what was found, what was expected, and the cure. title: `{}` in it counts them."""
+    """Each problem with its files, what was found, what was expected, and the fix. title: `{}` in it counts them."""
     merged = merge_faults(faults)
     rows = [(fault.file, f"{fault.found} [{fault.code}]", fault.expected, fault.cure) for fault in merged]
-    return _table(title.format(len(merged)), ("file", "found", "expected", "cure"), rows)
+    return _table(title.format(len(merged)), ("file", "found", "expected", "fix"), rows)
 
 
 def plan_table(plan: Plan) -> Table:
     """Each value of a plan with its meaning."""
     shown = {name: _say(getattr(plan, name)) for name in Plan.model_fields} | {"intensity": _rules(plan)}
     rows = [(name, shown[name], field.description) for name, field in Plan.model_fields.items()]
-    return _table("Plan", ("", "value", "meaning"), rows)
+    return _table("Training plan", ("setting", "value", "meaning"), rows)
 
 
 def scores_table(summary: EvaluationSummary) -> Table:
@@ -82,42 +82,42 @@ def scores_table(summary: EvaluationSummary) -> Table:
     parts = summary.by_class if len(summary.by_class) == 1 else (*summary.by_class, summary.overall)
     columns = ("class", "Dice", "IoU", f"HD95 in {summary.tolerance.unit}", "surface Dice")
     rows = [(p.name, *(one.text() for one in (p.dice, p.iou, p.hd95, p.surface_dice))) for p in parts]
-    return _table(f"Scores of {len(summary.cases)} cases, mean and 95 % interval", columns, rows)
+    return _table(f"Scores on {len(summary.cases)} cases, mean and 95 % interval", columns, rows)
 
 
 def notes_table(predicted: Sequence[PredictedCase], of: int) -> Table:
-    """Predicted cases that a person should look at, and why. of: how many were predicted in all."""
+    """Predicted cases that need review, and why. of: number of all predicted cases."""
     rows = [(case.name, note) for case in predicted for note in case.notes]
     shown = rows[:SHOWN_NOTES]
-    caption = "" if len(shown) == len(rows) else f"{len(rows) - len(shown)} more are in predictions.csv"
-    return _table(f"Please look at {len(predicted)} of {of}", ("case", "it"), shown, caption)
+    caption = "" if len(shown) == len(rows) else f"{len(rows) - len(shown)} more in predictions.csv"
+    return _table(f"Needs review: {len(predicted)} of {of}", ("case", "reason"), shown, caption)
 
 
 def lines_about(out: Path, predicted: Sequence[PredictedCase]) -> Iterator[str]:
-    """What is to be said of the masks in a folder, and of what else lies there; a sentence each."""
+    """Sentences about the masks in a folder and about other files there."""
     from genseg.results.mask_folder import unrecorded
 
     kept, edited = ([case.name for case in predicted if case.state == state] for state in ("kept", "edited"))
     moved = [str(case.set_aside.relative_to(out)) for case in predicted if case.set_aside is not None]
     strangers = unrecorded(out)
     if kept:
-        yield f"{len(kept)} of them were there already, of the same images and by the same model."
+        yield f"{len(kept)} of them already existed, from the same images and model."
     if edited:
-        yield f"Left alone and in no table, because they were edited: {printable(listed(edited))}."
+        yield f"Edited masks were kept as they are, outside the tables: {printable(listed(edited))}."
     if moved:
-        yield f"Earlier masks of other images, or by other models, were moved: {printable(listed(moved))}."
+        yield f"Earlier masks from other images or models were moved: {printable(listed(moved))}."
     if strangers:
-        yield f"In no table, because genseg did not write them: {printable(listed(strangers))}."
+        yield f"Not written by genseg, so not in the tables: {printable(listed(strangers))}."
 
 
 def one_line(case: PredictedCase) -> str:
-    """A predicted case, and why a person should look at it where there is a reason."""
-    moved = () if case.set_aside is None else (f"its earlier mask was moved to {printable(case.set_aside)}",)
+    """A predicted case, with the reasons for review."""
+    moved = () if case.set_aside is None else (f"earlier mask moved to {printable(case.set_aside)}",)
     return ": ".join([printable(case.name), *case.notes, *moved])
 
 
 def incidents(run: Path) -> Iterator[str]:
-    """What happened in a training that its user should know of, from its record; a sentence each."""
+    """Sentences about incidents in a training, from its record."""
     from genseg.runs.events import read_events
 
     for event in read_events(run):
@@ -127,26 +127,26 @@ def incidents(run: Path) -> Iterator[str]:
 
 
 def curve_table(curve: LearningCurve) -> Table:
-    """Mean Dice of the held-out cases at each number of labels."""
+    """Mean Dice on held-out cases for each number of labels."""
     rows = [(p.labels, f"{p.dice:.3f} ({p.low:.3f} to {p.high:.3f})") for p in curve.points]
-    return _table("Dice by number of training cases, mean and 95 % interval", ("cases", "Dice"), rows)
+    return _table("Dice by number of training cases, mean and 95 % interval", ("training cases", "Dice"), rows)
 
 
 def segmenters_table() -> Table:
     """Every segmenter that `--segmenter` takes."""
     rows = [(s.name, ", ".join(f"{rank}D" for rank in s.ranks), s.summary) for s in segmenters().values()]
-    return _table("Segmenters", ("name", "data", "what it is"), rows)
+    return _table("Segmenters", ("name", "data", "description"), rows)
 
 
 def _rules(plan: Plan) -> str:
-    """The intensity rules: that of each channel, or the one that all unnamed channels have."""
+    """The intensity rule of each channel, or one for all unnamed channels."""
     if len({str(rule) for rule in plan.intensity}) == 1 and not any(rule.channel for rule in plan.intensity):
         return str(plan.intensity[0])
     return "; ".join(f"{called(number, rule.channel)}: {rule}" for number, rule in enumerate(plan.intensity))
 
 
 def _say(value: object) -> str:
-    """A value of a plan in a few words; of a record, what differs from the usual."""
+    """A value of a plan in a few words; of a record, the values that are not defaults."""
     if isinstance(value, BaseModel):
         return ", ".join(f"{name} {_say(part)}" for name, part in value.model_dump(exclude_defaults=True).items())
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""The verbs of the command line. What is slow to import is imported inside the verb, so that `--help` is instant."""
+"""The verbs of the command line. Slow imports are inside the verbs, so that `--help` is instant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from genseg.base.files import atomic_write_bytes, inner_folder, printable, stay_
 from genseg.base.progress import Progress
 from genseg.choices import Copies, Part, Precision, Target, Tilt
 from genseg.cli import tables
-from genseg.cli.options import number_between, settings_from, settings_options, whole_number, whole_numbers
+from genseg.cli.options import number_between, one_of, settings_from, settings_options, whole_number, whole_numbers
 from genseg.cli.progress import progress_bars
 from genseg.config import LARGEST_SEED, LARGEST_SIDE, MOST_CASES, Plan, Settings
 
@@ -31,21 +31,23 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="genseg",
-    help="From a folder of labelled scans to a trained segmentation model and predicted masks.",
+    help="Train a segmentation model on a folder of labelled scans, and segment new images.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
 COMPARING = (
-    "Now the same without generated pairs, and both with every other part of the cases held out, to see whether "
-    "the pairs help. It can be stopped: the model stays, and --resume goes on. --no-compare leaves it out."
+    "Comparing training with and without generated pairs on every fold. "
+    "Safe to stop: the model is saved, and --resume continues. --no-compare skips this step."
 )
 
 MOST_THREADS = 4096
 READING = ("mask_repair", "instances", "pages", "nan_to", "tilt", "unlabelled")
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="folder of scans and masks, or a CSV list of them")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="run folder of `genseg train`, or a file of `genseg export`")]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="run folder from `genseg train`, or model file from `genseg export`")
+]
 
 Seed = Annotated[
     int,
@@ -65,21 +67,23 @@ def _show_version(is_asked_for: bool) -> None:
 @app.callback()
 def _options(
     show_version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="print the version and stop")
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="print the version and exit")
     ] = False,
 ) -> None:
-    """What comes before the verb."""
+    """Options before the verb."""
 
 
 @app.command()
 @settings_options(READING)
 def check(
     data: Data,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="folder for contact sheet and findings")] = None,
-    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="print every pair of image and mask")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for the contact sheet and the findings")
+    ] = None,
+    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="list every image-mask pair")] = False,
     **values: str | None,
 ) -> None:
-    """Read every case just as training does; show pairs, labels, figures and everything that is wrong."""
+    """Check the dataset exactly as training will read it and report every problem."""
     import genseg
 
     settings = settings_from(values)
@@ -95,18 +99,18 @@ def check(
     if out is not None:
         _write_check(examination, out)
     unlabelled = len(examination.index.without_mask)
-    left_out = f"; {unlabelled} images have no mask and are left out" if unlabelled else ""
-    _say(f"{len(examination.cases)} cases can be used{left_out}.")
+    left_out = f"; {unlabelled} images without a mask are left out" if unlabelled else ""
+    _say(f"{len(examination.cases)} cases are ready for training{left_out}.")
 
 
 @app.command()
 @settings_options()
 def plan(
     data: Data,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="YAML file to write the plan to, for editing")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="YAML file for the plan, for editing")] = None,
     **values: str | None,
 ) -> None:
-    """Derive from data and machine how training would go, how long and how much memory it would take, and show it."""
+    """Show the training plan for this dataset and machine, with estimated time and memory."""
     from genseg.compute.device import choose_machine
     from genseg.training.estimate import estimate_seconds
     from genseg.training.gather import gather
@@ -120,10 +124,10 @@ def plan(
     _show_plan(made)
     if out is not None:
         made.to_yaml(out)
-    _say(f"Training takes about {in_words(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
-    _say(f"It takes about {forecast_memory(gathered, machine)}.")
+    _say(f"Estimated time: {in_words(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
+    _say(f"Estimated memory: {forecast_memory(gathered, machine)}.")
     if made.generation is not None:
-        _say("After it, the comparison trains several times more; `genseg train --no-compare` leaves it out.")
+        _say("The comparison afterwards takes several times as long; `genseg train --no-compare` skips it.")
 
 
 @app.command()
@@ -131,22 +135,25 @@ def plan(
 def train(
     data: Data,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="run folder", show_default="runs/DATA")] = None,
-    plan_file: Annotated[Path | None, typer.Option("--plan", help="YAML by `genseg plan` to train by")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on where the run in the run folder stopped")] = False,
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="training plan (YAML from `genseg plan`)")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue an interrupted run")] = False,
     accept_changes: Annotated[
         bool,
-        typer.Option("--accept-data-change", help="--resume even though images or masks have changed, and note it"),
+        typer.Option(
+            "--accept-data-change",
+            help="with --resume: continue although images or masks changed; the change is logged",
+        ),
     ] = False,
     compare: Annotated[
         bool,
         typer.Option(
             "--compare/--no-compare",
-            help="see by cross-validation whether generated pairs help here, and deliver the better model",
+            help="cross-validate with and without generated pairs, and keep the better model",
         ),
     ] = True,
     **values: str | None,
 ) -> None:
-    """Train a segmentation model on a data set and keep everything about it in a run folder."""
+    """Train a segmentation model and save it, with its full record, in a run folder."""
     import genseg
     from genseg.compute.device import choose_machine
 
@@ -163,7 +170,7 @@ def train(
         )
     for said in tables.incidents(run):
         _say(said)
-    _say(f"The model is in {run}; how it does on the held-out cases, in {run / 'validation'}.")
+    _say(f"Model saved to {run}. Validation report: {run / 'validation' / 'report.html'}.")
     if compare and Plan.from_yaml(run / "plan.yaml").generation is not None:
         _say(COMPARING)
         with progress_bars() as progress:
@@ -175,21 +182,21 @@ def train(
 @settings_options()
 def curve(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the trainings, the figures and the picture")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the trainings, the table and the plot")],
     counts: Annotated[
-        str | None, typer.Option(help="numbers of training cases, say 4,8,16,32", metavar="<int>,...")
+        str | None, typer.Option(help="numbers of training cases, such as 4,8,16,32", metavar="<int>,...")
     ] = None,
     points: Annotated[
         float,
         typer.Option(
-            help="the gain that is asked after, in Dice points",
+            help="target gain in Dice points",
             parser=number_between("points", 0, 100),
             metavar="<float>",
         ),
     ] = 2.0,
     **values: str | None,
 ) -> None:
-    """Train with fewer and with more of the labels, and say how many more a gain would take."""
+    """Measure a learning curve and estimate how many more labels a given gain needs."""
     import genseg
 
     settings = settings_from(values)
@@ -198,42 +205,44 @@ def curve(
         found = genseg.curve(data, out, settings=settings, counts=numbers, gain=points / 100, progress=progress)
     Console().print(tables.curve_table(found))
     _say(found.verdict)
-    _say(f"The picture is {out / 'curve.png'}.")
+    _say(f"Plot saved to {out / 'curve.png'}.")
 
 
 @app.command()
 def predict(
     run: Run,
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="an image, a folder of them, or a video")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the masks; with --video a file")],
-    overlays: Annotated[bool, typer.Option("--overlays", help="also draw each mask on its image")] = False,
-    confidence: Annotated[
-        bool, typer.Option("--confidence", help="also write how sure each pixel is, in percent")
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="image, folder of images, or video")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="folder for the masks; with --video, an output file")],
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="also write each image with its mask drawn over it")
     ] = False,
-    contours: Annotated[bool, typer.Option("--contours", help="also write every outline, as a table")] = False,
+    confidence: Annotated[bool, typer.Option("--confidence", help="also write a confidence map in percent")] = False,
+    contours: Annotated[bool, typer.Option("--contours", help="also write a table of contours")] = False,
     dicom_seg: Annotated[
         bool,
         typer.Option(
             "--dicom-seg",
-            help="also write a DICOM segmentation for each DICOM image; it names the patient, as an archive wants it",
+            help="also write DICOM SEG for DICOM images; it contains the patient's identity",
         ),
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="go on with images that come, until Ctrl-C")] = False,
-    video: Annotated[bool, typer.Option("--video", help="IMAGES is a video; outline what is found in it")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="keep segmenting new images as they arrive (Ctrl-C to stop)")
+    ] = False,
+    video: Annotated[bool, typer.Option("--video", help="segment a video and draw the contours on it")] = False,
     ensemble: Annotated[
-        bool, typer.Option("--ensemble", help="average the models of all folds of a run that was compared")
+        bool, typer.Option("--ensemble", help="average the models of all folds (after the comparison)")
     ] = False,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="look at each image once, not mirrored as well: several times as fast")
-    ] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="skip test-time mirroring: several times faster")] = False,
     tilt: Annotated[
         Tilt | None,
-        typer.Option(help="DICOM stacks that lean", show_default="as in training"),
+        typer.Option(
+            help=Settings.model_fields["tilt"].description, show_default="as in training", **one_of("tilt", Tilt)
+        ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            help="of the processor",
+            help="number of CPU threads",
             parser=whole_number("threads", 1, MOST_THREADS),
             metavar="<int>",
             show_default="all cores",
@@ -241,7 +250,7 @@ def predict(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Segment images; each mask comes in the geometry of its own image, with a word where it should be looked at."""
+    """Segment images. Masks keep each image's geometry; doubtful cases are flagged for review."""
     import genseg
 
     asked = {"overlays": overlays, "confidence": confidence, "contours": contours, "dicom-seg": dicom_seg}
@@ -261,7 +270,7 @@ def predict(
 def _predict_folder(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
     with progress_bars() as progress:
         predicted = model.predict_folder(images, out, extras=extras, progress=progress)
-    _say(f"{len(predicted)} masks are in {out}.")
+    _say(f"{len(predicted)} masks saved to {out}.")
     for line in tables.lines_about(out, predicted):
         _say(line)
     noted = [case for case in predicted if case.notes]
@@ -270,7 +279,7 @@ def _predict_folder(model: Model, images: Path, out: Path, extras: list[Extra]) 
 
 
 def _watch(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
-    """Segment what comes until Ctrl-C, one line an image."""
+    """Segment new images until Ctrl-C, one line per image."""
     from genseg.training.interrupt import postponed_interrupt
 
     errors = Console(stderr=True)
@@ -279,12 +288,12 @@ def _watch(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
         _say(tables.one_line(case))
 
     def report(error: DataError) -> None:
-        errors.print(tables.faults_table(error.faults, "Cannot be used"))
+        errors.print(tables.faults_table(error.faults, "Cannot be segmented"))
 
-    _say(f"Watching {images}; Ctrl-C ends it.")
+    _say(f"Watching {images}. Press Ctrl-C to stop.")
     with postponed_interrupt() as is_stopped:
         count = model.watch(images, out, extras=extras, is_stopped=is_stopped, tell=tell, report=report)
-    _say(f"{count} new masks are in {out}.")
+    _say(f"{count} new masks saved to {out}.")
     for line in tables.lines_about(out, ()):
         _say(line)
 
@@ -292,34 +301,37 @@ def _watch(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
 def _segment_video(model: Model, video: Path, out: Path) -> None:
     with progress_bars() as progress:
         done = model.segment_video(video, out, progress=progress)
-    rates = f"{done.frames_per_second:.1f} frames a second, segmenting alone {done.segmenting_per_second:.1f}"
-    _say(f"{done.frames} frames are in {out}; {rates}.")
+    rates = f"{done.frames_per_second:.1f} frames per second (segmentation alone: {done.segmenting_per_second:.1f})"
+    _say(f"{done.frames} frames saved to {out}; {rates}.")
 
 
 def _stop_contradictions(watch: bool, video: bool, extras: list[Extra]) -> None:
-    """Raise SettingsError for options that cannot be meant together."""
+    """Raise SettingsError for options that exclude each other."""
     from genseg.errors import SettingsError
 
     if watch and video:
-        raise SettingsError("--watch and --video: a folder is watched or a video is segmented; leave one out")
+        raise SettingsError("--watch and --video: these options exclude each other; leave one out")
     if video and extras:
-        raise SettingsError(f"--{', --'.join(extras)}: a video gets outlines alone; leave it out")
+        raise SettingsError(f"--{', --'.join(extras)}: not available for a video; leave it out")
 
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder that `genseg train` wrote")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder from `genseg train`")],
     data: Data,
-    to: Annotated[Target, typer.Option(help="for which programs")],
+    to: Annotated[Target, typer.Option(help="target format", **one_of("to", Target))],
     out: Annotated[Path | None, typer.Option("--out", "-o", show_default="RUN/export/")] = None,
-    precision: Annotated[Precision, typer.Option(help="arithmetic; openvino has all three")] = "float32",
+    precision: Annotated[
+        Precision,
+        typer.Option(help="arithmetic; bfloat16 and int8 for openvino only", **one_of("precision", Precision)),
+    ] = "float32",
 ) -> None:
-    """Write the model for use without PyTorch, or in MONAI, once it is seen to give the same masks."""
+    """Export the model, without PyTorch or for MONAI, after verifying that it reproduces the original masks."""
     import genseg
 
     with progress_bars() as progress:
         made = genseg.export_model(run, data, to, out, precision=precision, progress=progress)
-    _say(f"The model is {made.path}.")
+    _say(f"Model saved to {made.path}.")
     _say(f"{made.parity}.")
 
 
@@ -327,11 +339,14 @@ def export(
 def evaluate(
     run: Run,
     data: Data,
-    split: Annotated[Part, typer.Option(help="cases to score")] = "test",
-    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="RUN/evaluation/, or beside a file")] = None,
+    split: Annotated[Part, typer.Option(help="cases to score", **one_of("split", Part))] = "test",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="folder for the report", show_default="RUN/evaluation/, or beside a file"),
+    ] = None,
     device: Device = "auto",
 ) -> None:
-    """Score a model against experts' masks, and write the figures and a report with pictures."""
+    """Score a model against expert masks and write a report with metrics and example images."""
     import genseg
 
     model = genseg.load(run, device=device)
@@ -341,50 +356,50 @@ def evaluate(
     console = Console()
     console.print(tables.scores_table(summary))
     for warning in summary.warnings:
-        _say(f"Read with care: {warning}")
-    _say(f"The report is in {folder}.")
+        _say(f"Warning: {warning}")
+    _say(f"Report saved to {folder}.")
 
 
 @app.command()
 def generate(
     run: Run,
-    out: Annotated[Path, typer.Option("--out", "-o", help="new folder for the data set")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="new folder for the dataset")],
     count: Annotated[
         int,
         typer.Option(
-            "--count", "-n", help="how many pairs", parser=whole_number("count", 1, MOST_CASES), metavar="<int>"
+            "--count", "-n", help="number of pairs", parser=whole_number("count", 1, MOST_CASES), metavar="<int>"
         ),
     ] = 200,
     seed: Seed = 0,
     copies: Annotated[
-        Copies, typer.Option(help="what to do with images that are nearly training images")
+        Copies, typer.Option(help="handling of near-copies of training images", **one_of("copies", Copies))
     ] = "leave-out",
     device: Device = "auto",
 ) -> None:
-    """Write synthetic images with their masks, by the generator that was trained with the model."""
+    """Write synthetic images with masks, from the generator trained with the model."""
     import genseg
 
     with progress_bars() as progress:
         made = genseg.generate(run, out, count, seed, copies=copies, device=device, progress=progress)
-    _say(f"{made.written} pairs are in {out}.")
+    _say(f"{made.written} pairs saved to {out}.")
     if made.copies:
         fate = "left out" if copies == "leave-out" else "kept, and marked in pairs.csv"
-        _say(f"{made.copies} images were nearly copies of training images and were {fate}.")
+        _say(f"{made.copies} near-copies of training images were {fate}.")
     if made.written < count:
-        _say(f"{count - made.written} pairs are missing: too many of the images were copies.")
+        _say(f"{count - made.written} pairs are missing: too many images were near-copies.")
 
 
 @app.command()
 def phantom(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the data set")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the dataset")],
     kind: Annotated[str, typer.Option(help="rgb, gray or volume")] = "rgb",
     cases: Annotated[
-        int, typer.Option(help="how many", parser=whole_number("cases", 1, MOST_CASES), metavar="<int>")
+        int, typer.Option(help="number of cases", parser=whole_number("cases", 1, MOST_CASES), metavar="<int>")
     ] = 40,
     size: Annotated[
         int | None,
         typer.Option(
-            help="edge in pixels (voxels)",
+            help="side in pixels or voxels",
             parser=whole_number("size", 1, LARGEST_SIDE),
             metavar="<int>",
             show_default="128, volumes 36",
@@ -392,26 +407,26 @@ def phantom(
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Write a data set of synthetic scans with known masks, to try things out on."""
+    """Create a synthetic dataset with known masks, for trying things out."""
     from genseg.synthetic.phantoms import write_phantoms
 
     write_phantoms(folder, cast("PhantomKind", kind), cases, seed, size)
-    _say(f"{cases} phantoms are in {folder}.")
+    _say(f"{cases} phantoms saved to {folder}.")
 
 
 @app.command()
 def segmenters() -> None:
-    """List the networks that `--segmenter` takes."""
+    """List the networks available for `--segmenter`."""
     Console().print(tables.segmenters_table())
 
 
 def _say(line: str) -> None:
-    """Print a sentence as it is, be it that a path in it looks like markup or holds what steers a terminal."""
+    """Print a sentence literally, even if a path in it looks like markup or holds control characters."""
     Console().print(Text(printable(line)))
 
 
 def _evaluation_folder(run: Path, data: Path, split: Part) -> Path:
-    """Where the report of an evaluation goes that was given no folder: into the run folder, or beside the file."""
+    """Default folder of an evaluation: in the run folder, or beside the model file."""
     name = f"{_name_of(data)}-{split}"
     root = run if run.is_dir() else run.parent
     folder = root / "evaluation" / (name if run.is_dir() else f"{run.stem}-{name}")
@@ -420,7 +435,7 @@ def _evaluation_folder(run: Path, data: Path, split: Part) -> Path:
 
 
 def _showing_plan(run: Path, progress: Progress) -> Progress:
-    """Progress that prints the plan when training begins: it lies in the run folder by then."""
+    """Progress that prints the plan once training begins; by then it is in the run folder."""
     is_shown = False
 
     def show(doing: str, done: int, total: int) -> None:
@@ -436,11 +451,11 @@ def _showing_plan(run: Path, progress: Progress) -> Progress:
 def _show_plan(plan: Plan) -> None:
     Console().print(tables.plan_table(plan))
     if plan.size_note:
-        _say(f"Size: {plan.size_note}.")
+        _say(f"Image size: {plan.size_note}.")
 
 
 def _name_of(data: Path) -> str:
-    """What a data set is called by: its folder, whose name may hold dots, or its CSV list without the suffix."""
+    """Name of a dataset: its folder, which may contain dots, or its CSV list without the suffix."""
     from genseg.index.csv_list import SUFFIXES
 
     place = data.resolve()
@@ -449,13 +464,13 @@ def _name_of(data: Path) -> str:
 
 
 def _write_check(examination: Examination, out: Path) -> None:
-    """Write what a person looks at and what a program reads, and the repaired masks where repair was asked for."""
+    """Write the contact sheet, the findings as JSON, and the repaired masks if asked for."""
     from genseg.examine.check import contact_sheet, write_repaired_masks
     from genseg.results.outputs import output_folder
 
     entries = examination.index.entries
     files = [path for entry in entries for path in (*entry.images, entry.mask) if path is not None]
-    # Nor in the data set's own folder, where a sheet of pictures might be taken for one of the images.
+    # Nor in the dataset's own folder, where a contact sheet might be taken for one of the images.
     folder = output_folder(out, [*files, examination.index.root / "dataset.json"])
     if examination.options.mask_repair == "nearest":
         write_repaired_masks(examination, inner_folder(folder, "repaired-masks"))

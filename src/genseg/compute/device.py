@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from genseg.compute.bfloat16 import TriedConvolutions
-from genseg.errors import DeviceError
+from genseg.errors import DeviceError, unknown
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,13 @@ def _choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"device: {name!r} is not one of auto, cpu, cuda, cuda:N, mps") from None
+        raise DeviceError(unknown("device", name, DEVICES)) from None
     absent = {"cuda": not torch.cuda.is_available(), "mps": not torch.backends.mps.is_available()}
     if absent.get(device.type, device.type != "cpu"):
         reason = _why_no_gpu() if device.type == "cuda" else ""
-        found = f"it cannot be used, because {reason}" if reason else "this machine has none"
-        raise DeviceError(f"device: {name!r} was asked for, but {found}; use --device auto")
+        raise DeviceError(f"device {name!r} is not available: {reason or 'this machine has none'}; use --device auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"device: {name!r} was asked for, but there are {torch.cuda.device_count()} GPUs")
+        raise DeviceError(f"device {name!r} is not available: this machine has {torch.cuda.device_count()} GPU(s)")
     return device
 
 
@@ -116,7 +117,7 @@ def _why_no_gpu() -> str:
     if shutil.which("nvidia-smi") is None:
         return ""
     if torch.version.cuda is None:
-        return "this PyTorch is built for the CPU alone; install one for CUDA"
+        return "this PyTorch is a CPU-only build; install a CUDA build"
     try:
         torch.cuda.init()
     except (

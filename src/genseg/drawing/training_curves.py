@@ -77,12 +77,12 @@ def _draw_dice(axes: Axes, events: list[Mapping[str, Any]]) -> None:
 
 
 def _draw_steering(axes: Axes, events: list[Mapping[str, Any]]) -> None:
-    axes.set(title="What feedback has steered", xlabel="step", ylabel="times what it was at first")
+    axes.set(title="Steered parameters", xlabel="step", ylabel="relative to the initial value")
     steps = [event["step"] for event in events]
     ranges = [name for name in events[0] if name.startswith("range_")]
     for name in ["share", "temperature", *ranges]:
         values = np.array([event[name] for event in events], dtype=np.float64)
-        label = "share of synthetic pairs" if name == "share" else name.replace("range_", "range of ")
+        label = "synthetic fraction" if name == "share" else name.replace("range_", "range of ")
         axes.plot(steps, values / values[0], linewidth=2 if name == "share" else 1, label=label)
     axes.axhline(1, color="grey", linewidth=0.8)
     axes.grid(alpha=0.3)

@@ -94,7 +94,7 @@ def paired_bootstrap(
 def paired_bootstrap_over_strata(
     differences: Sequence[NDArray[np.float64]], draws: int = DRAWS, seed: int = 0, level: float = 0.95
 ) -> PairedDifference:
-    """The mean over strata (data sets, say) of the mean paired difference in each; every stratum counts alike.
+    """The mean over strata (datasets, say) of the mean paired difference in each; every stratum counts alike.
 
     differences: for each stratum `(training, case)`, first minus second, at least 2 cases: both models trained again
     with other seeds, or on other cases, and judged on the same cases. Cases are drawn again within their stratum, and

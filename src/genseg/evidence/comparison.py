@@ -1,6 +1,6 @@
 """Does generation help here? Cross-validation inside the user's own labels, with generated pairs and without.
 
-Both arms make the same updates on as many images each, and every labelled case is held out once in each of them. Where
+Both training methods make the same updates on as many images, and each holds out every labelled case once. Where
 one training runs out of memory, all are made with fewer images. All figures are means over patients, each the mean over
 its cases, since scans of one patient are no independent witnesses; where patients are not known, the verdict says so.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from genseg.base.files import inner_folder
 from genseg.base.progress import Progress
-from genseg.config import Arm, Plan
+from genseg.config import Plan, TrainingMethod
 from genseg.drawing.evidence import draw_comparison
 from genseg.errors import RunError, SettingsError
 from genseg.evaluate import PairedDifference, paired_bootstrap
@@ -32,7 +32,13 @@ from genseg.runs.events import read_events
 from genseg.runs.folder import RunFolder
 from genseg.training.gather import examine_for_training
 
-BASELINE: Arm = "strong-augmentation"
+BASELINE: TrainingMethod = "strong-augmentation"
+EFFECTS = {
+    1: "Generated pairs help on this dataset",
+    0: "Generated pairs: no detectable difference on this dataset",
+    -1: "Generated pairs harm on this dataset",
+}
+"""The verdict by the side of 0 that the interval lies on."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,13 @@ class ComparedCase:
 class Comparison:
     """What generated pairs brought on the user's own held-out cases.
 
-    arm: the one with generated pairs. generated, baseline: mean Dice over patients (over images, where patients are not
+    method: with generated pairs. generated, baseline: mean Dice over patients (over images, where patients are not
     known), difference: of them, with its interval. by: what folds kept together, in words. images: in an update of
     every training, where one ran out of memory and all were begun anew. halved: at which update the run itself ran out
     of memory before, and how many images it had from there on.
     """
 
-    arm: Arm
+    method: TrainingMethod
     cases: tuple[ComparedCase, ...]
     generated: float
     baseline: float
@@ -65,9 +71,9 @@ class Comparison:
     halved: tuple[int, int] | None = None
 
     @property
-    def delivered(self) -> Arm:
-        """The arm whose model is delivered: the better one by the mean."""
-        return BASELINE if (self.difference.difference or 0.0) < 0 else self.arm
+    def delivered(self) -> TrainingMethod:
+        """The method whose model is delivered: the better one by the mean."""
+        return BASELINE if (self.difference.difference or 0.0) < 0 else self.method
 
     @property
     def verdict(self) -> str:
@@ -77,21 +83,20 @@ class Comparison:
         figures = f"{with_pairs} with generated pairs, {alone} without, over {self._witnesses}"
         figures += f", {self.by}" if self.by else ""
         if found.low is None or found.high is None or found.difference is None:
-            judged = f"{figures}: too few to tell whether they help"
+            judged = f"{figures}: too few cases to tell whether they help"
         else:
             points = f"{100 * found.difference:+.1f} points (95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f})"
-            effect = "help" if found.low > 0 else "do harm" if found.high < 0 else "make no difference that can be told"
-            judged = f"Generated pairs {effect} here: {points}; {figures}"
-        return f"{judged}.{self._memory} The model is that of the arm {self.delivered}."
+            judged = f"{EFFECTS[(found.low > 0) - (found.high < 0)]}: {points}; {figures}"
+        return f"{judged}.{self._memory} Model kept: {self.delivered}."
 
     @property
     def _memory(self) -> str:
         """What a lack of memory has changed."""
         if self.images is not None:
-            return f" Memory ran out, so all were trained with {self.images} images per update."
+            return f" Memory ran out, so every training used {self.images} images per update."
         if self.halved is not None:
             update, images = self.halved
-            return f" The run had {images} images per update once memory ran out at update {update}, the others always."
+            return f" Memory ran out at update {update}: the run then used {images} images per update, like the others."
         return ""
 
     @property
@@ -107,27 +112,27 @@ class Comparison:
 
 
 def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Comparison:
-    """Train both arms on every fold, deliver the better model in the run folder, and leave the figures beside it.
+    """Train with both methods on every fold, keep the better model in the run folder, and write the scores beside it.
 
-    What was trained before is not trained again, the run itself least of all. Of a split that the data set declares
+    What was trained before is not trained again, the run itself least of all. Of a split that the dataset declares
     there is one fold alone. Raises SettingsError where the run has no generated pairs, RunError where it has not
     finished or the data are no longer those that it began with, and as `genseg.fit`.
     """
     settings, plan = run.settings(), run.plan()
     if plan.generation is None:
-        raise SettingsError(f"{run.path}: nothing to compare; the arm {plan.arm} has no generated pairs")
+        raise SettingsError(f"{run.path}: nothing to compare; training method {plan.method} has no generated pairs")
     if not run.is_finished:
-        raise RunError(f"{run.path}: this run has not finished; go on with it by --resume")
+        raise RunError(f"{run.path}: this run has not finished; continue it with --resume")
     run.check_links()
     examination = examine_for_training(data, settings, progress)
     run.check_cases(examination.cases)
-    _keep_own_scores(run, plan.arm)
+    _keep_own_scores(run, plan.method)
     images = _train_all(data, examination, run, progress)
-    dice = {arm: _dice(run, arm, images) for arm in (plan.arm, BASELINE)}
+    dice = {method: _dice(run, method, images) for method in (plan.method, BASELINE)}
     names = sorted(dice[BASELINE])
     groups = dict(zip(names, groups_of(examination, names), strict=True))
     by = by_patient(examination.cases.entries)
-    compared = judge(plan.arm, dice[plan.arm], dice[BASELINE], groups)
+    compared = judge(plan.method, dice[plan.method], dice[BASELINE], groups)
     compared = replace(compared, by=by, images=images, halved=_halved(run))
     _deliver(data, run, compared, images, progress)
     baseline, generated = ([getattr(case, side) for case in compared.cases] for side in ("baseline", "generated"))
@@ -138,20 +143,20 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
 
 
 def judge(
-    arm: Arm, generated: Mapping[str, float], baseline: Mapping[str, float], groups: Mapping[str, str]
+    method: TrainingMethod, generated: Mapping[str, float], baseline: Mapping[str, float], groups: Mapping[str, str]
 ) -> Comparison:
-    """Compare two arms on the same cases. generated, baseline: Dice by case. groups: the patient of each case.
+    """Compare two methods on the same cases. generated, baseline: Dice by case. groups: the patient of each case.
 
-    Raises RunError where the arms were not scored on the same cases.
+    Raises RunError if the methods were not scored on the same cases.
     """
     if generated.keys() != baseline.keys():
         odd = ", ".join(sorted(generated.keys() ^ baseline.keys()))
         raise RunError(
-            f"the arms were not scored on the same cases ({odd}); delete the folder comparison and try again"
+            f"the two methods were not scored on the same cases ({odd}); delete the comparison folder and try again"
         )
     cases = tuple(ComparedCase(name, groups[name], generated[name], baseline[name]) for name in sorted(baseline))
     ours, theirs = _by_group(cases, "generated"), _by_group(cases, "baseline")
-    return Comparison(arm, cases, float(np.mean(ours)), float(np.mean(theirs)), paired_bootstrap(ours, theirs))
+    return Comparison(method, cases, float(np.mean(ours)), float(np.mean(theirs)), paired_bootstrap(ours, theirs))
 
 
 def _by_group(cases: Sequence[ComparedCase], side: str) -> list[float]:
@@ -187,10 +192,10 @@ def _trainings(run: RunFolder, plan: Plan, *, again: bool) -> list[Training]:
     trainings = []
     for fold in folds:
         ours = settings.model_copy(update={"fold": fold})
-        theirs = ours.model_copy(update={"arm": BASELINE, "pretraining": None})
+        theirs = ours.model_copy(update={"method": BASELINE, "pretraining": None})
         trainings.append(Training(BASELINE, run.compared(BASELINE, fold).path, theirs, alone))
         if again or fold != settings.fold:
-            trainings.append(Training(plan.arm, run.compared(plan.arm, fold).path, ours, plan))
+            trainings.append(Training(plan.method, run.compared(plan.method, fold).path, ours, plan))
     return trainings
 
 
@@ -200,17 +205,17 @@ def _halved(run: RunFolder) -> tuple[int, int] | None:
     return (halved[-1]["step"], halved[-1]["batch_size"]) if halved else None
 
 
-def _keep_own_scores(run: RunFolder, arm: Arm) -> None:
+def _keep_own_scores(run: RunFolder, method: TrainingMethod) -> None:
     """Put the run's scores among the others: its model may be replaced, and then its scores are."""
-    kept = run.compared(arm, run.settings().fold)
+    kept = run.compared(method, run.settings().fold)
     if not (kept.path / SCORES).is_file():
         inner_folder(run.path, kept.path.relative_to(run.path))
         kept.write_json(SCORES, run.read_json(SCORES))
 
 
-def _dice(run: RunFolder, arm: Arm, images: int | None) -> dict[str, float]:
+def _dice(run: RunFolder, method: TrainingMethod, images: int | None) -> dict[str, float]:
     """Dice of every case by the training that held it out. images: see `RunFolder.compared`."""
-    scored = [held_out_dice(run.compared(arm, fold, images).path) for fold in range(run.split().folds)]
+    scored = [held_out_dice(run.compared(method, fold, images).path) for fold in range(run.split().folds)]
     return {name: dice for one in scored for name, dice in one.items()}
 
 

@@ -92,7 +92,7 @@ class LearningCurve:
         if now - before < LEAST_RISE:
             tried = f"from {self.points[0].labels} to {self.points[-1].labels} cases"
             cure = "train longer (--updates) and try again"
-            return f"Dice does not rise {tried}, so nothing can be said of more labels; {cure}."
+            return f"Dice does not rise {tried}, so no estimate for more labels is possible; {cure}."
         begin = f"With the {self.labels} labels there are, Dice is about {100 * now:.1f} %"
         aim = f"{100 * self.gain:g} more points"
         if math.isinf(self.needed):

@@ -1,1 +1,1 @@
-"""A data set before anything is trained on it: read in one pass, checked, measured, split. No torch."""
+"""A dataset before anything is trained on it: read in one pass, checked, measured, split. No torch."""

@@ -53,7 +53,7 @@ class LoadOptions:
     instances: Instances = "stop"
 
     def suited_to(self, index: Index) -> LoadOptions:
-        """These, with channels on the last axis of volumes where the data set declares that."""
+        """These, with channels on the last axis of volumes where the dataset declares that."""
         channels_last = self.read.channels_last_axis or index.channels_last_axis
         return replace(self, read=replace(self.read, channels_last_axis=channels_last))
 
@@ -123,7 +123,7 @@ def to_case(
     channels: int | None,
     mask_repair: MaskRepair = "stop",
 ) -> Case:
-    """Map the mask's values to class indices and bring the image to the data set's number of channels.
+    """Map the mask's values to class indices and bring the image to the dataset's number of channels.
 
     labels: None leaves the case without a mask.
     channels: None keeps the image's own; a grey image is repeated where the set has more, any other difference raises
@@ -150,7 +150,7 @@ def to_case(
 
 
 class CaseStore(Sequence[Case]):
-    """The cases of a data set, decoded once: kept in memory up to a byte budget, read again on access beyond it.
+    """The cases of a dataset, decoded once: kept in memory up to a byte budget, read again on access beyond it.
 
     Slices and `select` give stores of fewer cases that share the memory.
     """
@@ -279,7 +279,7 @@ def _scan_warnings(path: Path, scan: Scan) -> tuple[Fault, ...]:
     found = [*scan.warnings, *_saturated(path, scan)]
     if len(scan.spatial) == 3 and 1 in scan.spatial:
         text = f"a volume of a single slice, {_size(scan.spatial)}"
-        cure = "It is used as it is; for 2D models export it as a picture."
+        cure = "It is used as it is; for 2D models export it as a 2D image."
         found.append(_warning(FaultCode.SINGLE_SLICE, path, text, "several slices", cure))
     return tuple(found)
 
@@ -295,7 +295,7 @@ def _saturated(path: Path, scan: Scan) -> list[Fault]:
         for number, (share, most) in enumerate(zip(shares, (part.max() for part in parts), strict=True))
         if share > _SATURATED_SHARE
     ]
-    cure = "Look at the original: it may be over-exposed or clipped by its export."
+    cure = "Check the original: it may be over-exposed or clipped by its export."
     expected = "contrast within the anatomy"
     return [_warning(FaultCode.SATURATED_IMAGE, path, "; ".join(said), expected, cure)] if said else []
 
@@ -308,7 +308,7 @@ def _constant(path: Path, pixels: NDArray[np.generic]) -> list[Fault]:
     if any(np.ptp(channel) for channel in pixels):
         return []
     values = ", ".join(dict.fromkeys(str(channel.flat[0]) for channel in pixels))
-    cure = "Look at the original: an exposure or an export may have failed."
+    cure = "Check the original: an exposure or an export may have failed."
     return [_warning(FaultCode.CONSTANT_IMAGE, path, f"every pixel is {values}", "an image", cure)]
 
 

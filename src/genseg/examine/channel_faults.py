@@ -1,4 +1,4 @@
-"""What is odd about single channels of a data set, though every case can be read: none of it stops, all of it is said.
+"""What is odd about single channels of a dataset, though every case can be read: none of it stops, all of it is said.
 
 One warning a channel and cause, with the number of cases and the names of the first few.
 """
@@ -62,7 +62,7 @@ def _without_contrast(
     if not flat:
         return []
     found = f"{called(number, channel.name)} has the same value everywhere in {_of(flat, readings)}"
-    cure = "Look at the originals: the channel may not have been exported. Nothing can be learned from it."
+    cure = "Check the originals: the channel may not have been exported. Nothing can be learned from it."
     return [_warning(FaultCode.CONSTANT_IMAGE, index, found, "an image in every channel", cure)]
 
 
@@ -92,7 +92,10 @@ def _of_another_kind(index: Index, readings: Sequence[Reading], number: int, cha
         said = reading.measures.by_channel[number].origin.modality
         if {said, channel.modality} <= {"ct", "mr", "pet"} and said != channel.modality:
             kinds[said].append(reading.files.name)
-    name, cure = called(number, channel.name), "See that each case has its channels in the same order, and correct it."
+    name, cure = (
+        called(number, channel.name),
+        "Put the channels of every case into the same order.",
+    )
     expected = f"{SHOWN[channel.modality]}, by its name or the other images"
     faults = [
         _warning(FaultCode.CHANNEL_CONTENT, index, f"{name} is {SHOWN[kind]} in {_of(cases, readings)}", expected, cure)
@@ -122,7 +125,7 @@ def _swapped(index: Index, readings: Sequence[Reading], statistics: Statistics) 
     if not odd:
         return []
     found = f"values of a CT in another channel than most cases have them in: {_of(odd, readings)}"
-    cure = "See that these cases have their channels in the order of the others, and correct it."
+    cure = "Put the channels of these cases into the order of the others."
     return [_warning(FaultCode.CHANNEL_CONTENT, index, found, "the same channels in the same order", cure)]
 
 
@@ -142,7 +145,7 @@ def _copied(index: Index, readings: Sequence[Reading]) -> list[Fault]:
     if not copied:
         return []
     found = f"channel files that are equal to the byte in {_of(list(copied), readings)}"
-    cure = "Look whether a channel was copied from another, or from another case, by mistake."
+    cure = "Check whether a channel was copied from another, or from another case, by mistake."
     return [_warning(FaultCode.DUPLICATE_IMAGE, index, found, "a file of its own for each channel", cure)]
 
 

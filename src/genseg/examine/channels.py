@@ -1,4 +1,4 @@
-"""What each channel of a data set shows, and the rule by which its values become network input.
+"""What each channel of a dataset shows, and the rule by which its values become network input.
 
 Every channel is judged by its own name, its own files and its own values: what is known of one says nothing of another.
 """
@@ -65,9 +65,9 @@ class Distribution:
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """One channel of a data set.
+    """One channel of a dataset.
 
-    name: as the data set declares it, or "". modality: by its name or files, else as its values suggest. dtypes: of its
+    name: as the dataset declares it, or "". modality: by its name or files, else as its values suggest. dtypes: of its
     files. values: over all voxels of all images (sampled at a fixed stride). foreground: the same over the voxels of
     all classes; None where no voxel is labelled. rule: how its values become network input.
     """
@@ -107,7 +107,7 @@ def named_modality(text: str) -> Modality:
 def modality_of(name: str, text: str, cases: Sequence[ChannelMeasures], rank: int) -> Modality:
     """What a channel shows: by its name, by what most of its files say, by `text`, else by its values.
 
-    text: what the data set says of all its channels, "" where some channel's own name tells.
+    text: what the dataset says of all its channels, "" where some channel's own name tells.
     """
     told = Counter(case.origin.modality for case in cases)
     said = told.most_common(1)[0][0]

@@ -1,4 +1,4 @@
-"""Examine a data set before anything is trained on it: every fault at once, figures, and a sheet of pictures.
+"""Examine a dataset before anything is trained on it: every fault at once, figures, and a sheet of pictures.
 
 Every case is read once, by the same code that training reads with. What stops is raised together in one `DataError`;
 what does not is returned with the examination as warnings.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from genseg.base.files import atomic_path, printable
 from genseg.base.free_memory import memory_budget
 from genseg.drawing.overlays import overlay, tile, with_heading
-from genseg.errors import DataError, Fault, FaultCode, SettingsError, listed
+from genseg.errors import DataError, Fault, FaultCode, SettingsError, did_you_mean, listed
 from genseg.examine.cases import DEFAULT_OPTIONS, CaseStore, LoadOptions
 from genseg.examine.channel_faults import channel_faults
 from genseg.examine.consistency import (
@@ -45,7 +45,7 @@ SHEET_CASES = 120
 
 @dataclass(frozen=True)
 class Examination:
-    """A data set that was found usable.
+    """A dataset that was found usable.
 
     cases: the cases read, masks mapped to classes, grey images repeated to RGB where the set has both.
     faults: warnings; anything worse was raised.
@@ -71,7 +71,7 @@ def examine(
     progress: Callable[[int, int], None] | None = None,
     budget: int | None = None,
 ) -> Examination:
-    """Read every case once and judge the data set.
+    """Read every case once and judge the dataset.
 
     names: the cases to read; None reads all. Others are not opened.
     progress: called with the number of cases read and the number to read.
@@ -168,9 +168,10 @@ def _chosen(index: Index, names: Collection[str] | None) -> tuple[CaseFiles, ...
     if names is None:
         return index.entries
     wanted = set(names)
-    unknown = sorted(wanted - {files.name for files in index.entries})
-    if unknown:
-        found = f"no case of the name {printable(listed(unknown))}"
-        cure = "Name cases as the table of pairs shows them."
-        raise DataError([Fault(FaultCode.LAYOUT_BROKEN, printable(index.root), found, "cases of the data set", cure)])
+    known = [files.name for files in index.entries]
+    missing = sorted(wanted.difference(known))
+    if missing:
+        found = f"no case named {printable(listed(missing))}{did_you_mean(missing[0], known)}"
+        cure = "Use the case names from the table of pairs."
+        raise DataError([Fault(FaultCode.LAYOUT_BROKEN, printable(index.root), found, "cases of the dataset", cure)])
     return tuple(files for files in index.entries if files.name in wanted)

@@ -1,4 +1,4 @@
-"""What is wrong with a data set as a whole, though each of its files can be read: cases that do not fit together."""
+"""What is wrong with a dataset as a whole, though each of its files can be read: cases that do not fit together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from genseg.labels import Colour, LabelMap, by_class, nearest_classes, value_tex
 from genseg.read.case import CaseFiles
 
 _NEARLY_ALL = 0.8
-_KINDS = {2: "a picture (2D)", 3: "a volume (3D)"}
+_KINDS = {2: "a 2D image", 3: "a volume"}
 
 
 def mixed_dimensions(readings: Sequence[Reading]) -> list[Fault]:
@@ -31,7 +31,7 @@ def mixed_dimensions(readings: Sequence[Reading]) -> list[Fault]:
             printable(reading.files.images[0]),
             _KINDS[len(reading.measures.spatial)],
             f"{_KINDS[usual]}, as the other images are",
-            "Keep pictures and volumes in separate data sets.",
+            "Keep 2D images and volumes in separate datasets.",
         )
         for reading in readings
         if len(reading.measures.spatial) != usual
@@ -165,7 +165,7 @@ def _nearly_everywhere(root: Path, readings: Sequence[Reading], labels: LabelMap
     if most == 0 or shares[most] < _NEARLY_ALL:
         return []
     found = f"the class {labels.names[most]!r} on {shares[most]:.1%} of all voxels"
-    cure = "Look whether the masks are inverted, or show the field of view instead of a structure."
+    cure = "Check whether the masks are inverted, or show the field of view instead of a structure."
     return [_warning(FaultCode.UNEXPECTED_LABEL, root, found, "more background than foreground", cure)]
 
 

@@ -1,4 +1,4 @@
-"""From the masks of a data set, as read, to what their values mean."""
+"""From the masks of a dataset, as read, to what their values mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over the files of a data set: each case read and measured, its pixels kept while there is memory."""
+"""One pass over the files of a dataset: each case read and measured, its pixels kept while there is memory."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Split:
     """Names of cases by use, each sorted. `method` says in words how they were chosen, and how patients are known.
 
     left_out: cases that neither train nor judge: near-duplicates of test cases, or more than shall train. folds: how
-    many such splits there are, in which each case is held out once; 1 where the data set declares its own.
+    many such splits there are, in which each case is held out once; 1 where the dataset declares its own.
     """
 
     train: tuple[str, ...]
@@ -79,7 +79,7 @@ def labelled_subset(index: Index, count: int | None) -> list[CaseFiles]:
 
 
 def declared_split(cases: Sequence[CaseFiles]) -> Split | None:
-    """The split that the data set fixes itself, or None where it names no training or no validation cases.
+    """The split that the dataset fixes itself, or None where it names no training or no validation cases.
 
     Raises DataError with SPLIT_LEAK where a patient, known from a list, is both in test and outside.
     """
@@ -87,7 +87,7 @@ def declared_split(cases: Sequence[CaseFiles]) -> Split | None:
     if not (parts["train"] and parts["val"]):
         return None
     _stop_shared_patients(cases)
-    method = f"as the data set declares it; {_patients_in_parts(cases)}"
+    method = f"as the dataset declares it; {_patients_in_parts(cases)}"
     return Split(parts["train"], parts["val"], parts["test"], method)
 
 
@@ -111,7 +111,7 @@ def make_folds(
     """Splits in which each group is held out for validation exactly once; the first is the usual one for a single run.
 
     cases: those to share out. Cases of the split "test" are the test part of every split and nothing else; train and
-        val of the data set are one pool.
+        val of the dataset are one pool.
     groups: case name -> group that must stay together (`group_cases`).
     folds: None takes 5, or one for each group (leave-one-out) where there are fewer than 10.
     stratify: case name -> classes present in its mask. Every class is then in the train part of every split.
@@ -207,7 +207,7 @@ def _share_out(
             return parts
     found = f"{_class_list(lacking, class_names)} lies wholly in one of {count} folds, whichever way they are drawn"
     cure = "Use more folds, or label more cases of this class."
-    raise DataError([Fault(FaultCode.CLASS_MISSING, "the data set", found, "every class in every train part", cure)])
+    raise DataError([Fault(FaultCode.CLASS_MISSING, "the dataset", found, "every class in every train part", cure)])
 
 
 def _others(parts: list[set[int]], number: int) -> list[set[int]]:
@@ -245,11 +245,11 @@ def _stop_too_few(pool: Groups, folds: int | None) -> None:
         found = f"{len(pool)} separate patients ({cases} cases) that may train"
         cure = "Label scans of more patients, or use fewer folds."
         expected = f"at least {wanted}, to hold one out while the others train"
-        raise DataError([Fault(FaultCode.TOO_FEW_CASES, "the data set", found, expected, cure)])
+        raise DataError([Fault(FaultCode.TOO_FEW_CASES, "the dataset", found, expected, cure)])
 
 
 def _stop_shared_patients(cases: Iterable[CaseFiles]) -> None:
-    stops = [fault for fault in split_leaks(cases, Path("the data set")) if fault.stops]
+    stops = [fault for fault in split_leaks(cases, Path("the dataset")) if fault.stops]
     if stops:
         raise DataError(stops)
 

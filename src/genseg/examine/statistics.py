@@ -1,4 +1,4 @@
-"""What a data set is like: sizes, spacings, modality, intensities and classes, as a plan of training needs them.
+"""What a dataset is like: sizes, spacings, modality, intensities and classes, as a plan of training needs them.
 
 Each case is measured once, as it is read; the measures of all cases are then summarised. No pixels are kept, only a
 sample of intensities for each mask value, so that sets larger than the memory can be measured as well.
@@ -76,7 +76,7 @@ class ClassStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """A data set in figures. Tuples over axes: row, column for pictures; for volumes the axes nearest to RAS+.
+    """A dataset in figures. Tuples over axes: row, column for pictures; for volumes the axes nearest to RAS+.
 
     rank: 2 for pictures, 3 for volumes.
     modality: what the channels show, such as "rgb", "ct" or "pet, ct"; "" where nothing tells.
@@ -182,10 +182,10 @@ def _object_width(mask: Scan) -> float | None:
 def summarise(
     measures: Sequence[Measures], labels: LabelMap, declared_modality: str, channel_names: Sequence[str], channels: int
 ) -> Statistics:
-    """Summarise the measures of a data set of one rank.
+    """Summarise the measures of a dataset of one rank.
 
     channels: what every image is brought to; grey ones count as if repeated.
-    declared_modality, channel_names: as the data set's own description has them, or empty.
+    declared_modality, channel_names: as the dataset's own description has them, or empty.
     """
     sizes = np.array([case.spatial for case in measures])
     spacings = np.array([case.spacing for case in measures])

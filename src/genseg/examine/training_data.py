@@ -1,4 +1,4 @@
-"""A data set that was read, checked, split and planned: what a training begins with."""
+"""A dataset that was read, checked, split and planned: what a training begins with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genseg.read.case import Case
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A data set ready to be trained on."""
+    """A dataset ready to be trained on."""
 
     examination: Examination
     split: Split

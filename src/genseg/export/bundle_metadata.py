@@ -31,7 +31,7 @@ def describe_bundle(folder: RunFolder, plan: Plan) -> dict[str, Any]:
     modality = data.statistics.modality or "unknown modality"
     kind = "pictures" if plan.rank == 2 else "volumes"
     found = ", ".join(map(_text, plan.class_names[1:]))
-    title, licence = _text(data.title or "a data set without a name"), _text(data.licence or "none stated")
+    title, licence = _text(data.title or "a dataset without a name"), _text(data.licence or "none stated")
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -42,10 +42,10 @@ def describe_bundle(folder: RunFolder, plan: Plan) -> dict[str, Any]:
         "required_packages_version": {name: version(name) for name in ("genseg", "safetensors")},
         "name": f"Segmentation of {found}",
         "task": f"Segmentation of {found} in {kind}",
-        "description": f"The network {plan.segmenter}, trained by genseg ({plan.arm}) to mark {found} in {kind}",
+        "description": f"The network {plan.segmenter}, trained by genseg ({plan.method}) to mark {found} in {kind}",
         "authors": "Whoever trained the model with genseg",
         "copyright": OWNED,
-        "data_source": f"Trained on {title}; licence as the data set states it: {licence}",
+        "data_source": f"Trained on {title}; licence stated by the dataset: {licence}",
         "data_type": f"{kind} ({modality})",
         "intended_use": INTENDED_USE,
         "network_data_format": _network_data_format(plan, modality),

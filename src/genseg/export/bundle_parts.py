@@ -184,6 +184,6 @@ class Evaluator:
 
 
 def _overflow(files: CaseFiles, error: FloatingPointError) -> Fault:
-    cure = "Look at the original for damage, or for marks of missing values."
+    cure = "Check the original for damage, or for marks of missing values."
     expected = "values as those of the training images"
     return Fault(FaultCode.OVERFLOW, printable(files.images[0]), str(error), expected, cure)

@@ -99,7 +99,7 @@ def describe(run: RunFolder) -> dict[str, Any]:
         "spacing": None if plan.spacing is None else [float(f"{step:.4g}") for step in plan.spacing],
         "spacing_unit": plan.spacing_unit,
         "intensity": _intensities(plan),
-        "arm": plan.arm,
+        "method": plan.method,
         "updates": plan.updates,
         "images_per_update": plan.batch_size,
         "seed": run.settings().seed,

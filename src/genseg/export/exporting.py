@@ -14,7 +14,7 @@ from genseg.base.progress import Progress
 from genseg.base.seals import BLANK, KEY, sealed
 from genseg.choices import Precision, Target
 from genseg.compute.device import choose_machine
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 from genseg.examine.cases import CaseStore
 from genseg.export.bundle import open_bundle, write_bundle
 from genseg.export.onnx import write_onnx
@@ -53,9 +53,10 @@ def export_run(
     run: Path, data: Path, to: Target, out: Path | None, precision: Precision, progress: Progress
 ) -> Exported:
     """Write the delivered model of a run for other programs; see `genseg.export_model`."""
+    if to not in PRECISIONS:
+        raise SettingsError(unknown("export format", to, PRECISIONS))
     if precision not in PRECISIONS[to]:
-        found = f"precision: {precision!r} found for {to}"
-        raise SettingsError(f"{found}; expected one of {', '.join(PRECISIONS[to])}")
+        raise SettingsError(unknown(f"precision for {to}", precision, PRECISIONS[to]))
     folder = RunFolder.open(run)
     target = free_target(run / "export" / FILES[to] if out is None else out, to, data, run)
     require_packages(to, precision)

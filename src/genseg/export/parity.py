@@ -98,7 +98,7 @@ def _logits(model: Model, prepared: Prepared) -> Array:
 def require_parity(parity: Parity, *, exact: bool) -> None:
     """Raise RunError where an exported model is not as good as the original. exact: whether it computes as exactly."""
     if exact and parity.agreement < LEAST_AGREEMENT:
-        raise RunError(f"nothing was written, for the exported model gives other masks: {parity}")
+        raise RunError(f"nothing was written: the exported model gives different masks: {parity}")
     if parity.dice_after < parity.dice_before - MOST_LOSS:
         cure = "choose a finer --precision"
-        raise RunError(f"nothing was written, for the exported model is worse than the original: {parity}; {cure}")
+        raise RunError(f"nothing was written: the exported model is worse than the original: {parity}; {cure}")

@@ -13,13 +13,13 @@ from genseg.errors import MissingExtraError, RunError
 from genseg.predict.runtimes import parts_of
 
 FILES: dict[Target, str] = {"onnx": "model.onnx", "openvino": "model.xml", "bundle": "bundle"}
-CURE = "choose another place by -o"
+CURE = "choose another place with -o"
 
 
 def free_target(out: Path, to: Target, data: Path, run: Path) -> Path:
     """The file or folder to write: `out`, or within it where it is a folder and a file is wanted.
 
-    data: the data set, in which nothing may be written; but for `run`, if that lies there. Raises RunError for a name
+    data: the dataset, in which nothing may be written; but for `run`, if that lies there. Raises RunError for a name
     that no program would know, a place among the data or that cannot be written to, and files that would be replaced
     though genseg did not export them.
     """
@@ -27,7 +27,7 @@ def free_target(out: Path, to: Target, data: Path, run: Path) -> Path:
     try:
         target = out / FILES[to] if suffix and (out.is_dir() or not out.suffix) else out
         if target.suffix != suffix and suffix:
-            raise RunError(f"{target}: such a file ends in {suffix}; choose such a name by -o")
+            raise RunError(f"{target}: such a file ends in {suffix}; choose such a name with -o")
         _keep_out_of(data, run, target)
         _keep_what_is_there(target, is_file=bool(suffix))
         _see_that_it_can_be_written(target)
@@ -49,12 +49,12 @@ def require_packages(to: Target, precision: Precision) -> None:
 
 
 def _keep_out_of(data: Path, run: Path, target: Path) -> None:
-    """Raise RunError for a target among the images and masks of a data set."""
+    """Raise RunError for a target among the images and masks of a dataset."""
     if not data.is_dir():  # a list; what is exported replaces no image, by its suffix
         return
     place = target.resolve()
     if place.is_relative_to(data.resolve()) and not place.is_relative_to(run.resolve()):
-        raise RunError(f"{target}: lies in the data set {data}; {CURE}")
+        raise RunError(f"{target}: lies in the dataset {data}; {CURE}")
 
 
 def _keep_what_is_there(target: Path, *, is_file: bool) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from genseg.choices import AdversarialKind
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 
 L1_WEIGHT = 100.0
 DIVERGENCE_WEIGHT = 0.1
@@ -69,4 +69,4 @@ def translation_loss(
 
 
 def _unknown(kind: str) -> SettingsError:
-    return SettingsError(f"adversarial loss: there is none called {kind!r}; choose one of {get_args(AdversarialKind)}")
+    return SettingsError(unknown("adversarial loss", kind, get_args(AdversarialKind)))

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 
 if TYPE_CHECKING:
     from genseg.generators.unet import MaskToImage
@@ -56,7 +56,7 @@ DEFAULT_GENERATOR = _SPECS[0].name
 def generator_spec(name: str) -> GeneratorSpec:
     """The entry called `name`; raises SettingsError, which lists the choices, for an unknown one."""
     if name not in GENERATORS:
-        raise SettingsError(f"generator: there is none called {name!r}; choose one of {list(GENERATORS)}")
+        raise SettingsError(unknown("generator", name, GENERATORS))
     return GENERATORS[name]
 
 

@@ -1,4 +1,4 @@
-"""From a folder (or a CSV list) to pairs of image and mask, whatever lay-out the folder was given in.
+"""From a folder (or a CSV list) to pairs of image and mask, whatever layout the folder was given in.
 
 Nothing has to be renamed. Recognised, in this order:
 
@@ -10,7 +10,7 @@ Nothing has to be renamed. Recognised, in this order:
 - a CSV list with columns for image, mask, patient, split                      (`csv_list`)
 - images and masks side by side, told apart by names such as `x_mask`          (`folders`)
 
-A lay-out that is recognised and broken raises one `DataError` with every fault; files are never skipped in silence.
+A layout that is recognised and broken raises one `DataError` with every fault; files are never skipped in silence.
 """
 
 from genseg.index.dataset import index_dataset

@@ -1,4 +1,4 @@
-"""Recognising a data set's lay-out and indexing it."""
+"""Recognising a dataset's layout and indexing it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _NOTHING = Contents("", [])
 
 
 def index_dataset(path: Path, *, unlabelled: Unlabelled = "stop") -> Index:
-    """Pair the images and masks of a data set.
+    """Pair the images and masks of a dataset.
 
-    path: the data set's folder, or a CSV list.
+    path: the dataset's folder, or a CSV list.
     unlabelled: "stop" at images whose mask is missing, or "leave-out": they are listed in `Index.without_mask`.
 
     Raises DataError with every fault: LAYOUT_UNKNOWN, LAYOUT_BROKEN, IMAGE_WITHOUT_MASK, MASK_WITHOUT_IMAGE,
@@ -75,7 +75,7 @@ def _describe(root: Path, findings: Findings) -> Description:
 
 
 def _read(path: Path, description: Description, findings: Findings) -> Contents:
-    """Find the lay-out and read it; the first that fits is taken."""
+    """Find the layout and read it; the first that fits is taken."""
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return read_csv_list(path, findings)
     if not path.exists():
@@ -94,7 +94,7 @@ def _read(path: Path, description: Description, findings: Findings) -> Contents:
     if found is not None:
         warn_unread_lists(path, findings)
         return found
-    seen = f"none of the known lay-outs; seen: {what_was_seen(path)}" if any(path.iterdir()) else "an empty folder"
+    seen = f"none of the known layouts; seen: {what_was_seen(path)}" if any(path.iterdir()) else "an empty folder"
     return _only_csv(path, findings) or read_side_by_side(path, findings) or _unknown(path, seen, findings)
 
 

@@ -1,4 +1,4 @@
-"""The lay-out of the Medical Segmentation Decathlon: a `dataset.json` that lists image and label of each case.
+"""The layout of the Medical Segmentation Decathlon: a `dataset.json` that lists image and label of each case.
 
 Source: Antonelli et al., The Medical Segmentation Decathlon, Nat Commun 13:4128 (2022), and its `dataset.json` files.
 """

@@ -14,7 +14,7 @@ FILE_NAME = "dataset.json"
 
 
 def read_description(path: Path, findings: Findings) -> Description:
-    """Read a `dataset.json` of any of the lay-outs; what cannot be understood becomes a fault.
+    """Read a `dataset.json` of any of the layouts; what cannot be understood becomes a fault.
 
     Understood are `name`, `licence` or `license`, `class_names` (a list), `labels` (`{"tumour": 1}` or `{"1":
     "tumour"}`), `channel_names` and `modality` (a text, or `{"0": "T1"}`, then these are the channels).

@@ -19,7 +19,7 @@ class Description:
     label_values: class name -> value stored in the masks, where the file lists them.
     modality: as written, for instance "MRI" or "RGB dermoscopy"; "" where nothing is said.
     channel_names: one a channel, or empty. title, licence: of the data, as written; "" where nothing is said.
-    content: the whole file, for what only one lay-out knows.
+    content: the whole file, for what only one layout knows.
     """
 
     path: Path
@@ -34,13 +34,13 @@ class Description:
 
 @dataclass
 class Findings:
-    """Faults met and files passed over while a data set is indexed; looking twice adds nothing twice."""
+    """Faults met and files passed over while a dataset is indexed; looking twice adds nothing twice."""
 
     faults: list[Fault] = field(default_factory=list)
     ignored: set[Path] = field(default_factory=set)
 
     def stop(self, code: FaultCode, file: Path | str, found: str, expected: str, cure: str) -> None:
-        """Add a fault that makes the data set unusable as it is."""
+        """Add a fault that makes the dataset unusable as it is."""
         self.faults.append(Fault(code, printable(file), found, expected, cure))
 
     def warn(self, code: FaultCode, file: Path, found: str, expected: str, cure: str) -> None:
@@ -50,12 +50,12 @@ class Findings:
 
 @dataclass(frozen=True)
 class Contents:
-    """What the reader of one lay-out found.
+    """What the reader of one layout found.
 
     entries: the labelled cases.
     without_mask: images whose mask is missing, a fault unless the person allows it.
-    unlabelled: images that the lay-out keeps without masks on purpose.
-    declared_order: the order of `entries` is written in a list by the data set's author.
+    unlabelled: images that the layout keeps without masks on purpose.
+    declared_order: the order of `entries` is written in a list by the dataset's author.
     by_names: images and masks were told apart and paired by the names of folders and files.
     """
 
@@ -70,19 +70,19 @@ class Contents:
 
 @dataclass(frozen=True)
 class Index:
-    """The cases of a data set, paired.
+    """The cases of a dataset, paired.
 
-    root: folder of the data set (of the list, for a CSV).
-    layout: name of the lay-out, for printing.
-    entries: the labelled cases, each with image and mask: in the order of the data set's own lists (train, val, test)
+    root: folder of the dataset (of the list, for a CSV).
+    layout: name of the layout, for printing.
+    entries: the labelled cases, each with image and mask: in the order of the dataset's own lists (train, val, test)
         where it has them, else sorted by name.
-    class_names, label_values, modality, channel_names, title, licence: as the data set declares them; see
+    class_names, label_values, modality, channel_names, title, licence: as the dataset declares them; see
         `Description`.
-    without_mask: images without mask: those of a lay-out's unlabelled part and, where allowed, any other.
+    without_mask: images without mask: those of a layout's unlabelled part and, where allowed, any other.
     ignored: number of hidden and foreign files passed over.
     warnings: faults that do not stop.
     channels_last_axis: the last axis of 4D volumes holds channels (`ReadOptions.channels_last_axis`).
-    declared_order: the order of `entries` was written by the data set's author, so that "the first k" has a meaning.
+    declared_order: the order of `entries` was written by the dataset's author, so that "the first k" has a meaning.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Patients who are in more than one part of a split that the data set fixes itself."""
+"""Patients who are in more than one part of a split that the dataset fixes itself."""
 
 from __future__ import annotations
 

@@ -83,10 +83,10 @@ def stays_inside(path: Path, root: Path, findings: Findings) -> bool:
 
 
 def stop_outside(path: Path, findings: Findings) -> None:
-    """Add the fault of a path that leads out of the data set's folder."""
+    """Add the fault of a path that leads out of the dataset's folder."""
     cure = "Copy the file into the folder, or list it with its absolute path in a CSV list."
     findings.stop(
-        FaultCode.OUTSIDE_FOLDER, path, "a path that leads out of the data set", "files inside its folder", cure
+        FaultCode.OUTSIDE_FOLDER, path, "a path that leads out of the dataset", "files inside its folder", cure
     )
 
 

@@ -1,4 +1,4 @@
-"""The raw lay-out of nnU-Net: `imagesTr/case_0000.nii.gz`, `labelsTr/case.nii.gz`, `dataset.json`.
+"""The raw layout of nnU-Net: `imagesTr/case_0000.nii.gz`, `labelsTr/case.nii.gz`, `dataset.json`.
 
 Sources: nnU-Net's documentation/dataset_format.md (one file a channel, numbered with four digits), and, for the first
 version, whose `dataset.json` lists the cases, names channels in `modality` and knows no `file_ending`,
@@ -55,7 +55,7 @@ def read_nnunet(root: Path, description: Description, findings: Findings) -> Con
 
 
 def is_nnunet(root: Path) -> bool:
-    """Whether `imagesTr` holds channel files of the cases in `labelsTr`, as no other lay-out has them.
+    """Whether `imagesTr` holds channel files of the cases in `labelsTr`, as no other layout has them.
 
     A `training` list in `dataset.json` tells nothing: the first version of nnU-Net wrote one too, naming files without
     their channels.
@@ -99,7 +99,7 @@ def group_channels(paths: Iterable[Path], findings: Findings) -> Channels:
         match = _CHANNEL_FILE.fullmatch(stem(path))
         if match is None:
             expected = "a name that ends in its channel, such as case_0000"
-            cure = "Rename it, or give the images without channel numbers in a lay-out of their own."
+            cure = "Rename it, or give the images without channel numbers in a layout of their own."
             findings.stop(FaultCode.LAYOUT_BROKEN, path, "no channel number in the name", expected, cure)
             continue
         channels = cases[match["case"]]

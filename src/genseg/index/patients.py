@@ -1,6 +1,6 @@
 """Which cases are of one patient, where no list says so: from DICOM headers, folders or file names.
 
-The first of these that tells at least two cases of one patient from the others is taken for the whole data set:
+The first of these that tells at least two cases of one patient from the others is taken for the whole dataset:
 
 1. DICOM headers: cases with one PatientID, study or frame of reference. A tag that is empty, a word such as "anonymous"
    or the same in all cases says nothing. A patient is called by the first of its cases, never by the header.

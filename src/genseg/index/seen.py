@@ -1,4 +1,4 @@
-"""What lies in a folder that could not be read as a data set, in words, so that a person sees why."""
+"""What lies in a folder that could not be read as a dataset, in words, so that a person sees why."""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ class JointLoop:
         """Which cases train in an update, and which are held out."""
         if self.searched and not self.schedule.most:
             raise SettingsError(
-                f"arm: {self._settings.arm} holds patients out and needs two or more to train on; found one, or "
-                "images that are all nearly the same; use --arm separate or strong-augmentation"
+                f"method: {self._settings.method} holds patients out and needs two or more to train on; found one, or "
+                "images that are all nearly the same; use --method separate or strong-augmentation"
             )
         cut = [cut_around_object(case, plan, seed, number) for number, case in enumerate(self._cases)]
         self._patches = Patches(cut, plan, seed, machine)
@@ -80,7 +80,7 @@ class JointLoop:
         Returns what was measured of stages II and I, and of stage III where there was one.
         """
         update = learner.update
-        if self._settings.arm == "joint" and update == self.searched:
+        if self._settings.method == "joint" and update == self.searched:
             generation.decide()
         batch = self.batch(generation, update, is_steered=update in self.steered)
         outcome = joint_update(learner, generation, batch, self._plan, self._seed, self._machine)
@@ -111,7 +111,7 @@ class JointLoop:
 
     def trains_generator(self, update: int) -> bool:
         """Whether stage I is due in an update of the segmenter."""
-        return self._settings.arm != "separate" and update % self._settings.every == 0
+        return self._settings.method != "separate" and update % self._settings.every == 0
 
     def takes_styles(self, update: int) -> bool:
         """Whether the styles of real images are taken anew in an update: every so often, and where images grow."""

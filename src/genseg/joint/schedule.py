@@ -25,7 +25,7 @@ def search_end(plan: Plan) -> int:
     needs nobody held out.
     """
     settings = settings_of(plan)
-    return 0 if settings.arm == "separate" else max(1, round(settings.search * plan.updates))
+    return 0 if settings.method == "separate" else max(1, round(settings.search * plan.updates))
 
 
 def steered_updates(plan: Plan) -> range:
@@ -35,7 +35,7 @@ def steered_updates(plan: Plan) -> range:
     predict, and its error says nothing of the pairs.
     """
     settings, end = settings_of(plan), search_end(plan)
-    if settings.arm != "joint":
+    if settings.method != "joint":
         return range(0)
     first = min(math.ceil(plan.warm_up * plan.updates / settings.every), (end - 1) // settings.every)
     return range(first * settings.every, end, settings.every)

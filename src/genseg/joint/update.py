@@ -123,7 +123,7 @@ def joint_update(
     # W', A and the steered parameters (direct), and by stage I's step from W' to A (indirect).
     v, error = held_out_gradient(learner, *batch.held_out, machine)
     found = hypergradient(
-        v, stage_two, pairs.made(), generation.variables(), generation.weights(), stage_one, settings.method
+        v, stage_two, pairs.made(), generation.variables(), generation.weights(), stage_one, settings.hypergradient
     )
     guards.check_finite(found, error, update)
     generation.alive = guards.check_gradients(found, pairs, error, generation.alive)

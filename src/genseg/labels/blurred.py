@@ -1,4 +1,4 @@
-"""Masks of a data set that a lossy format or a resizing has blurred: refused, or counted as they were drawn."""
+"""Masks of a dataset that a lossy format or a resizing has blurred: refused, or counted as they were drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deciding what the values of a data set's masks mean.
+"""Deciding what the values of a dataset's masks mean.
 
 The rules, applied to the values of all masks together, for a mask by itself may lack any class:
 
@@ -44,7 +44,7 @@ def fit_label_map(
 ) -> LabelMap:
     """Decide which stored value is which class, by the rules at the head of this file.
 
-    counts: mask file -> value or colour -> voxels, of the whole data set (`count_labels`).
+    counts: mask file -> value or colour -> voxels, of the whole dataset (`count_labels`).
     names: class names, background first; declared: name -> stored value. Either may be None.
     repair: what to do about blurred masks: "stop", or find the map of `repair_mask`.
     instances: what to do about values that number objects: "stop", or "merge" all values but 0 into one class.
@@ -169,7 +169,7 @@ def _stop_without_foreground(files: Counts, total: Mapping[Any, int], expected: 
     """Raise where no mask has a background (and nothing says what is), or no mask has anything else."""
     background = background_of(total, expected)
     if not total or set(total) == {background}:
-        cure = "Look at the masks: they may have been exported empty."
+        cure = "Check the masks: they may have been exported empty."
         found = f"no foreground in any of {len(files)} masks"
         fault = _fault(FaultCode.NO_FOREGROUND, next(iter(files), "masks"), found, "a class in some mask", cure)
         raise DataError([fault])

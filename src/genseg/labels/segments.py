@@ -22,7 +22,7 @@ def segment_classes(
 ) -> tuple[str, ...] | None:
     """Class names of masks that are to be read by the names in their files; None where values are to be taken as such.
 
-    names, declared: class names and their values as the data set's own description has them; see `fit_label_map`.
+    names, declared: class names and their values as the dataset's own description has them; see `fit_label_map`.
 
     Values are taken as such where no file names them, and where every name stands for its declared value.
 

@@ -1,6 +1,6 @@
 """Telling the values that masks are drawn with from those that a lossy format or a resizing left at the edges.
 
-Measured on masks of five public data sets (lesions, wounds, polyps, tumours, lungs and heart in up to four grey
+Measured on masks of five public datasets (lesions, wounds, polyps, tumours, lungs and heart in up to four grey
 levels) saved as JPEG of quality 50, 75 and 95, or halved with linear interpolation: every class value held at least
 16 % of the foreground voxels, every edge value that is more than 16 grey levels from a class value at most 3.3 %.
 """
@@ -26,7 +26,7 @@ Shapes = Mapping[Any, tuple[int, int]]
 
 
 def has_stray_values(total: Mapping[Any, int], declared: Collection[Any], masks: Sequence[Shapes] = ()) -> bool:
-    """Whether the values of a data set look blurred. total: value -> voxels over all masks; masks: shapes in each.
+    """Whether the values of a dataset look blurred. total: value -> voxels over all masks; masks: shapes in each.
 
     Declared values are never stray, and numbers up to 32 are taken as class indices. Beyond that, values are blurred
     when there are more than 32 of them, or when one lies within 8 grey levels of another (of a declared one too, if

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,13 @@ class MaskRanges(nn.Module):
         return {name: reach.limit * getattr(self, name).sigmoid() for name, reach in self._reaches.items()}
 
     def _check(self, chosen: Mapping[str, float]) -> None:
-        unknown = sorted(set(chosen) - set(self._reaches))
-        if unknown:
-            raise SettingsError(
-                f"no range of masks is called {', '.join(unknown)}; there are {', '.join(self._reaches)}"
-            )
+        for name in chosen:
+            if name not in self._reaches:
+                raise SettingsError(unknown("mask range", name, self._reaches))
         wrong = [
             f"{name} = {chosen[name]:g} (between 0 and {reach.limit:g})"
             for name, reach in self._reaches.items()
             if not 0 < chosen[name] < reach.limit
         ]
         if wrong:
-            raise SettingsError(f"ranges of masks with an impossible value: {', '.join(wrong)}; give values in between")
+            raise SettingsError(f"mask ranges out of bounds: {', '.join(wrong)}")

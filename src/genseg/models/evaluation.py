@@ -28,7 +28,7 @@ NO_NAMES = Split((), (), (), "an exported model does not tell the names of the c
 def evaluate_model(
     model: Predictor, data: Path, out: Path | None, split: Part, progress: Progress
 ) -> EvaluationSummary:
-    """Score `model` on the cases of a data set; see `Model.evaluate`."""
+    """Score `model` on the cases of a dataset; see `Model.evaluate`."""
     scored = scored_cases(data, split, _own_split(model.run), model.seen, model.labels, model.options, progress)
     cases = scored.cases
     folder = None if out is None else output_folder(out)
@@ -58,13 +58,13 @@ def warnings_about(scored: Scored, part: Part) -> list[str]:
     found = []
     if scored.left_out:
         found.append(
-            f"Not scored, for the model's training has seen these images: {printable(listed(scored.left_out))}."
+            f"Not scored, because the model was trained on these images: {printable(listed(scored.left_out))}."
         )
     total = len(scored.cases)
     trained = sorted(name for name, use in scored.uses.items() if use == "trained on")
     if trained:
         told = f"The model was trained on {len(trained)} of these {total} images"
-        found.append(f"{told}; scores on them show memory, not skill: {printable(listed(trained))}.")
+        found.append(f"{told}; their scores show memorisation, not performance: {printable(listed(trained))}.")
     held_out = sorted(name for name, use in scored.uses.items() if use == "held out")
     if held_out and part != "validation":
         told = f"{len(held_out)} of these {total} images were held out in the model's training"

@@ -154,16 +154,16 @@ def _files_sha256(path: Path) -> str:
 
 
 def _fellows(folder: RunFolder, delivery: Delivery) -> list[RunFolder]:
-    """The trainings of the other folds, in the arm of the model that the run delivered."""
-    arm = delivery.plan.arm
+    """The trainings of the other folds, with the training method of the run's model."""
+    method = delivery.plan.method
     others = [number for number in range(folder.split().folds) if number != folder.settings().fold]
     if not others:
         raise RunError(
-            f"{folder.path}: there is no ensemble; the data set says itself what is held out, so it has one fold"
+            f"{folder.path}: there is no ensemble; the dataset says itself what is held out, so it has one fold"
         )
     compared = folder.path / "comparison" / "comparison.json"
     images = folder.read_json("comparison/comparison.json").get("images") if compared.is_file() else None
-    found = [folder.compared(arm, number, images) for number in others]
+    found = [folder.compared(method, number, images) for number in others]
     if not found or not all(one.is_finished for one in found):
         cure = "`genseg train DATA --resume` without --no-compare trains them"
         raise RunError(f"{folder.path}: the models of the other folds are not all there; {cure}")

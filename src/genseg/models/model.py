@@ -22,7 +22,7 @@ from genseg.predict.prediction import Prediction, predict_case
 from genseg.read.case import Case, CaseFiles
 from genseg.read.identity import SeenImages
 from genseg.results.folder import PredictedCase, predict_entries
-from genseg.results.manifest import Extra
+from genseg.results.manifest import Extra, check_extras
 from genseg.runs.delivered import RESTORE, Description
 from genseg.segmenters.network import Network
 from genseg.trust.suitability import case_of_array
@@ -39,7 +39,7 @@ class Model:
 
     plan: how images are prepared and which network it is. labels: the classes. run: the run folder, or exported file,
     that it came from. options, channel_files: how the training images were read, and whether each channel had a file of
-    its own. training: the arm it followed, and why its generator was switched off where it was. trust: what its
+    its own. training: its training method, and why its generator was switched off where it was. trust: what its
     held-out cases taught. sha256: of its weights, for telling models apart: as in `model.json` for a run folder, of
     the file for an exported one, over those of all members for an ensemble. tile_batch: tiles of a large volume that
     are computed at once. seen: hashes of the images that it was trained on, of each member of an ensemble; empty where
@@ -109,6 +109,7 @@ class Model:
         have one name, all before anything is written; and DataError naming every image that could not be segmented,
         after all others were written.
         """
+        check_extras(extras)
         entries = index_images(Path(images), channel_files=self.channel_files)
         return predict_entries(self, entries, Path(images), Path(out), extras, progress)
 
@@ -133,6 +134,7 @@ class Model:
         """
         from genseg.results.live import predict_as_they_come
 
+        check_extras(extras)
         return predict_as_they_come(
             self, Path(images), Path(out), extras, is_stopped=is_stopped, tell=tell, report=report
         )
@@ -148,7 +150,7 @@ class Model:
         from genseg.models.video import segment_video
 
         if self.plan.rank != 2:
-            raise SettingsError("this model segments volumes; a video needs one that was trained on pictures")
+            raise SettingsError("this model segments volumes; a video needs one that was trained on 2D images")
         return segment_video(Path(video), Path(out), self.predict, palette(self.plan.classes), progress)
 
     def evaluate(
@@ -161,7 +163,7 @@ class Model:
     ) -> EvaluationSummary:
         """Score predictions against experts' masks.
 
-        data: a data set in any lay-out that training reads. split: "test": the cases that the data set declares as
+        data: a dataset in any layout that training reads. split: "test": the cases that the dataset declares as
         test, all of them where it declares none and none was trained on; "validation": those held out in training;
         "all": every labelled case. out: folder for report.html, scores.json and scores.csv; nothing is written where
         it is None.
@@ -239,5 +241,5 @@ def try_out(model: Model) -> None:
 
 
 def _training(described: Description) -> str:
-    arm, off = described.plan.arm, described.why_no_generator
-    return f"{arm}; {off}, so that real pairs alone were trained on" if off else arm
+    method, off = described.plan.method, described.why_no_generator
+    return f"{method}; {off}, so training used real pairs only" if off else method

@@ -1,4 +1,4 @@
-"""Which cases of a data set a model is scored on, and how their masks are read."""
+"""Which cases of a dataset a model is scored on, and how their masks are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from genseg.base.files import printable
 from genseg.base.free_memory import memory_budget
 from genseg.base.progress import Progress
 from genseg.choices import Part
-from genseg.errors import DataError, RunError
+from genseg.errors import DataError, RunError, SettingsError, unknown
 from genseg.examine.cases import CaseStore, LoadOptions, RawCase, read_raw_case
 from genseg.examine.one_pass import Reading, read_all
 from genseg.examine.split import Split
@@ -44,7 +44,7 @@ def scored_cases(
     options: LoadOptions,
     progress: Progress,
 ) -> Scored:
-    """Read the labelled cases of a part of a data set, masks mapped to the model's classes.
+    """Read the labelled cases of a part of a dataset, masks mapped to the model's classes.
 
     Which of them training has seen is told by their pixels: names are no evidence.
 
@@ -65,7 +65,7 @@ def scored_cases(
 
 @dataclass
 class _Sorting:
-    """What becomes of the labelled cases of a data set. labelled: how many there are. uses: of those that were read."""
+    """What becomes of the labelled cases of a dataset. labelled: how many there are. uses: of those that were read."""
 
     part: Part
     seen: Sequence[SeenImages]
@@ -126,7 +126,7 @@ def labelled_cases(
     progress: Progress,
     belongs: Callable[[RawCase], bool] = lambda _: True,
 ) -> CaseStore:
-    """Read those of the labelled cases of a data set that `choose` picks and of which, once read, `belongs` is true.
+    """Read those of the labelled cases of a dataset that `choose` picks and of which, once read, `belongs` is true.
 
     Raises DataError as `scored_cases`.
     """
@@ -160,8 +160,8 @@ def own_cases(data: Path, split: Split, labels: LabelMap, options: LoadOptions, 
 def choose_part(labelled: Sequence[CaseFiles], part: Part, split: Split) -> list[CaseFiles]:
     """The labelled cases that belong to a part.
 
-    "validation": those that were held out in training. "test": those that the data set declares as test; where it
-    declares none, all, unless some were trained on. Raises RunError where there are none.
+    "validation": held out in training. "test": declared as test by the dataset; if it declares none, all, unless some
+    were trained on. Raises SettingsError for an unknown part, RunError if it has no cases.
     """
     own = {*split.train, *split.validation}
     unseen = [] if any(files.name in own for files in labelled) else list(labelled)
@@ -170,14 +170,16 @@ def choose_part(labelled: Sequence[CaseFiles], part: Part, split: Split) -> list
         "validation": [files for files in labelled if files.name in split.validation],
         "test": [files for files in labelled if files.split == "test"] or unseen,
     }
+    if part not in parts:
+        raise SettingsError(unknown("split", part, parts))
     if not parts[part]:
         raise RunError(_none_in(part, len(labelled)))
     return parts[part]
 
 
 def _none_in(part: Part, labelled: int) -> str:
-    cure = "Use --split validation or --split all, or give cases that were not trained on"
-    return f"no {part} case among the {labelled} labelled cases. {cure}"
+    cure = "use --split validation or --split all, or give cases that were not trained on"
+    return f"no {part} case among the {labelled} labelled cases; {cure}"
 
 
 def _labels_for(readings: Sequence[Reading], labels: LabelMap, options: LoadOptions) -> LabelMap:

@@ -110,8 +110,10 @@ def _drawn(frame: Frame, mask: NDArray[np.uint8], colours: Sequence[Colour], rat
 def _stop_unless_possible(out: Path, source: Path) -> None:
     """Raise RunError for a result that no video can be written to, before any work is done."""
     if out.suffix.lower() not in WRITTEN_SUFFIXES:
-        raise RunError(f"{out}: a video is written as {', '.join(sorted(WRITTEN_SUFFIXES))}; choose such a name by -o")
+        raise RunError(
+            f"{out}: videos are written as {', '.join(sorted(WRITTEN_SUFFIXES))}; choose such a name with -o"
+        )
     if out.resolve() == source.resolve() or (out.exists() and source.exists() and out.samefile(source)):
-        raise RunError(f"{out}: the video would be written over itself; choose another name by -o")
+        raise RunError(f"{out}: the video would be written over itself; choose another name with -o")
     if out.is_dir():
-        raise RunError(f"{out}: is a folder; choose the name of a file by -o")
+        raise RunError(f"{out}: is a folder; choose the name of a file with -o")

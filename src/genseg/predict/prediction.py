@@ -18,9 +18,9 @@ from genseg.trust.postprocess import mend
 from genseg.trust.suitability import fit_case, flat_channels, is_in_colour
 from genseg.trust.trust import Trust, expected_dice, figures
 
-IN_PIECES = "memory ran out, so it was segmented in smaller pieces, in which less can be seen around each pixel"
+IN_PIECES = "memory ran out: segmented in smaller tiles, with less context around each pixel"
 
-IN_GREY = "is in colour, and was taken in grey, as the training images were"
+IN_GREY = "colour image: converted to grey, like the training images"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Prediction:
     mask: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
     expected_dice: float | None
-    strangeness: float | None
+    ood_score: float | None
     notes: tuple[str, ...]
 
 
@@ -49,20 +49,20 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
     try:
         found = segment(network, prepared, plan, trust.temperature, tile_batch)
     except MemoryError as error:
-        size = f"{' x '.join(map(str, case.spatial))} pixels, for which memory ran out, in small pieces too"
+        size = f"{' x '.join(map(str, case.spatial))} pixels: out of memory, even in small tiles"
         fault = Fault(FaultCode.TOO_LARGE, case.name, size, "fewer", "Free some memory, or use --device cpu.")
         raise DataError([fault]) from error
     except FloatingPointError as error:
         raise DataError([_overflow(case)]) from error
-    strangeness = None if trust.familiarity is None else trust.familiarity.strangeness(figures(prepared, found))
+    ood_score = None if trust.familiarity is None else trust.familiarity.ood_score(figures(prepared, found))
     dice = expected_dice(found)
     mask = mend(found.mask, trust.mendings, case.spacing)
-    notes = _notes(mask, dice, strangeness, trust) + ((IN_PIECES,) if found.is_in_pieces else ())
+    notes = _notes(mask, dice, ood_score, trust) + ((IN_PIECES,) if found.is_in_pieces else ())
     inside = (slice(None), *map(slice, prepared.geometry.worked))
     notes += tuple(flat_channels(prepared.image[inside], plan))
     if plan.channels == 1 and is_in_colour(case.image):
         notes += (IN_GREY,)
-    return Prediction(mask, found.confidence, dice, strangeness, notes)
+    return Prediction(mask, found.confidence, dice, ood_score, notes)
 
 
 def mask_of_logits(
@@ -76,21 +76,19 @@ def mask_of_logits(
 def _overflow(case: Case) -> Fault:
     """The network gave finite values when the model was loaded: it is the image's values that it cannot take."""
     found = (
-        f"values from {case.image.min():.3g} to {case.image.max():.3g}, with which the network's output is not finite"
+        f"values from {case.image.min():.3g} to {case.image.max():.3g}, for which the network's output is not finite"
     )
-    cure = (
-        "Look at the original for damage, or for marks of missing values, and replace these by the background's value."
-    )
-    return Fault(FaultCode.OVERFLOW, case.name, found, "values as those of the training images", cure)
+    cure = "Check the original for damage or missing-value markers; replace those with the background value."
+    return Fault(FaultCode.OVERFLOW, case.name, found, "values like those of the training images", cure)
 
 
-def _notes(mask: NDArray[np.uint8], dice: float | None, strangeness: float | None, trust: Trust) -> tuple[str, ...]:
+def _notes(mask: NDArray[np.uint8], dice: float | None, ood_score: float | None, trust: Trust) -> tuple[str, ...]:
     notes = []
-    if trust.familiarity is not None and strangeness is not None and strangeness > trust.familiarity.highest:
+    if trust.familiarity is not None and ood_score is not None and ood_score > trust.familiarity.highest:
         usual = trust.familiarity.highest
-        notes.append(f"looks unlike the training images (strangeness {strangeness:.1f}, usual up to {usual:.1f})")
+        notes.append(f"differs from the training images (OOD score {ood_score:.1f}, expected up to {usual:.1f})")
     if not mask.any() and not trust.often_empty:
-        notes.append("nothing was found, and every training image had something")
+        notes.append("empty mask, although every training image had foreground")
     if trust.lowest_dice is not None and dice is not None and dice < trust.lowest_dice:
-        notes.append(f"is uncertain (expected Dice {dice:.2f}, usual from {trust.lowest_dice:.2f})")
+        notes.append(f"uncertain mask (predicted Dice {dice:.2f}, expected at least {trust.lowest_dice:.2f})")
     return tuple(notes)

@@ -25,7 +25,7 @@ class CaseFiles:
     """Where one case lies on disk.
 
     `images` holds one path, or one per channel (nnU-Net's `_0000`, `_0001`), or a single folder for a DICOM
-    series. `split` is "train", "val" or "test" where the data set fixes it, else None. `patient` is the case's own
+    series. `split` is "train", "val" or "test" where the dataset fixes it, else None. `patient` is the case's own
     name where nothing is known of the patient; then `patient_source` is "".
     """
 

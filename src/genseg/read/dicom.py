@@ -118,7 +118,7 @@ def check_pixels(dataset: Dataset, name: str) -> None:
     kind = str(dataset.get("PhotometricInterpretation", ""))
     if kind not in _KINDS and not kind.startswith("YBR"):
         found = f"pixels of {f'kind {kind}' if kind in _OTHER_KINDS else 'an unknown kind'}"
-        faults.append(_unsupported(name, found, "Convert it to gray or RGB."))
+        faults.append(_unsupported(name, found, "Convert it to grey or RGB."))
     faults += promise_faults(name, promised_bytes(dataset), len(dataset.get("PixelData") or b""))
     if not _can_decode(dataset):
         faults.append(_compressed(dataset, name))
@@ -133,7 +133,7 @@ def picture(dataset: Dataset, name: str, as_mask: bool) -> tuple[Pixels, tuple[F
 
 
 def _unsupported(name: str, found: str, cure: str) -> Fault:
-    return Fault(FaultCode.UNSUPPORTED_PIXELS, name, found, "a gray or RGB image", cure)
+    return Fault(FaultCode.UNSUPPORTED_PIXELS, name, found, "a grey or RGB image", cure)
 
 
 def promised_bytes(dataset: Dataset) -> int:
@@ -188,8 +188,8 @@ def _check_jpeg(dataset: Dataset, name: str) -> None:
         frame = read_frame(stream)
         if frame is None or (frame.rows, frame.columns, frame.samples) != told or not _bits_agree(frame, dataset):
             cure = "Copy or export the file again."
-            expected = "a whole JPEG picture of the size that the tags say"
-            fault = Fault(FaultCode.UNREADABLE, name, "a damaged or different JPEG picture inside", expected, cure)
+            expected = "a whole JPEG image of the size that the tags say"
+            fault = Fault(FaultCode.UNREADABLE, name, "a damaged or different JPEG image inside", expected, cure)
             raise DataError([fault])
 
 
@@ -251,8 +251,8 @@ def _unplaced(dataset: Dataset, name: str) -> Fault:
         FaultCode.MULTI_PAGE,
         name,
         f"{int(dataset.NumberOfFrames)} frames without positions, as of a film",
-        "one picture, or frames that state where they lie",
-        "Export the frames that you want as single pictures.",
+        "one 2D image, or frames that state where they lie",
+        "Export the frames that you want as single images.",
     )
 
 

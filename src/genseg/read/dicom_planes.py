@@ -99,7 +99,7 @@ def stack_spacing(affine: Affine, spatial: tuple[int, ...], name: str) -> tuple[
     tilt = tilt_of(affine, spatial)
     if tilt is None:
         return spacing_of(affine), ()
-    found, cure = "a tilted stack, which is straightened for the network", "Look at it in the contact sheet."
+    found, cure = "a gantry-tilted series, which is straightened for the network", "Look at it in the contact sheet."
     warning = Fault(FaultCode.SERIES_TILTED, name, found, "slices stacked at right angles", cure, stops=False)
     return spacing_of(straight_affine(affine, tilt)), (warning,)
 
@@ -162,8 +162,8 @@ def _tilt_faults(ordered: Sequence[Plane], name: str) -> list[Fault]:
     sideways = float(np.linalg.norm(step - forwards * ordered[0].normal))
     if sideways <= TILT_TOLERANCE * forwards:
         return []
-    found = f"a tilted stack: {sideways:.3f} mm sideways for every {forwards:.3f} mm"
-    cure = "Have it straightened by --tilt straighten, or resample it to a straight grid first."
+    found = f"a gantry-tilted series: {sideways:.3f} mm sideways for every {forwards:.3f} mm"
+    cure = "Have it straightened by --tilt straighten, or resample it to an orthogonal grid first."
     return [Fault(FaultCode.SERIES_TILTED, name, found, "slices stacked at right angles", cure)]
 
 

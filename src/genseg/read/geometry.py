@@ -49,7 +49,7 @@ def affine_faults(affine: Affine, name: str) -> list[Fault]:
 def bad_affine(name: str, found: str, expected: str) -> Fault:
     """The fault of a geometry that contradicts itself."""
     return Fault(
-        FaultCode.BAD_AFFINE, name, found, expected, "Export the scan again from its source, or mend its header."
+        FaultCode.BAD_AFFINE, name, found, expected, "Export the scan again from its source, or correct its header."
     )
 
 

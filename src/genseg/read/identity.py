@@ -1,7 +1,7 @@
 """Images told apart by their pixels, whatever their files are called and in whichever lossless format they are.
 
-What is kept of the images that a model was trained on are hashes with a salt of its data set: the images cannot be had
-from them, and hashes of two data sets cannot be compared. They do tell somebody who has an image and the model whether
+What is kept of the images that a model was trained on are hashes with a salt of its dataset: the images cannot be had
+from them, and hashes of two datasets cannot be compared. They do tell somebody who has an image and the model whether
 the model was trained on it; that is what they are for.
 """
 
@@ -45,7 +45,7 @@ def seen_images(
 ) -> SeenImages:
     """What a training keeps of its images. hashes: `pixels_hash` by case. fingerprints: of images and masks, by case.
 
-    The salt is made from the fingerprints of the whole data set: the same run has the same salt when it is repeated.
+    The salt is made from the fingerprints of the whole dataset: the same run has the same salt when it is repeated.
     """
     salt = hashlib.sha256("".join(fingerprints[name] for name in sorted(fingerprints)).encode()).hexdigest()
     parts = [tuple(sorted(salted(hashes[name], salt) for name in names)) for names in (train, validation)]

@@ -126,7 +126,7 @@ def _check_header(reader: Any, simpleitk: ModuleType, name: str, options: ReadOp
     kind = simpleitk.GetPixelIDValueAsString(reader.GetPixelID())
     if "complex" in kind or "label" in kind:
         cure = "Convert it to a scalar volume."
-        faults.append(Fault(FaultCode.UNSUPPORTED_PIXELS, name, f"pixels of type {kind}", "one number a pixel", cure))
+        faults.append(Fault(FaultCode.UNSUPPORTED_PIXELS, name, f"pixels of type {kind}", "one number per pixel", cure))
     elif dimension not in (2, 3) or (dimension == 3 and components > 1 and not options.channels_last_axis):
         faults.append(_undeclared(name, dimension, components))
     if dimension == 3 and not faults:
@@ -140,8 +140,8 @@ def _undeclared(name: str, dimension: int, components: int) -> Fault:
         FaultCode.UNDECLARED_CHANNELS,
         name,
         f"{dimension} axes with {components} components a pixel",
-        "a picture, or a volume of one number a voxel unless the data set declares its channels",
-        "Save one volume a file.",
+        "a 2D image, or a volume of one number per voxel unless the dataset declares its channels",
+        "Save one volume per file.",
     )
 
 

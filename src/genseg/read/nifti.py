@@ -167,7 +167,7 @@ def _kind_faults(header: Nifti1Header, name: str) -> list[Fault]:
         return []
     kind = header.get_value_label("datatype")
     cure = "Convert it to a scalar volume."
-    return [Fault(FaultCode.UNSUPPORTED_PIXELS, name, f"voxels of type {kind}", "one number a voxel", cure)]
+    return [Fault(FaultCode.UNSUPPORTED_PIXELS, name, f"voxels of type {kind}", "one number per voxel", cure)]
 
 
 def _axis_faults(shape: tuple[int, ...], name: str, options: ReadOptions) -> list[Fault]:
@@ -181,8 +181,8 @@ def _axis_faults(shape: tuple[int, ...], name: str, options: ReadOptions) -> lis
             FaultCode.UNDECLARED_CHANNELS,
             name,
             f"{len(shape)} axes, {' x '.join(map(str, shape))}",
-            "three spatial axes, and a fourth only where the data set declares its channels",
-            "Declare the channels in dataset.json, or save one volume a file.",
+            "three spatial axes, and a fourth only where the dataset declares its channels",
+            "Declare the channels in dataset.json, or save one volume per file.",
         )
     ]
 

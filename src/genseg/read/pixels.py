@@ -70,7 +70,7 @@ def finite(pixels: Pixels, name: str, options: ReadOptions) -> tuple[Pixels, tup
         "finite numbers",
         "They became the smallest finite value of their channel."
         if replace
-        else "Mend the file, or use the smallest value: --nan-to min.",
+        else "Repair the file, or use the smallest value: --nan-to min.",
         stops=not replace,
     )
     if not replace:
@@ -115,7 +115,7 @@ def mask_channels(pixels: Pixels, name: str) -> Pixels:
         FaultCode.CHANNEL_MISMATCH,
         name,
         f"a mask of {len(pixels)} channels of {pixels.dtype}",
-        "one channel of labels, or an 8-bit RGB picture",
-        "Save the mask with one label a pixel.",
+        "one channel of labels, or an 8-bit RGB image",
+        "Save the mask with one label per pixel.",
     )
     raise DataError([fault])

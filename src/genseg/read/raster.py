@@ -60,7 +60,7 @@ def _header_warnings(image: Image.Image, source: Source, as_mask: bool) -> tuple
     faults = []
     if source.format is Format.PNG and getattr(image, "n_frames", 1) > 1:
         faults.append(
-            Fault(FaultCode.MULTI_PAGE, source.name, "an animated PNG", "one picture", "Save the frame you want.")
+            Fault(FaultCode.MULTI_PAGE, source.name, "an animated PNG", "one 2D image", "Save the frame you want.")
         )
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         faults.append(_very_large(image, source.name))
@@ -82,9 +82,9 @@ def _depth_lost(name: str, as_mask: bool) -> Fault:
     return Fault(
         FaultCode.UNSUPPORTED_PIXELS,
         name,
-        "a colour PNG of 16 bits a channel",
-        "8 bits a channel",
-        "Save it as TIFF to keep all bits." if not as_mask else "Save the mask as a gray PNG.",
+        "a colour PNG of 16 bits per channel",
+        "8 bits per channel",
+        "Save it as TIFF to keep all bits." if not as_mask else "Save the mask as a grey PNG.",
         stops=as_mask,
     )
 
@@ -93,7 +93,7 @@ def _very_large(image: Image.Image, name: str) -> Fault:
     return Fault(
         FaultCode.TOO_LARGE,
         name,
-        f"a picture of {image.width} x {image.height} pixels",
+        f"a 2D image of {image.width} x {image.height} pixels",
         f"at most {Image.MAX_IMAGE_PIXELS} pixels",
         "It was read, but will be slow; scale it down if detail is not needed.",
         stops=False,
@@ -127,6 +127,6 @@ def _channels(image: Image.Image, name: str, as_mask: bool) -> tuple[Pixels, tup
     if image.mode in _PLAIN_MODES or image.mode == "P":
         return np.moveaxis(np.atleast_3d(pixels), -1, 0), ()
     fault = Fault(
-        FaultCode.UNSUPPORTED_PIXELS, name, f"pixels of kind {image.mode}", "gray or RGB", "Convert the picture to RGB."
+        FaultCode.UNSUPPORTED_PIXELS, name, f"pixels of kind {image.mode}", "grey or RGB", "Convert the image to RGB."
     )
     raise DataError([fault])

@@ -165,8 +165,8 @@ def _layout_faults(tiff: TiffFile, name: str, options: ReadOptions) -> list[Faul
             FaultCode.MULTI_PAGE,
             name,
             f"{len(tiff.pages)} pages with axes {' and '.join(series.axes for series in tiff.series)}",
-            "one picture",
-            "If the pages are slices of a volume, read with pages 'volume'." if usable else "Save one picture a file.",
+            "one 2D image",
+            "If the pages are slices of a volume, read with pages 'volume'." if usable else "Save one image per file.",
         )
     ]
 
@@ -201,8 +201,8 @@ def _kind_faults(page: TiffPage, name: str) -> list[Fault]:
             FaultCode.UNSUPPORTED_PIXELS,
             name,
             f"{kind} pixels of type {page.dtype}",
-            "gray or RGB numbers",
-            "Convert the picture to RGB or gray.",
+            "grey or RGB numbers",
+            "Convert the image to RGB or grey.",
         )
     ]
 

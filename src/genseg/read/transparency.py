@@ -18,8 +18,8 @@ def without_transparency(pixels: Pixels, name: str) -> tuple[Pixels, tuple[Fault
         FaultCode.TRANSPARENCY_DROPPED,
         name,
         f"a transparency channel with values {transparency.min()} to {transparency.max()}",
-        "an opaque picture",
-        "It was left out; check the picture if it was cut out or blended.",
+        "an opaque image",
+        "It was left out; check the image if it was cut out or blended.",
         stops=False,
     )
     return colours, (warning,)

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from genseg.base.files import file_sha256, printable
 from genseg.base.progress import Progress
+from genseg.config import Plan
 from genseg.drawing.overlays import palette
 from genseg.errors import DataError, Fault, FaultCode, listed
 from genseg.index.names import match_key
@@ -45,7 +46,7 @@ class PredictedCase:
     name: str
     mask: Path
     expected_dice: float | None
-    strangeness: float | None
+    ood_score: float | None
     notes: tuple[str, ...]
     state: Literal["new", "kept", "edited"] = "new"
     set_aside: Path | None = None
@@ -109,7 +110,7 @@ def moved_masks(entries: Sequence[CaseFiles], results: Results) -> list[Fault]:
 def maker_of(model: Predictor) -> Maker:
     """What decides the model's masks: its weights, and in one hash all else."""
     told = {
-        "plan": model.plan.model_dump(mode="json"),
+        "plan": _named_as_before(model.plan),
         "trust": model.trust.to_json(),
         "labels": model.labels.to_json(),
         "reading": asdict(model.options),
@@ -118,12 +119,21 @@ def maker_of(model: Predictor) -> Maker:
     return Maker(model.sha256, settings, model.plan.rank)
 
 
+def _named_as_before(plan: Plan) -> dict[str, Any]:
+    """A plan with the names that it had first: masks stay those of their model when a value is renamed."""
+    told = plan.model_dump(mode="json")
+    if told["generation"] is not None:
+        first = {"method": "arm", "hypergradient": "method"}
+        told["generation"] = {first.get(name, name): value for name, value in told["generation"].items()}
+    return told
+
+
 def _predicted(record: Record, results: Results, state: Literal["new", "kept"]) -> PredictedCase:
     return PredictedCase(
         record.case,
         results.folder / record.mask.path,
         record.expected_dice,
-        record.strangeness,
+        record.ood_score,
         record.notes,
         state,
         results.moved.get(record.key) if state == "new" else None,
@@ -153,7 +163,7 @@ def _segment(model: Predictor, files: CaseFiles, results: Results, extras: Colle
             written=datetime.now(UTC).isoformat(timespec="seconds"),
             rank=rank,
             expected_dice=found.expected_dice,
-            strangeness=found.strangeness,
+            ood_score=found.ood_score,
             notes=found.notes,
             measurements=tuple(measurement_cells(row, rank) for row in measure(case, found.mask, names)),
         )

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from genseg.base.files import atomic_write_bytes
-from genseg.errors import RunError
+from genseg.errors import RunError, SettingsError, unknown
 from genseg.index.names import match_key
 
 FORMAT: Literal[1] = 1
 
 Extra = Literal["overlays", "confidence", "contours", "dicom-seg"]
+
+
+def check_extras(extras: Iterable[str]) -> None:
+    """Raise SettingsError for a name that is no extra."""
+    for extra in extras:
+        if extra not in get_args(Extra):
+            raise SettingsError(unknown("extra", extra, get_args(Extra)))
 
 
 def _text(value: Any) -> str:
@@ -58,10 +65,10 @@ class Record(BaseModel):
     mask, others: the mask, and what else was written for the case. extras: what was asked for beside the mask, also
     where it leaves no file of its own. image_sha256, image_files: see `content_sha256` and `Stamp`. settings_sha256:
     of all but the weights that decides a mask. genseg, written: version, and time with its zone (ISO 8601). rank: 2 for
-    pictures, 3 for volumes. expected_dice, strangeness, notes: as in `Prediction`. measurements: rows of the table.
+    pictures, 3 for volumes. expected_dice, ood_score, notes: as in `Prediction`. measurements: rows of the table.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     format: Literal[1] = FORMAT
     case: Text
@@ -76,7 +83,7 @@ class Record(BaseModel):
     written: str
     rank: Literal[2, 3]
     expected_dice: float | None
-    strangeness: float | None
+    ood_score: Annotated[float | None, Field(validation_alias=AliasChoices("ood_score", "strangeness"))]
     notes: tuple[Text, ...]
     measurements: tuple[tuple[Cell, ...], ...]
 
@@ -133,4 +140,4 @@ def write_manifest(path: Path, records: Iterable[Record]) -> None:
 
 
 def _damaged(path: Path) -> RunError:
-    return RunError(f"{path}: damaged, or of another version of genseg; choose another folder by -o")
+    return RunError(f"{path}: damaged, or of another version of genseg; choose another folder with -o")

@@ -96,7 +96,7 @@ class Results:
         strangers = _unrecorded(self.folder, self.records.values())
         found = [name for name in strangers if match_key(stem(Path(name))) in wanted]
         if found:
-            named, cure = printable(listed(found)), "choose another folder by -o, or move them away"
+            named, cure = printable(listed(found)), "choose another folder with -o, or move them away"
             raise RunError(f"{self.folder}: masks would replace files that genseg did not write ({named}); {cure}")
 
     def set_outdated_aside(self, entries: Iterable[CaseFiles]) -> None:
@@ -246,4 +246,4 @@ def _refuse_others(folder: Path, records: Sequence[Record], rank: int) -> None:
     elif any(record.rank != rank for record in records):
         found = f"holds masks of {kinds[5 - rank]}, and this model segments {kinds[rank]}"
     if found:
-        raise RunError(f"{folder}: {found}; choose another folder by -o")
+        raise RunError(f"{folder}: {found}; choose another folder with -o")

@@ -29,7 +29,7 @@ def output_folder(out: Path, images: Iterable[Path] = ()) -> Path:
     """
     taken = {place.resolve() for image in images for place in (image, image.parent)}
     if not taken.isdisjoint(place.resolve() for place in (out, out / OVERLAYS, out / CONFIDENCE)):
-        raise RunError(f"{out}: results would be written among the images; choose another folder by -o")
+        raise RunError(f"{out}: results would be written among the images; choose another folder with -o")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=out):
@@ -37,7 +37,7 @@ def output_folder(out: Path, images: Iterable[Path] = ()) -> Path:
     except OSError as error:
         if error.errno in FULL_DISK:
             raise
-        raise RunError(f"{out}: cannot be used for results ({error.strerror}); choose another folder by -o") from error
+        raise RunError(f"{out}: not usable for results ({error.strerror}); choose another folder with -o") from error
     return out
 
 

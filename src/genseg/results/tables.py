@@ -13,7 +13,7 @@ from genseg.results.manifest import Record
 
 PREDICTIONS, MEASUREMENTS, CONTOURS = "predictions.csv", "measurements.csv", "contours.csv"
 
-COLUMNS = ("case", "mask", "expected_dice", "strangeness", "notes", "image_sha256", "model_sha256")
+COLUMNS = ("case", "mask", "expected_dice", "ood_score", "notes", "image_sha256", "model_sha256")
 """Of `predictions.csv`; of the others, see `measurement_columns` and `contour_columns`."""
 
 
@@ -41,10 +41,10 @@ def append_contours(folder: Path, rows: Iterable[Sequence[object]], rank: int) -
 
 def prediction_cells(record: Record) -> tuple[object, ...]:
     """The row of `predictions.csv` about a mask."""
-    figures = (record.expected_dice, record.strangeness)
-    dice, strangeness = (None if figure is None else round(figure, 4) for figure in figures)
+    figures = (record.expected_dice, record.ood_score)
+    dice, ood_score = (None if figure is None else round(figure, 4) for figure in figures)
     notes = "; ".join(record.notes)
-    return record.case, record.mask.path, dice, strangeness, notes, record.image_sha256, record.model_sha256
+    return record.case, record.mask.path, dice, ood_score, notes, record.image_sha256, record.model_sha256
 
 
 def _copy_contours(source: Path, target: Path, cases: set[str], rank: int) -> None:

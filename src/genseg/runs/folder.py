@@ -46,7 +46,7 @@ from genseg.base.files import (
 from genseg.base.locking import folder_lock
 from genseg.base.records import fitted, read_json
 from genseg.compute.device import Machine
-from genseg.config import FORMAT, Arm, Plan, Settings
+from genseg.config import FORMAT, Plan, Settings, TrainingMethod
 from genseg.errors import RunError
 from genseg.examine.check import Examination, contact_sheet
 from genseg.examine.split import Split
@@ -119,12 +119,12 @@ class RunFolder:
         """The delivered generator; there only where the run has one that is of use."""
         return self.model / "generator.safetensors"
 
-    def compared(self, arm: Arm, fold: int, images: int | None = None) -> RunFolder:
-        """The training of an arm with a fold held out that a comparison makes; of the run itself, its scores alone.
+    def compared(self, method: TrainingMethod, fold: int, images: int | None = None) -> RunFolder:
+        """A comparison's training with this method and held-out fold; of the run itself, its scores alone.
 
-        images: in an update, where memory ran out and all trainings of the comparison were begun anew with fewer.
+        images: per update, if memory ran out and all trainings of the comparison were restarted with fewer.
         """
-        folder = self.path / "comparison" / f"{arm}-fold-{fold}"
+        folder = self.path / "comparison" / f"{method}-fold-{fold}"
         return RunFolder(folder if images is None else with_fewer_images(folder, images))
 
     @property
@@ -243,7 +243,7 @@ class RunFolder:
         Raises RunError where the run has not finished, the model is of another version, or a file of it was changed.
         """
         if not self.is_finished:
-            cure = f"go on with `genseg train DATA -o {self.path} --resume`"
+            cure = f"continue with `genseg train DATA -o {self.path} --resume`"
             raise RunError(f"{self.path}: this run has not finished; {cure}")
         return read_delivery(self.model)
 
@@ -254,7 +254,7 @@ class RunFolder:
         What was learned about the own model, and its card, are no longer part of the delivery.
         """
         better, own = other.delivery(), self.delivery()
-        weights = self.model / f"segmenter-{better.plan.arm}.safetensors"
+        weights = self.model / f"segmenter-{better.plan.method}.safetensors"
         atomic_write_bytes(weights, (other.model / better.weights).read_bytes())
         files = {weights.name: better.sha256} | self._generator_file(own.generator)
         update = {"weights": weights.name, "generator": own.generator, "files": files}
@@ -294,12 +294,10 @@ class RunFolder:
         """The same, of cases whose hashes are known; see `fingerprints`."""
         different = self._differences(found)
         if different:
-            cure = "put them back, or start a new run"
+            cure = "restore them, or start a new run"
             if different.keys() == {"changed"}:
-                cure += ", or go on with what there is now by --resume --accept-data-change"
-            raise RunError(
-                f"{self.path}: the data are not those that this run began with ({_listed(different)}); {cure}"
-            )
+                cure += ", or accept the changes with --resume --accept-data-change"
+            raise RunError(f"{self.path}: the data changed since this run began ({_listed(different)}); {cure}")
 
     def accept_cases(self, examination: Examination) -> str:
         """Take the cases as they are now for those that the run began with. Returns those that differ, in words.
@@ -310,11 +308,9 @@ class RunFolder:
         found = fingerprints(examination.cases)
         different = self._differences(found)
         if different.keys() - {"changed"} or self.read_json("labels.json") != examination.labels.to_json():
-            cure = "only changed images and masks can be accepted; put the others back, or start a new run"
+            cure = "only changed images and masks can be accepted; restore the others, or start a new run"
             listed = _listed(different)
-            raise RunError(
-                f"{self.path}: the cases or their classes are not those that this run began with ({listed}); {cure}"
-            )
+            raise RunError(f"{self.path}: the cases or their classes changed since this run began ({listed}); {cure}")
         if different:
             self._keep_hashes(examination.cases)
         return _listed(different)
@@ -382,7 +378,7 @@ def _make_empty(path: Path) -> list[Path]:
             raise
         raise RunError(f"{path}: cannot be made a run folder ({error.strerror}); choose another -o") from error
     if occupied:
-        raise RunError(f"{path}: not empty. Choose another -o, or go on with an interrupted run by --resume")
+        raise RunError(f"{path}: not empty. Choose another -o, or continue an interrupted run with --resume")
     return made
 
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from genseg.base.plugins import load_plugins
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,7 @@ class SegmenterSpec:
 _SPECS = (
     SegmenterSpec(
         "unet-pretrained",
-        "U-Net on an ImageNet EfficientNet-lite0 encoder, 3.6 M parameters; the default for pictures",
+        "U-Net on an ImageNet EfficientNet-lite0 encoder, 3.6 M parameters; the default for 2D images",
         (2,),
         "genseg.segmenters.pretrained:build_pretrained_unet",
         1e-3,
@@ -142,9 +142,9 @@ def segmenter_spec(name: str, rank: int) -> SegmenterSpec:
     known = segmenters()
     suitable = [spec.name for spec in known.values() if rank in spec.ranks]
     if name not in known:
-        raise SettingsError(f"segmenter: there is none called {name!r}; for {rank}D choose one of {suitable}")
+        raise SettingsError(unknown("segmenter", name, suitable))
     if rank not in known[name].ranks:
-        raise SettingsError(f"segmenter: {name!r} does not work on {rank}D data; choose one of {suitable}")
+        raise SettingsError(f"segmenter {name!r} does not support {rank}D data; choose from {', '.join(suitable)}")
     return known[name]
 
 

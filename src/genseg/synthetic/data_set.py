@@ -1,4 +1,4 @@
-"""A data set of synthetic pairs on disk, with the record of where each comes from and a picture of some."""
+"""A dataset of synthetic pairs on disk, with the record of where each comes from and a picture of some."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SyntheticSet:
 
     ::
 
-        images/ masks/ dataset.json     a data set like any other
+        images/ masks/ dataset.json     a dataset like any other
         pairs.csv                       what each pair was made from, and which real image is nearest
         overview.png                    the first pairs
     """

@@ -17,7 +17,7 @@ from genseg.base.progress import Progress, silent
 from genseg.choices import Copies
 from genseg.compute.device import Machine, choose_machine
 from genseg.config import Plan
-from genseg.errors import RunError, SettingsError
+from genseg.errors import RunError, SettingsError, unknown
 from genseg.generators.copies import describe_images
 from genseg.joint.source import PairSource
 from genseg.models.load import read_weights
@@ -44,9 +44,11 @@ class Generated:
 def generate_pairs(
     run: Path, out: Path, count: int, seed: int, copies: Copies, device: str, progress: Progress = silent
 ) -> Generated:
-    """Make pairs with the generator of a finished run and write them as a data set; see `genseg.generate`."""
-    if count < 1 or copies not in get_args(Copies):
-        raise SettingsError(f"count: {count}, copies: {copies!r} found; expected 1 and more, one of {get_args(Copies)}")
+    """Make pairs with the generator of a finished run and write them as a dataset; see `genseg.generate`."""
+    if count < 1:
+        raise SettingsError(f"count: {count} found; expected 1 or more")
+    if copies not in get_args(Copies):
+        raise SettingsError(f"copies: {unknown('value', copies, get_args(Copies))}")
     plan, source, machine = load_pair_source(run, device)
     _check_empty(out)
     kept = marked = 0
@@ -63,12 +65,12 @@ def generate_pairs(
                     break
             if not kept:
                 cure = "train on more cases, or look at them with --copies keep"
-                raise RunError(f"{run}: all {marked} images are nearly copies of training images; {cure}")
+                raise RunError(f"{run}: all {marked} images are near-copies of training images; {cure}")
             written.finish()
     except OSError as error:
         if error.errno in FULL_DISK:
             raise
-        raise RunError(f"{out}: cannot be written ({error.strerror}); choose another folder by -o") from error
+        raise RunError(f"{out}: cannot be written ({error.strerror}); choose another folder with -o") from error
     return Generated(out, kept, marked)
 
 
@@ -114,9 +116,9 @@ def load_pair_source(run: Path, device: str) -> tuple[Plan, PairSource, Machine]
 
 def _why_none(plan: Plan, reason: str) -> str:
     if reason:
-        return f"its generator was switched off in training ({reason}); train longer by --pretraining, or on more cases"
+        return f"its generator was switched off in training ({reason}); increase --pretraining, or train on more cases"
     if plan.generation is None:
-        return f"trained without a generator (arm {plan.arm}); train with --arm joint"
+        return f"trained without a generator (method {plan.method}); train with --method joint"
     return "its generator was not kept by the version of genseg that trained it; train again"
 
 
@@ -124,6 +126,6 @@ def _check_empty(out: Path) -> None:
     try:
         occupied = out.exists() and any(out.iterdir())
     except OSError as error:
-        raise RunError(f"{out}: cannot be used for results ({error.strerror}); choose another folder by -o") from error
+        raise RunError(f"{out}: not usable for results ({error.strerror}); choose another folder with -o") from error
     if occupied:
-        raise RunError(f"{out}: not empty; choose a new folder by -o")
+        raise RunError(f"{out}: not empty; choose a new folder with -o")

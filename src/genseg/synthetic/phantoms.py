@@ -21,7 +21,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from genseg.base.files import FULL_DISK, atomic_folder
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 
 PhantomKind = Literal["rgb", "gray", "volume"]
 Floats = NDArray[np.float64]
@@ -64,7 +64,7 @@ def make_phantom(
 
 
 def write_phantoms(folder: Path, kind: PhantomKind, cases: int, seed: int = 0, size: int | None = None) -> Path:
-    """Write a phantom data set: `images/`, `masks/` (`labels/` for volumes) and `dataset.json` with fixed splits.
+    """Write a phantom dataset: `images/`, `masks/` (`labels/` for volumes) and `dataset.json` with fixed splits.
 
     About 3 in 10 cases are test, 2 in 10 val and the rest train, at least one each. `size` is the edge in pixels
     (voxels); None takes 128 for pictures and 36 for volumes. The folder appears whole or not at all. Returns it.
@@ -93,7 +93,7 @@ def write_phantoms(folder: Path, kind: PhantomKind, cases: int, seed: int = 0, s
 
 def _recipe(kind: str) -> _Recipe:
     if kind not in _RECIPES:
-        raise SettingsError(f"kind: {kind!r} found, one of {', '.join(_RECIPES)} expected")
+        raise SettingsError(f"--kind: {unknown('kind of phantom', kind, _RECIPES)}")
     return _RECIPES[kind]
 
 
@@ -273,7 +273,7 @@ def _to_uint8(image: Floats) -> NDArray[np.uint8]:
 
 
 _RECIPES: dict[str, _Recipe] = {
-    "rgb": _Recipe(_draw_skin_lesion, 128, ("background", "lesion"), "RGB picture (phantom)"),
-    "gray": _Recipe(_draw_ultrasound, 128, ("background", "organ", "vessel"), "gray ultrasound-like picture (phantom)"),
+    "rgb": _Recipe(_draw_skin_lesion, 128, ("background", "lesion"), "RGB image (phantom)"),
+    "gray": _Recipe(_draw_ultrasound, 128, ("background", "organ", "vessel"), "gray ultrasound-like image (phantom)"),
     "volume": _Recipe(_draw_volume, 36, ("background", "head", "tail"), "MR-like volume (phantom)"),
 }

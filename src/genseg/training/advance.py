@@ -1,4 +1,4 @@
-"""The next update of a run, whichever arm it follows."""
+"""The next update of a run, whichever method it follows."""
 
 from __future__ import annotations
 

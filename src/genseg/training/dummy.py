@@ -16,7 +16,7 @@ def made_up_cases(count: int, plan: Plan) -> list[Prepared]:
         rows[:] = index
     geometry = Geometry(None, plan.patch_size, plan.patch_size)
     return [
-        Prepared(f"made-up {number}", _noise(number, plan), mask, geometry, np.flatnonzero(mask))
+        Prepared(f"dummy {number}", _noise(number, plan), mask, geometry, np.flatnonzero(mask))
         for number in range(count)
     ]
 

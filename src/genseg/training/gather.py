@@ -1,4 +1,4 @@
-"""From a data set on disk to what a run trains on: cases examined, split and planned."""
+"""From a dataset on disk to what a run trains on: cases examined, split and planned."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def gather(data: Path, settings: Settings, plan: Plan | None, machine: Machine, 
 
 
 def choose_split(examination: Examination, settings: Settings) -> Split:
-    """The data set's own split where it has one and nothing else is asked for; else fold number `settings.fold`."""
+    """The dataset's own split where it has one and nothing else is asked for; else fold number `settings.fold`."""
     read = set(examination.cases.names)
     test = [files for files in examination.index.entries if files.split == "test" and files.name not in read]
     cases: list[CaseFiles] = [*examination.cases.entries, *test]

@@ -72,7 +72,7 @@ def check_memory(gathered: TrainingData, machine: Machine) -> None:
     forecast = forecast_memory(gathered, machine)
     if not forecast.fits:
         raise DeviceError(
-            f"memory: this training takes {forecast}, and {forecast.free / GIB:.1f} GiB are free on {machine.device}; "
+            f"memory: this training needs {forecast}; {forecast.free / GIB:.1f} GiB are free on {machine.device}; "
             f"{_cure(plan, forecast)}, or free some memory"
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from genseg.compute.device import Machine
-from genseg.config import MULTIPLE, Arm, GenerationPlan, Plan, Settings
+from genseg.config import MULTIPLE, GenerationPlan, Plan, Settings, TrainingMethod
 from genseg.errors import SettingsError
 from genseg.examine.statistics import Statistics
 from genseg.labels import LabelMap
@@ -34,7 +34,7 @@ PATCH_VOXELS = {"cpu": 64**3 // 2, "cuda": 128**3}
 BATCH_VOXELS = {"cpu": 64**3, "cuda": 2 * 128**3}
 BATCH_PICTURES = 16
 
-AUGMENTATION: dict[Arm, Literal["none", "copy-paste", "cutmix"]] = {
+AUGMENTATION: dict[TrainingMethod, Literal["none", "copy-paste", "cutmix"]] = {
     "plain": "none",
     "copy-paste": "copy-paste",
     "cutmix": "cutmix",
@@ -64,7 +64,7 @@ DECIDED_BY = {
     "pretraining": "pretraining",
     "batch_size": "batch_size",
     "learning_rate": "learning_rate",
-    "arm": "arm",
+    "method": "method",
     "flips": "flip_axes",
 }
 """Settings that decide a value of the plan, and which."""
@@ -74,17 +74,17 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
     """Derive a complete plan; what `settings` gives is kept. patients: how many of them train.
 
     Raises SettingsError for a segmenter that does not exist or does not work on the data's dimensions, a flip axis
-    that the data do not have, updates of a generator that the arm does not have, or too few images an update for it.
+    that the data do not have, generator updates for a training method without one, or too few images per update for it.
     """
     rank, kind = statistics.rank, "cuda" if machine.device.type == "cuda" else "cpu"
     name = settings.segmenter or default_segmenter(rank)
     spec = segmenter_spec(name, rank)
     volume = None if rank == 2 else _volume_patch(statistics, kind)
     batch_size = settings.batch_size or (BATCH_PICTURES if volume is None else _batch_size(volume, kind))
-    usual: Arm = "strong-augmentation" if spec.is_frozen else _default_arm(settings, rank, kind, patients, batch_size)
-    arm = settings.arm or usual
+    usual = _default_method(settings, rank, kind, patients, batch_size)
+    method = settings.method or ("strong-augmentation" if spec.is_frozen else usual)
     updates = settings.updates or spec.updates or UPDATES[rank][kind]
-    effort = Effort(updates, settings.updates or min(LEAST_UPDATES, updates), batch_size, arm)
+    effort = Effort(updates, settings.updates or min(LEAST_UPDATES, updates), batch_size, method)
     sized = _usual_size(statistics, settings.size or spec.size, effort, kind, nominal_rate(machine))
     patch_size = volume or _picture_size(statistics, sized.side, enlarge=settings.size is not None)
     plan = Plan(
@@ -101,11 +101,11 @@ def make_plan(statistics: Statistics, labels: LabelMap, settings: Settings, mach
         updates=updates,
         growing=0.0 if spec.is_frozen else growing(patch_size),
         learning_rate=settings.learning_rate or spec.learning_rate,
-        augmentation=AUGMENTATION.get(arm, "strong"),
+        augmentation=AUGMENTATION.get(method, "strong"),
         flip_axes=_flip_axes(settings, rank, labels.names),
         # A network that has never seen a mirrored image is no judge of one.
-        mirroring=arm != "plain",
-        generation=_generation(arm, settings, rank, kind),
+        mirroring=method != "plain",
+        generation=_generation(method, settings, rank, kind),
     )
     if settings.time is not None:
         plan = _in_time(plan, statistics, settings, effort, machine, kind, settings.time)
@@ -122,22 +122,22 @@ def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
     """
     Plan.from_mapping(plan.model_dump(mode="json"), "plan")  # `model_copy` makes plans that nobody has checked
     wrong = [
-        f"{key}: the plan says {getattr(plan, key)}, the data have {getattr(derived, key)}"
+        f"{key}: {getattr(plan, key)} in the plan, {getattr(derived, key)} in the data"
         for key in ("rank", "channels", "class_names")
         if getattr(plan, key) != getattr(derived, key)
     ]
     wrong += _other_channels(plan, derived)
     wrong += [
-        f"{key}: {getattr(settings, name)} is asked for ({name}), the plan says {getattr(plan, key)}"
+        f"{key}: {getattr(plan, key)} in the plan, {getattr(settings, name)} requested ({name})"
         for name, key in DECIDED_BY.items()
         if getattr(settings, name) != Settings.model_fields[name].default
         and getattr(plan, key) != getattr(derived, key)
     ]
     wrong += _pairs_in_vain(plan)
     if min(plan.patch_size) < LEAST_PATCH:
-        wrong.append(f"patch_size: {plan.patch_size} found, sides of {LEAST_PATCH} and more expected")
+        wrong.append(f"patch_size: {plan.patch_size} found; expected sides of at least {LEAST_PATCH}")
     if wrong:
-        raise SettingsError("the plan cannot be carried out; " + "; ".join(wrong))
+        raise SettingsError("the plan cannot be used: " + "; ".join(wrong))
     segmenter_spec(plan.segmenter, plan.rank)
 
 
@@ -146,7 +146,7 @@ def _other_channels(plan: Plan, derived: Plan) -> list[str]:
     named, found = ([rule.channel for rule in one.intensity] for one in (plan, derived))
     if named == found or not any(named) or len(named) != len(found):
         return []
-    return [f"intensity: the plan has rules for the channels {named}, the data have {found}, in this order"]
+    return [f"intensity: channels {named} in the plan, {found} in the data"]
 
 
 def _pairs_in_vain(plan: Plan) -> list[str]:
@@ -156,15 +156,15 @@ def _pairs_in_vain(plan: Plan) -> list[str]:
     spec = segmenters().get(plan.segmenter)
     if spec is not None and spec.is_frozen:
         return [
-            f"arm: {plan.arm} found; the segmenter {plan.segmenter} is trained on features that are computed once, and "
-            "so has no use for generated pairs; choose --arm strong-augmentation, or another segmenter"
+            f"method: {plan.method} found; segmenter {plan.segmenter} trains on precomputed features and cannot use "
+            "generated pairs; choose --method strong-augmentation, or another segmenter"
         ]
     if plan.has_room:
         return []
-    cure = "give more images an update, or --arm strong-augmentation"
+    cure = "use more images per update, or --method strong-augmentation"
     return [
-        f"batch_size: {plan.batch_size} found; the arm {plan.arm} needs a real and a synthetic image in every update "
-        f"(share: {plan.generation.share:g}); {cure}"
+        f"batch_size: {plan.batch_size} found; training method {plan.method} needs a real and a synthetic image in "
+        f"every update (synthetic fraction: {plan.generation.share:g}); {cure}"
     ]
 
 
@@ -191,8 +191,8 @@ def _in_time(
     is_frozen = has_views(plan)
     is_sized = plan.rank == 3 or is_frozen or settings.size is not None
     if is_sized and settings.updates is not None:
-        what = "--size is given" if settings.size is not None else "the size of images is fixed here"
-        raise SettingsError(f"time: {what} and --updates is given, so nothing is left for it to decide; leave it out")
+        what = "--size and --updates" if settings.size is not None else "--updates and the fixed image size"
+        raise SettingsError(f"time: {what} already determine the training; leave out --time")
     if is_frozen:
         return _with_updates(plan, *fit_updates(effort, estimate_seconds(plan, machine), seconds), settings)
     size = plan.patch_size if is_sized else tuple(min(side, PROBED) for side in plan.patch_size)
@@ -247,7 +247,7 @@ def _batch_size(patch_size: Sequence[int], kind: str) -> int:
     return min(8, max(2, BATCH_VOXELS[kind] // math.prod(patch_size)))
 
 
-def _default_arm(settings: Settings, rank: int, kind: str, patients: int, batch_size: int) -> Arm:
+def _default_method(settings: Settings, rank: int, kind: str, patients: int, batch_size: int) -> TrainingMethod:
     """Feedback where somebody can be held out, and where it is asked for or pays; see docs/experiments.md.
 
     It does not on volumes without a GPU: in the few updates that a CPU can make, real ones are not yet exhausted, and
@@ -258,14 +258,14 @@ def _default_arm(settings: Settings, rank: int, kind: str, patients: int, batch_
     return "joint" if min(patients, batch_size) > 1 and (pays or is_asked_for) else "strong-augmentation"
 
 
-def _generation(arm: Arm, settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
-    if arm == "separate" or arm == "joint-cut" or arm == "joint":
+def _generation(method: TrainingMethod, settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
+    if method == "separate" or method == "joint-cut" or method == "joint":
         pretraining = settings.pretraining or PRETRAINING[rank][kind]
-        return GenerationPlan(arm=arm, pretraining=pretraining, batch_size=STAGE_ONE_BATCH[rank])
+        return GenerationPlan(method=method, pretraining=pretraining, batch_size=STAGE_ONE_BATCH[rank])
     if settings.pretraining is not None:
         raise SettingsError(
-            f"pretraining: {settings.pretraining} updates of a generator are asked for, but the arm "
-            f"{arm} has none; leave it out, or choose --arm separate or joint"
+            f"pretraining: {settings.pretraining} generator updates requested, but training method {method} has no "
+            "generator; leave it out, or choose --method separate or joint"
         )
     return None
 
@@ -274,7 +274,7 @@ def _flip_axes(settings: Settings, rank: int, names: Sequence[str]) -> tuple[int
     every = tuple(range(rank))
     if isinstance(settings.flips, tuple):
         if not set(settings.flips) <= set(every):
-            raise SettingsError(f"flips: {settings.flips} names an axis that {rank}D data lack; choose of {every}")
+            raise SettingsError(f"flips: {settings.flips} found; {rank}D data have the axes {every}")
         return settings.flips
     if settings.flips == "none" or (settings.flips == "auto" and any(SIDED.search(name) for name in names)):
         return ()

@@ -37,7 +37,7 @@ def with_half_the_batch(plan: Plan) -> Plan:
         changes["generation"] = plan.generation.model_copy(update={"batch_size": pairs})
     halved = plan.model_copy(update=changes)
     if not halved.has_room:
-        raise MemoryRanOutError(f"memory ran out at {plan.batch_size} image(s) an update; {SMALLER}")
+        raise MemoryRanOutError(f"memory ran out at {plan.batch_size} image(s) per update; {SMALLER}")
     return halved
 
 

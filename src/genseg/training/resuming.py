@@ -22,7 +22,7 @@ def take_again(run: RunFolder, settings: Settings, plan: Plan | None) -> None:
     asked = settings.model_fields_set - {"device"}
     other = [
         f"--{name.replace('_', '-')} is {_in_words(_begun_value(name, begun, current))} in this run "
-        f"({_in_words(getattr(settings, name))} asked for)"
+        f"({_in_words(getattr(settings, name))} requested)"
         for name in Settings.model_fields
         if name in asked and getattr(settings, name) not in (getattr(begun, name), _begun_value(name, begun, current))
     ]
@@ -48,8 +48,8 @@ def _was_halved(run: RunFolder) -> bool:
 
 def _refusal(run: RunFolder) -> str:
     if run.is_finished:
-        return "this run has finished and stays as it is; start a new run in another folder (-o)"
-    return "--resume can change --device alone; leave the others out, or start a new run in another folder (-o)"
+        return "this run has finished and cannot be changed; start a new run in another folder (-o)"
+    return "--resume can change only --device; leave out the other options, or start a new run in another folder (-o)"
 
 
 def _in_words(value: Any) -> str:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from genseg.base.durations import UNITS, in_words
 from genseg.compute.device import Machine
-from genseg.config import GROWTH, MULTIPLE, Arm
+from genseg.config import GROWTH, MULTIPLE, TrainingMethod
 from genseg.examine.statistics import Statistics
 
 WANTED = 256
@@ -35,7 +35,7 @@ GROWING = 0.75
 LEAST_GROWN = 160
 """Shortest side of pictures that grow: half of less would show too little."""
 
-ARM_COST: dict[Arm, float] = {"separate": 1.6, "joint-cut": 1.7, "joint": 2.0}
+METHOD_COST: dict[TrainingMethod, float] = {"separate": 1.6, "joint-cut": 1.7, "joint": 2.0}
 """What a training takes with its generator, of the time of one without, on images that grow; `benchmarks/speed.py
 --only growing` measures it."""
 
@@ -54,12 +54,12 @@ class Effort:
     updates: int
     least: int
     images: int
-    arm: Arm
+    method: TrainingMethod
 
     @property
     def cost(self) -> float:
-        """What its arm takes, as a multiple of the time of real images alone."""
-        return ARM_COST.get(self.arm, 1.0)
+        """What its method takes, as a multiple of the time of real images alone."""
+        return METHOD_COST.get(self.method, 1.0)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def _slower(course: Course, run: RunFolder, failed: TrainingState, error: NotFin
 def _smaller(course: Course, run: RunFolder) -> Course:
     """The course with half the images an update, also in the run's plan. Raises MemoryRanOutError if it may not be."""
     if not course.may_halve:
-        raise MemoryRanOutError(f"memory ran out at {course.plan.batch_size} image(s) an update; {SMALLER}")
+        raise MemoryRanOutError(f"memory ran out at {course.plan.batch_size} image(s) per update; {SMALLER}")
     plan = with_half_the_batch(course.plan)
     plan.to_yaml(run.path / "plan.yaml")
     return replace(course, plan=plan, may_halve=False)

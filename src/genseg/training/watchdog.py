@@ -19,7 +19,7 @@ def watchdog(report: Path, tell: Callable[[str], None], patience: float = PATIEN
     Where it is not called for `patience` seconds, what every thread is doing is written into `report`, and `tell` is
     called with a sentence, from another thread. Nothing is stopped: a slow drive may come back.
     """
-    said = f"Nothing was done for {patience / 60:.0f} min; where it hangs is in {report}"
+    said = f"No progress for {patience / 60:.0f} minutes; stack traces written to {report}"
     timer = threading.Timer(patience, tell, [said])
     report.unlink(missing_ok=True)
     with report.open("x", encoding="utf-8") as stream:

@@ -96,7 +96,7 @@ class Cloud:
         shapes = [self.mean.shape, self.scale.shape, self.directions.shape, self.spread.shape]
         expected = [(figures,), (figures,), (directions, figures), (directions,)]
         if shapes != expected and not (directions == 0 and self.directions.size == 0):
-            raise ValueError(f"a cloud of figures of sizes {shapes}, where {expected} would agree")
+            raise ValueError(f"feature statistics of sizes {shapes}; expected {expected}")
         if not ((self.scale > 0).all() and (self.spread > 0).all()):
             raise ValueError("scale and spread must be above 0")
 
@@ -132,7 +132,7 @@ class Familiarity:
     """Clouds of the training images, and the distances from them that are usual.
 
     clouds: by intensities, then by the features of each level. usual: mean and deviation of the distances of images
-    that were left out, by each cloud. highest: the strangeness up to which 95 % of them lie.
+    that were left out, by each cloud. highest: the OOD score up to which 95 % of them lie.
     """
 
     clouds: tuple[Cloud, ...]
@@ -142,7 +142,7 @@ class Familiarity:
     def __post_init__(self) -> None:
         """Raises ValueError where there is no cloud, or not one usual distance for each."""
         if not self.clouds or len(self.clouds) != len(self.usual):
-            raise ValueError(f"{len(self.clouds)} clouds and {len(self.usual)} usual distances")
+            raise ValueError(f"{len(self.clouds)} feature levels and {len(self.usual)} reference distances")
 
     @classmethod
     def learn(cls, training: Sequence[Sequence[Array]], held_out: Sequence[Sequence[Array]]) -> Familiarity | None:
@@ -165,7 +165,7 @@ class Familiarity:
         scores = np.mean(standard, axis=0)
         return cls(tuple(clouds), tuple(usual), float(scores.mean() + ACCEPTED * scores.std(ddof=1)))
 
-    def strangeness(self, figures: Sequence[Array]) -> float:
+    def ood_score(self, figures: Sequence[Array]) -> float:
         """Of one image, from its figures of each kind; what is above `highest` is unusual."""
         scores = [
             (float(cloud.distance(np.asarray(own, np.float64)[None])[0]) - mean) / deviation

@@ -41,7 +41,7 @@ def fit_case(case: Case, plan: Plan) -> Case:
         raise DataError([Fault(FaultCode.CHANNEL_MISMATCH, case.name, found, expected, cure)])
     beyond = _beyond_eight_bits(image, plan)
     if beyond:
-        cure = "Give 8-bit pictures, exported as those of the training were."
+        cure = "Use 8-bit images, exported like the training images."
         expected = f"0 to {EIGHT_BIT}, as in training"
         raise DataError([Fault(FaultCode.UNSUPPORTED_PIXELS, case.name, "; ".join(beyond), expected, cure)])
     return replace(case, image=image)

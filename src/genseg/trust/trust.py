@@ -96,7 +96,7 @@ def _learned(
         known.append(figures(prepared, segment(network, prepared, once)))
         for class_index, own in enumerate(sizes, 1):
             own += object_sizes(_truth(case), class_index, case.spacing)
-        progress("Learning what is usual", number, len(training))
+        progress("Calibrating", number, len(training))
     return Trust(
         calibration=calibration,
         familiarity=Familiarity.learn(known, unseen),
@@ -154,7 +154,7 @@ def check_together(network: Network, plan: Plan, trust: Trust) -> None:
         raise ValueError(f"logits of size {said.logits.shape} for {plan.classes} classes and an image of {sides}")
     rules = [one.class_index for one in trust.mendings if one.class_index >= plan.classes]
     if rules:
-        raise ValueError(f"rules for the classes {rules}, of which there are {plan.classes}")
+        raise ValueError(f"post-processing for the classes {rules}, but there are {plan.classes}")
     if trust.familiarity is not None:
         prepared = Prepared("", image, None, Geometry(None, sides, sides), np.zeros(0, np.int64))
-        trust.familiarity.strangeness((fingerprint(prepared), *(level[0] for level in said.features)))
+        trust.familiarity.ood_score((fingerprint(prepared), *(level[0] for level in said.features)))

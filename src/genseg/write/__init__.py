@@ -1,1 +1,1 @@
-"""Masks, DICOM segmentations and data sets of arrays, written in formats that others read. No torch."""
+"""Masks, DICOM segmentations and datasets of arrays, written in formats that others read. No torch."""

@@ -1,4 +1,4 @@
-"""Writing a data set of arrays in the lay-out that is read first: `images/`, `masks/` and `dataset.json`."""
+"""Writing a dataset of arrays in the layout that is read first: `images/`, `masks/` and `dataset.json`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_description(
     """Write `dataset.json`: class names, background first, and `more` as it is.
 
     pairs: as `write_pair` returned them. channel_names: one a channel, or none; volumes of several channels need them.
-    These are listed too, as the Medical Segmentation Decathlon does it: no other lay-out says that the last axis holds
+    These are listed too, as the Medical Segmentation Decathlon does it: no other layout says that the last axis holds
     channels.
     """
     description: dict[str, Any] = {**more, "class_names": list(class_names)}
