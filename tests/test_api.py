@@ -57,7 +57,7 @@ def test_a_plan_can_be_written_edited_and_read(rgb_phantoms: Path, tmp_path: Pat
 
 def test_fit_refuses_a_plan_that_contradicts_the_settings(rgb_phantoms: Path, rgb_run: Path, tmp_path: Path) -> None:
     plan = genseg.Plan.from_yaml(rgb_run / "plan.yaml")
-    with pytest.raises(SettingsError, match="updates: .* in the plan, 9 requested"):
+    with pytest.raises(SettingsError, match=r"updates: .* in the plan, 9 requested"):
         genseg.fit(rgb_phantoms, tmp_path / "out", settings=genseg.Settings(updates=9), plan=plan)
     assert not (tmp_path / "out").exists()
 

@@ -44,9 +44,7 @@ def output_folder(out: Path, images: Iterable[Path] = ()) -> Path:
     except OSError as error:
         if error.errno in FULL_DISK:
             raise
-        raise RunError(
-            f"{out}: not usable for results ({error.strerror}); choose another folder with -o"
-        ) from error
+        raise RunError(f"{out}: not usable for results ({error.strerror}); choose another folder with -o") from error
     return out
 
 

@@ -126,8 +126,6 @@ def _check_empty(out: Path) -> None:
     try:
         occupied = out.exists() and any(out.iterdir())
     except OSError as error:
-        raise RunError(
-            f"{out}: not usable for results ({error.strerror}); choose another folder with -o"
-        ) from error
+        raise RunError(f"{out}: not usable for results ({error.strerror}); choose another folder with -o") from error
     if occupied:
         raise RunError(f"{out}: not empty; choose a new folder with -o")
