@@ -66,11 +66,9 @@ def begin(asked: argparse.Namespace) -> tuple[TrainingData, JointLoop, Generatio
     settings = Settings(method="separate", size=asked.size, training_cases=asked.cases, pretraining=asked.updates)
     gathered = gather(data_root() / asked.task, settings, None, machine, silent)
     plan = gathered.plan
-    if plan.generation is None:
-        raise ValueError("a plan with a generator expected")
     cases = [prepare(case, plan) for case in gathered.cases(gathered.split.train)]
-    loop = JointLoop(cases, gathered.groups(), plan, plan.generation, 0, machine)
-    return gathered, loop, begin_generation(plan, plan.generation, len(cases), 0, machine)
+    loop = JointLoop(cases, gathered.groups(), plan, 0, machine)
+    return gathered, loop, begin_generation(plan, len(cases), 0, machine)
 
 
 def draw(gathered: TrainingData, loop: JointLoop, generation: Generation, folder: Path) -> None:

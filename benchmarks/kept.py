@@ -119,7 +119,7 @@ def trust_table(kept: list[dict[str, Any]]) -> Table:
                 f"{aliens[worst]['auroc']:.3f} ({worst})",
             )
         )
-    columns = ("calibration error", "with temperature", "test images taken for usual", "aliens told", "least AUROC")
+    columns = ("calibration error", "with temperature", "test images accepted", "others detected", "least AUROC")
     return Table("Trust", ("task", *columns), tuple(rows))
 
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from genseg.config import TrainingMethod
-from genseg.segmenters.registry import SEGMENTERS
+from genseg.segmenters.registry import segmenters
 from locations import RESULTS
 
 SUITES = Path(__file__).parent / "suites"
@@ -81,7 +81,7 @@ class Suite(_Checked):
     def _ways(self, segmenter: str, rank: int) -> Sequence[TrainingMethod]:
         if segmenter == RECIPE:
             return ("strong-augmentation",)
-        return self.ways if rank in SEGMENTERS[segmenter].ranks else ()
+        return self.ways if rank in segmenters()[segmenter].ranks else ()
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,15 @@
-"""The tutorial's commands work as they stand there, one after the other; only less is drawn and trained."""
+"""The commands of the tutorial and of the how-to guides work as they stand there; only less is drawn and trained."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
-SMALLER = (
-    (r"--cases \d+", "--cases 10"),
-    (r"--(updates|pretraining) \d+", r"--\1 4"),
-    (r"phantom_\d+", "phantom_009"),
-)
+import pytest
+from pages import REASONS, Page
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GUIDES = sorted((REPOSITORY / "docs" / "how-to").glob("*.md"))
 EXPECTED = (
     "checked/contact-sheet.png",
     "plan.yaml",
@@ -25,22 +22,44 @@ EXPECTED = (
 )
 
 
-def _blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of each fenced block of a page, made smaller."""
-    text = page.read_text(encoding="utf-8")
-    for pattern, replacement in SMALLER:
-        text = re.sub(pattern, replacement, text)
-    return re.findall(r"^```(bash|python)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder in which the tutorial is to be run, once, and from which the guides go on."""
+    return tmp_path_factory.mktemp("tutorial")
 
 
-def test_every_block_of_the_tutorial_runs(repository: Path, tmp_path: Path) -> None:
-    shells = {"bash": ["bash", "-euc"], "python": [sys.executable, "-W", "error", "-c"]}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    blocks = _blocks(repository / "docs" / "tutorial.md")
-    assert len(blocks) > 5
-    for language, code in blocks:
-        done = subprocess.run(
-            [*shells[language], code], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
-    assert [name for name in EXPECTED if not (tmp_path / name).is_file()] == []
+@pytest.fixture
+def after_tutorial(tutorial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A folder as the tutorial leaves it, for one guide."""
+    if not (tutorial / "runs").exists():
+        _run_tutorial(tutorial, capsys)
+    return Path(shutil.copytree(tutorial, tmp_path / "guide"))
+
+
+def _run_tutorial(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = Page(REPOSITORY / "docs" / "tutorial.md")
+    assert len(page.blocks) > 5
+    page.run(folder, capsys)
+
+
+def test_every_block_of_the_tutorial_runs(tutorial: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _run_tutorial(tutorial, capsys)
+    assert [name for name in EXPECTED if not (tutorial / name).is_file()] == []
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_every_block_of_a_guide_runs_after_the_tutorial(
+    guide: Path, after_tutorial: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Page(guide).run(after_tutorial, capsys)
+
+
+def test_a_block_that_fails_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.md"
+    for code in ("genseg check nowhere\n", "false\n", f"# {REASONS[0]}\nfalse\n"):
+        page.write_text(f"```bash\n{code}```\n", encoding="utf-8")
+        if code.startswith("#"):
+            Page(page).run(tmp_path, capsys)
+        else:
+            with pytest.raises(AssertionError, match=code.strip()):
+                Page(page).run(tmp_path, capsys)

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from genseg.config import Plan, Settings
     from genseg.errors import GensegError
     from genseg.models.model import Model
+    from genseg.read.formats import Decoded, register_reader
+    from genseg.segmenters.registry import register_segmenter
 
 __all__ = [
+    "Decoded",
     "GensegError",
     "Model",
     "Plan",
@@ -24,9 +27,12 @@ __all__ = [
     "generate",
     "load",
     "plan",
+    "register_reader",
+    "register_segmenter",
 ]
 
 _HOMES = {
+    "Decoded": "genseg.read.formats",
     "GensegError": "genseg.errors",
     "Model": "genseg.models.model",
     "Plan": "genseg.config",
@@ -39,6 +45,8 @@ _HOMES = {
     "generate": "genseg.api",
     "load": "genseg.api",
     "plan": "genseg.api",
+    "register_reader": "genseg.read.formats",
+    "register_segmenter": "genseg.segmenters.registry",
 }
 
 

@@ -364,11 +364,6 @@ class GenerationPlan(_Checked):
         old = {"arm": "method", "method": "hypergradient"}
         return {old.get(name, name): value for name, value in values.items()}
 
-    @property
-    def arm(self) -> Literal["separate", "joint-cut", "joint"]:
-        """`method` by its former name, for one version."""
-        return self.method
-
 
 class Plan(_Checked):
     """Everything that training and prediction use for one dataset; editable as YAML."""

@@ -157,10 +157,22 @@ def test_the_pages_hold_what_the_records_say(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     kept, page = (repository / name).read_text(encoding="utf-8"), tmp_path / "page.md"
-    page.write_text(kept.replace(" | ", " | altered ", 9), encoding="utf-8")
+    before, _, marked = kept.partition(": begin -->")
+    page.write_text(f"{before}: begin -->{marked.replace(' | ', ' | altered ', 9)}", encoding="utf-8")
     monkeypatch.setattr(report, "PAGES", [page])
     report.write_pages()
     assert page.read_text(encoding="utf-8") == kept
+
+
+@pytest.mark.usefixtures("results")
+def test_the_headline_has_a_dash_for_what_was_not_run() -> None:
+    for labels in (10, 20):
+        _keep(_run("strong-augmentation", labels=labels), {"a": 0.5, "b": 0.6})
+    _keep(_run("joint", labels=20), {"a": 0.53, "b": 0.64})
+    cells = read_cells(SUITE)
+    rows = report.headline_table([], [cell for cell in cells if cell.asked == 20]).rows
+    assert rows[0] == ("one", "-", "-", "0.55 → 0.58", "+3.5 (+3.0 to +4.0)")
+    assert report.headline_table([cell for cell in cells if cell.asked == 10], []).rows == (("**mean**", *"----"),)
 
 
 def test_a_cell_knows_how_many_labels_there_were() -> None:

@@ -13,7 +13,7 @@ from genseg.config import IntensityRule, Plan
 from genseg.errors import Fault, FaultCode
 from genseg.evaluate import Estimate
 from genseg.index import Index, index_dataset
-from genseg.segmenters.registry import SEGMENTERS
+from genseg.segmenters.registry import segmenters
 
 
 def _printed(table: Table, width: int = 80) -> str:
@@ -88,7 +88,7 @@ def test_a_mean_is_shown_with_its_interval_where_there_is_one(estimate: Estimate
 
 def test_every_segmenter_is_listed() -> None:
     printed = _printed(tables.segmenters_table(), width=150)
-    assert all(name in printed for name in SEGMENTERS)
+    assert all(name in printed for name in segmenters())
 
 
 def test_a_plan_is_shown_in_words_with_the_meaning_of_each_value() -> None:

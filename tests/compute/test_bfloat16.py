@@ -76,8 +76,8 @@ def test_no_operation_of_the_joint_loop_on_volumes_is_in_bfloat16(half: Machine,
     settings = GenerationPlan(pretraining=1, batch_size=2, every=1, search=1)
     plan = plan_of(3, patch_size=(8, 16, 16), batch_size=4, generation=settings)
     cases = made_up_cases(4, plan)
-    loop = JointLoop(cases, [case.name for case in cases], plan, settings, 0, half)
-    learner, generation = begin(plan, 0, half), begin_generation(plan, settings, 4, 0, half)
+    loop = JointLoop(cases, [case.name for case in cases], plan, 0, half)
+    learner, generation = begin(plan, 0, half), begin_generation(plan, 4, 0, half)
     with _HalfPrecision() as seen:
         loop.pretrain(generation)
         learner.update = loop.steered[0]
@@ -206,8 +206,8 @@ def test_convolutions_are_tried_throughout_the_joint_loop_and_not_where_memory_i
     rehearse(plan, 4, half)
     assert tried == []
     cases = made_up_cases(4, plan)
-    loop = JointLoop(cases, [case.name for case in cases], plan, settings, 0, half)
-    learner, generation = begin(plan, 0, half), begin_generation(plan, settings, 4, 0, half)
+    loop = JointLoop(cases, [case.name for case in cases], plan, 0, half)
+    learner, generation = begin(plan, 0, half), begin_generation(plan, 4, 0, half)
     loop.pretrain(generation)
     learner.update = loop.steered[0]
     loop.advance(learner, generation)

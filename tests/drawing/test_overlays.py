@@ -12,10 +12,13 @@ from genseg.drawing.overlays import (
     marked_slice,
     outline,
     overlay,
+    palette,
+    side_by_side,
     tile,
     with_heading,
     write_in_corner,
 )
+from genseg.read.case import Case
 
 
 def _square(size: int = 20, value: int = 1) -> np.ndarray:
@@ -228,3 +231,26 @@ def test_text_in_the_corner_can_be_read_on_any_picture_and_stays_in_the_corner(s
         assert shown[:40, :200].max() > 220
     if size[0] > 10:
         assert (shown[size[0] // 2 :] == 200).all()
+
+
+def test_each_class_has_a_colour_of_its_own_and_the_background_is_black() -> None:
+    colours = palette(7)
+    assert colours[0] == (0, 0, 0)
+    assert len(set(colours)) == 7
+
+
+def _volume() -> tuple[Case, np.ndarray]:
+    """A volume whose truth is in slice 1 and whose prediction is, larger, in slice 3."""
+    image = np.zeros((1, 8, 8, 5), np.int16)
+    image[..., 3] = 100
+    truth, prediction = np.zeros((2, 8, 8, 5), np.uint8)
+    truth[2:4, 2:4, 1] = 1
+    prediction[2:6, 2:6, 3] = 1
+    return Case("case", image, truth, (1.0, 1.0, 1.0), np.eye(4), "", "mr", ""), prediction
+
+
+def test_image_truth_and_prediction_are_shown_side_by_side_in_one_slice() -> None:
+    case, prediction = _volume()
+    shown, truth, predicted = np.split(side_by_side(case, prediction), 3, axis=1)
+    assert np.array_equal(shown, truth)
+    assert not np.array_equal(shown, predicted)

@@ -14,11 +14,11 @@ from genseg.export.onnx import LEAST, write_onnx
 from genseg.predict.runtimes import OnnxNetwork
 from genseg.segmenters import unet
 from genseg.segmenters.network import Response
-from genseg.segmenters.registry import SEGMENTERS, build_segmenter
+from genseg.segmenters.registry import build_segmenter, segmenters
 from genseg.segmenters.torch_network import TorchNetwork
 
 SIZES = {2: ((1, 64, 64), (1, 33, 47), (2, 50, 35), (3, LEAST, LEAST)), 3: ((1, 16, 16, 16), (2, 19, LEAST, 13))}
-CASES = [(spec.name, rank) for spec in SEGMENTERS.values() for rank in spec.ranks if spec.any_size]
+CASES = [(spec.name, rank) for spec in segmenters().values() for rank in spec.ranks if spec.any_size]
 
 
 @pytest.fixture(autouse=True)

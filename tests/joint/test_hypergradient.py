@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from genseg.compute.device import choose_machine
+from genseg.joint import update as update_module
 from genseg.joint.hypergradient import Hypergradient, Method, mixed_product
 from genseg.joint.stages import held_out_gradient
 from genseg.segmenters.loss import segmentation_loss
-from genseg.segmenters.registry import SEGMENTERS, build_segmenter
+from genseg.segmenters.registry import build_segmenter, segmenters
 
 STEP = 1e-5
 Where = Literal["everywhere", "stage I", "pairs"]
@@ -26,28 +27,25 @@ Where = Literal["everywhere", "stage I", "pairs"]
 
 def _found(problem: Problem, method: Method = "exact") -> Hypergradient:
     """The hypergradient of the next update, on copies, so that the problem stays as it is."""
-    learner, generation = copy.deepcopy((problem.learner, problem.generation))
-    loop = problem.loop_by(method)
-    _, unrolled = loop.unroll(learner, generation, record=True)
-    assert unrolled is not None
-    return loop.feedback(learner, generation, unrolled, problem.learner.update)[0]
+    found = problem.step(*copy.deepcopy((problem.learner, problem.generation)), is_steered=True, method=method).found
+    assert found is not None
+    return found
 
 
 def _held_out_error(problem: Problem, name: str, direction: Tensor, where: Where) -> float:
     """The error on held-out cases after stages I and II, with one variable moved in both, or in one of them."""
     learner, generation = copy.deepcopy((problem.learner, problem.generation))
-    variable, loop = generation.variables()[name], problem.loop
-    make_pairs = loop._pairs
+    variable, update = generation.variables()[name], learner.update
+    make_pairs = update_module.synthesise
 
     def pairs(*given: Any) -> Any:
         perturb(variable, direction, {"everywhere": 0, "stage I": -1, "pairs": 1}[where])
         return make_pairs(*given)
 
     perturb(variable, direction, 0 if where == "pairs" else 1)
-    update = learner.update
-    with patch.object(loop, "_pairs", pairs):
-        loop.unroll(learner, generation, record=False)
-    return held_out_gradient(learner, *loop.held_out(update), choose_machine(DEVICE, "float32"))[1]
+    with patch.object(update_module, "synthesise", pairs):
+        problem.step(learner, generation, is_steered=False)
+    return held_out_gradient(learner, *problem.loop.held_out(update), choose_machine(DEVICE, "float32"))[1]
 
 
 def _slopes(problem: Problem, name: str, where: Where = "everywhere") -> Tensor:
@@ -140,7 +138,7 @@ SHAPES = {2: (2, 3, 32, 32), 3: (2, 1, 32, 32, 32)}
 
 
 @pytest.mark.parametrize(
-    ("name", "rank"), [(name, rank) for name, spec in SEGMENTERS.items() for rank in spec.ranks if rank == 2]
+    ("name", "rank"), [(name, rank) for name, spec in segmenters().items() for rank in spec.ranks if rank == 2]
 )
 def test_every_segmenter_can_be_differentiated_through(name: str, rank: int) -> None:
     torch.manual_seed(0)

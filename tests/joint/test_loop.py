@@ -19,10 +19,12 @@ from genseg.config import LARGEST_SHARE
 from genseg.errors import CutLinkError, GeneratorError
 from genseg.joint import loop as loop_module
 from genseg.joint import stages as stages_module
+from genseg.joint import update as update_module
+from genseg.joint.hypergradient import Unrolled
 from genseg.joint.loop import JointLoop
-from genseg.joint.steering import LARGEST_STEP
-from genseg.joint.synthesis import Pairs
-from genseg.joint.waiting import JUDGED
+from genseg.joint.schedule import JUDGED
+from genseg.joint.stages import LARGEST_STEP, train_stage_one
+from genseg.joint.synthesis import NewMasks, Pairs
 from genseg.masks.ranges import MaskRanges
 from genseg.read.case import IGNORE
 
@@ -71,23 +73,23 @@ def test_feedback_begins_once_the_rate_has_risen_but_there_is_some(
     assert found == fed_back
 
 
-@pytest.mark.parametrize("arm", ["separate", "joint-cut"])
-def test_without_feedback_no_variable_moves(arm: str) -> None:
-    problem = make_problem(arm=arm)
+@pytest.mark.parametrize("method", ["separate", "joint-cut"])
+def test_without_feedback_no_variable_moves(method: str) -> None:
+    problem = make_problem(method=method)
     before = _values(problem)
     weights = {name: one.detach().clone() for name, one in problem.generation.weights().items()}
     _, feedback = problem.loop.advance(problem.learner, problem.generation)
     assert feedback == {}
     assert all(torch.equal(before[name], one) for name, one in problem.generation.variables().items())
     are_frozen = all(torch.equal(weights[name], one) for name, one in problem.generation.weights().items())
-    assert are_frozen == (arm == "separate")
+    assert are_frozen == (method == "separate")
 
 
-@pytest.mark.parametrize("arm", ["separate", "joint-cut", "joint"])
-def test_every_arm_makes_updates_on_as_many_images(arm: str) -> None:
-    problem = make_problem(arm=arm)
+@pytest.mark.parametrize("method", ["separate", "joint-cut", "joint"])
+def test_every_arm_makes_updates_on_as_many_images(method: str) -> None:
+    problem = make_problem(method=method)
     with _seen_by(problem.learner.segmenter) as seen:
-        problem.loop.unroll(problem.learner, problem.generation, record=False)
+        problem.step(is_steered=False)
     assert sum(len(images) for images in seen) == problem.plan.batch_size
 
 
@@ -95,26 +97,42 @@ def test_every_arm_makes_updates_on_as_many_images(arm: str) -> None:
 def test_the_share_says_how_many_images_are_synthetic_and_how_much_they_count(share: float, synthetic: int) -> None:
     problem = make_problem()
     with torch.no_grad():
-        problem.generation.knobs.share_logit.copy_(torch.tensor(share / LARGEST_SHARE).logit())
-    weighted: list[float] = []
-    make_update = loop_module.make_update
+        problem.generation.steered.share_logit.copy_(torch.tensor(share / LARGEST_SHARE).logit())
+    means, weighted, shares = [], [], []
+    mean_loss, real_loss, hypergradient = (
+        stages_module.segmentation_loss,
+        update_module.real_loss,
+        update_module.hypergradient,
+    )
 
-    def watched(*given: Any, weight: float, **others: Any) -> dict[str, float]:
-        weighted.append(weight)
-        return make_update(*given, weight=weight, **others)
+    def mean(*given: Any) -> Tensor:
+        means.append(mean_loss(*given))
+        return means[-1]
 
-    with _seen_by(problem.learner.segmenter) as seen, patch.object(loop_module, "make_update", watched):
-        _, unrolled = problem.loop.unroll(problem.learner, problem.generation, record=True)
-    assert [len(images) for images in seen] == [problem.plan.batch_size - synthetic, synthetic]
-    assert weighted == [pytest.approx(2 * (1 - share))]
-    assert unrolled is not None
-    assert unrolled.second.inputs["share"].item() == pytest.approx(share)
+    def real(*given: Any) -> Tensor:
+        weighted.append(real_loss(*given))
+        return weighted[-1]
+
+    def found(cotangent: Any, stage_two: Unrolled, *others: Any) -> Any:
+        shares.append(stage_two.inputs["share"].item())
+        return hypergradient(cotangent, stage_two, *others)
+
+    with (
+        _seen_by(problem.learner.segmenter) as seen,
+        patch.object(stages_module, "segmentation_loss", mean),
+        patch.object(update_module, "real_loss", real),
+        patch.object(update_module, "hypergradient", found),
+    ):
+        problem.step(is_steered=True)
+    assert [len(images) for images in seen[:2]] == [problem.plan.batch_size - synthetic, synthetic]
+    assert weighted[0].item() == pytest.approx(2 * (1 - share) * means[0].item())
+    assert shares == [pytest.approx(share)]
 
 
 def test_pairs_that_feedback_has_left_no_share_are_given_up() -> None:
     problem = make_problem()
     with torch.no_grad():
-        problem.generation.knobs.share_logit.fill_(-2)
+        problem.generation.steered.share_logit.fill_(-2)
     with pytest.raises(GeneratorError, match=r"do not help here: .* 0\.5 at first, has fallen below half an image"):
         problem.loop.advance(problem.learner, problem.generation)
 
@@ -137,43 +155,47 @@ def _seen_by(*modules: nn.Module) -> Iterator[list[Tensor]]:
 @pytest.mark.parametrize("update", range(3, 11))
 def test_held_out_images_and_masks_reach_no_update(update: int) -> None:
     problem = make_problem(refresh=4)
-    held_out = set(problem.loop._waiting.held_out(update))
+    held_out = set(problem.loop.schedule.held_out(update))
     poisoned = blob_cases(2)
     for case in held_out:
         poisoned[case].image[:] = POISON
     groups = [case.name for case in poisoned]
-    settings = problem.plan.generation
-    assert settings is not None
-    spoiled = JointLoop(poisoned, groups, problem.plan, settings, 0, problem.loop._machine)
+    spoiled = JointLoop(poisoned, groups, problem.plan, 0, problem.loop._machine)
     problem.learner.update = update
     masks = [spoiled._patches._masks[case].numpy() for case in held_out]
     translator, segmenter = problem.generation.translator, problem.learner.segmenter
     with (
         _seen_by(segmenter, translator, translator.encoder, problem.generation.discriminator) as seen,
-        patch.object(loop_module, "synthesise", _checked_pool(masks)),
+        patch.object(loop_module, "make_masks", _checked_pool(masks)),
+        patch.object(update_module, "held_out_gradient", side_effect=_StageThree),
+        pytest.raises(_StageThree),
     ):
-        spoiled.unroll(problem.learner, problem.generation, record=True)
+        replace(problem, loop=spoiled).step(is_steered=True)
     assert len(seen) > 4
     assert all(one.abs().max() < POISON / 10 for one in seen)
     image, _ = spoiled.held_out(update)
     assert image.abs().max() > POISON / 10
 
 
-def _checked_pool(forbidden: list[np.ndarray]) -> Callable[..., Pairs]:
-    make = loop_module.synthesise
+class _StageThree(Exception):  # noqa: N818
+    """Stages I and II are over."""
 
-    def synthesise(generator: Any, knobs: Any, pool: Any, *others: Any) -> Pairs:
+
+def _checked_pool(forbidden: list[np.ndarray]) -> Callable[..., NewMasks]:
+    make = loop_module.make_masks
+
+    def make_masks(pool: Any, *others: Any) -> NewMasks:
         used = [pool.masks[case] for case in pool.cases]
         assert not any(np.array_equal(one, other) for one in used for other in forbidden)
-        return make(generator, knobs, pool, *others)
+        return make(pool, *others)
 
-    return synthesise
+    return make_masks
 
 
-def test_the_error_is_the_mean_over_several_looks_where_few_cases_wait() -> None:
+def test_the_error_is_the_mean_over_several_looks_where_few_cases_are_held_out() -> None:
     problem = make_problem()
     image, mask = problem.loop.held_out(0)
-    assert len(problem.loop._waiting.held_out(0)) < len(image) == len(mask) == JUDGED
+    assert len(problem.loop.schedule.held_out(0)) < len(image) == len(mask) == JUDGED
     assert len({one.sum().item() for one in image}) == JUDGED
 
 
@@ -197,9 +219,9 @@ def _rounded(pairs: Pairs) -> Pairs:
 )
 def test_an_image_without_a_way_back_stops_the_program(cut: Callable[[Pairs], Pairs], message: str) -> None:
     problem = make_problem()
-    make = loop_module.synthesise
+    make = update_module.synthesise
     with (
-        patch.object(loop_module, "synthesise", lambda *given: cut(make(*given))),
+        patch.object(update_module, "synthesise", lambda *given: cut(make(*given))),
         pytest.raises(CutLinkError, match=message),
     ):
         problem.loop.advance(problem.learner, problem.generation)
@@ -215,7 +237,7 @@ def test_a_generator_without_gradient_stops_the_program() -> None:
 
 def test_logits_that_the_optimiser_does_not_hold_stop_the_program() -> None:
     problem = make_problem()
-    problem.generation.knob_optimiser = torch.optim.AdamW(problem.generation.knobs.parameters())
+    problem.generation.steering_optimiser = torch.optim.AdamW(problem.generation.steered.parameters())
     with pytest.raises(CutLinkError, match=r"architecture\.0 is not held by stage III's optimiser"):
         problem.loop.advance(problem.learner, problem.generation)
 
@@ -227,11 +249,11 @@ def test_logits_that_are_no_parameters_stop_the_program() -> None:
         problem.loop.advance(problem.learner, problem.generation)
 
 
-def test_a_knob_that_nothing_depends_on_stops_the_program() -> None:
+def test_a_steered_parameter_that_nothing_depends_on_stops_the_program() -> None:
     problem = make_problem()
     ones = torch.ones(2, dtype=torch.float64)
     with (
-        patch.object(type(problem.generation.knobs), "pair_weights", lambda *_: ones),
+        patch.object(type(problem.generation.steered), "pair_weights", lambda *_: ones),
         pytest.raises(CutLinkError, match="no gradient for pair_logits"),
     ):
         problem.loop.advance(problem.learner, problem.generation)
@@ -239,7 +261,7 @@ def test_a_knob_that_nothing_depends_on_stops_the_program() -> None:
 
 def test_an_indirect_term_that_is_missing_stops_the_program() -> None:
     problem = make_problem()
-    make = loop_module.hypergradient
+    make = update_module.hypergradient
 
     def without(*given: Any) -> Any:
         found = make(*given)
@@ -247,7 +269,7 @@ def test_an_indirect_term_that_is_missing_stops_the_program() -> None:
         return found
 
     with (
-        patch.object(loop_module, "hypergradient", without),
+        patch.object(update_module, "hypergradient", without),
         pytest.raises(CutLinkError, match=r"zero gradient for architecture\.1 by stage I's step"),
     ):
         problem.loop.advance(problem.learner, problem.generation)
@@ -284,16 +306,16 @@ def test_when_the_search_ends_every_case_trains_and_nothing_steers() -> None:
     generation = problem.generation
     strongest = [[cell.kernels[int(cell.logits.argmax())]] for cell in generation.translator.generator.cells()]  # type: ignore[union-attr]
     assert problem.learner.update == 3 == 0.25 * problem.plan.updates
-    knobs = {name: knob.clone() for name, knob in generation.knobs.named_parameters()}
+    steered = {name: one.clone() for name, one in generation.steered.named_parameters()}
     with _seen_by(generation.translator) as seen:
         _, feedback = problem.loop.advance(problem.learner, generation)
     assert feedback == {}
     assert len(seen) > 0
     assert generation.kernels() == strongest
     assert generation.architecture() == {}
-    assert all(torch.equal(knobs[name], knob) for name, knob in generation.knobs.named_parameters())
-    assert problem.loop._waiting.held_out(3) == []
-    assert problem.loop._waiting.training(3) == list(range(len(problem.cases)))
+    assert all(torch.equal(steered[name], one) for name, one in generation.steered.named_parameters())
+    assert problem.loop.schedule.held_out(3) == []
+    assert problem.loop.schedule.training(3) == list(range(len(problem.cases)))
 
 
 @pytest.mark.fault(75)
@@ -304,7 +326,7 @@ def test_bands_whose_masks_mostly_stay_as_they_are_train_to_the_end(batch_size: 
     ranges = {name for name in problem.generation.variables() if name.startswith("ranges.")}
     was_changed = []
     while problem.learner.update < problem.plan.updates:
-        with _made(problem) as pairs:
+        with _made() as pairs:
             problem.loop.advance(problem.learner, problem.generation)
         was_changed += [recipe.is_changed for one in pairs for recipe in one.recipes]
         assert ranges.issubset(problem.generation.alive) == any(was_changed)
@@ -315,7 +337,7 @@ def test_bands_whose_masks_mostly_stay_as_they_are_train_to_the_end(batch_size: 
 @pytest.mark.fault(75)
 def test_a_range_that_is_cut_stops_at_the_first_changed_mask() -> None:
     problem = make_problem(cases=band_cases(), batch_size=2, seed=5)
-    with _cut_rotation(lambda one: 0 * one + one.detach()), _made(problem) as pairs:
+    with _cut_rotation(lambda one: 0 * one + one.detach()), _made() as pairs:
         problem.loop.advance(problem.learner, problem.generation)
         problem.loop.advance(problem.learner, problem.generation)
         with pytest.raises(CutLinkError, match=r"cannot reach the generator: zero gradient for ranges\.rotation$"):
@@ -339,7 +361,7 @@ def test_links_that_were_seen_to_be_alive_may_be_still_later(monkeypatch: pytest
     problem.loop.advance(problem.learner, problem.generation)
     assert {"pair_logits", "ranges.rotation", "architecture.0 by stage I's step"} < set(problem.generation.alive)
     monkeypatch.setattr(
-        type(problem.generation.knobs), "pair_weights", lambda knobs, cases: knobs.pair_logits[cases] * 0
+        type(problem.generation.steered), "pair_weights", lambda steered, cases: steered.pair_logits[cases] * 0
     )
     problem.loop.advance(problem.learner, problem.generation)
 
@@ -361,7 +383,10 @@ def test_a_batch_of_stage_one_of_which_nothing_is_known_has_no_indirect_term() -
     problem = make_problem()
     hidden = [replace(case, mask=np.full_like(case.mask, IGNORE)) for case in problem.cases]
     with patch.object(problem.loop, "_cases", hidden):
-        measured, first = problem.loop._stage_one(problem.generation, [0, 1], "of 2", (16, 16), architecture=True)
+        pairs = problem.loop.batch(problem.generation, problem.learner.update, is_steered=True).to_generate
+    assert pairs is not None
+    machine = problem.loop._machine
+    measured, first = train_stage_one(problem.generation, *pairs, problem.plan, 0, machine, is_recorded=True)
     assert measured["l1"] == 0
     assert first is None
 
@@ -388,7 +413,7 @@ def test_styles_are_taken_anew_where_images_grow_and_every_so_often() -> None:
 
 
 def test_a_frozen_generator_was_trained_at_every_size() -> None:
-    problem = make_problem(growing=0.75, arm="separate", pretraining=12)
+    problem = make_problem(growing=0.75, method="separate", pretraining=12)
     problem.generation.pretrained = 0
     sizes = []
     for _ in range(12):
@@ -402,12 +427,10 @@ def test_a_run_that_is_left_before_its_images_grow_goes_on_to_the_same_weights()
     problem = make_problem(growing=0.75)
     problem.learner.update = 5
     left = copy.deepcopy((problem.learner, problem.generation))
-    settings = problem.plan.generation
-    assert settings is not None
     ends = []
     for learner, generation in ((problem.learner, problem.generation), left):
         groups = [case.name for case in problem.cases]
-        again = JointLoop(problem.cases, groups, problem.plan, settings, 0, problem.loop._machine)
+        again = JointLoop(problem.cases, groups, problem.plan, 0, problem.loop._machine)
         loop = problem.loop if learner is problem.learner else again
         for _ in range(3):
             loop.advance(learner, generation)
@@ -416,16 +439,16 @@ def test_a_run_that_is_left_before_its_images_grow_goes_on_to_the_same_weights()
 
 
 @contextmanager
-def _made(problem: Problem) -> Iterator[list[Pairs]]:
-    """The pairs of every update that is recorded."""
+def _made() -> Iterator[list[Pairs]]:
+    """The pairs of every update."""
     pairs: list[Pairs] = []
-    feedback = problem.loop.feedback
+    make = update_module.synthesise
 
-    def watched(learner: Any, generation: Any, unrolled: Any, update: int) -> Any:
-        pairs.append(unrolled.pairs)
-        return feedback(learner, generation, unrolled, update)
+    def watched(*given: Any) -> Pairs:
+        pairs.append(make(*given))
+        return pairs[-1]
 
-    with patch.object(problem.loop, "feedback", watched):
+    with patch.object(update_module, "synthesise", watched):
         yield pairs
 
 

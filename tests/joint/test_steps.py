@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from genseg.compute.device import choose_machine
-from genseg.joint.stages import StageTwo, synthetic_loss
+from genseg.joint.stages import record_stage_two, synthetic_loss
 from genseg.joint.steps import clip, record_step
 from genseg.joint.synthesis import Pairs
 
@@ -121,12 +121,11 @@ def test_a_step_in_bfloat16_is_differentiated_in_float32() -> None:
     learner = SimpleNamespace(segmenter=segmenter, optimiser=torch.optim.AdamW(segmenter.parameters()))
     image, mask = torch.randn(2, 1, 8, 8, requires_grad=True), torch.rand(2, 2, 8, 8).softmax(1)
     pairs = Pairs(image, image, mask, torch.ones(2), torch.tensor(0.5))
-    plan = SimpleNamespace(clip_norm=1.0, rank=2)
-    stage = StageTwo(learner, pairs, 0, plan, choose_machine("cpu", "bfloat16"), record=True)  # type: ignore[arg-type]
-    taken = stage.more_loss()
+    plan = SimpleNamespace(clip_norm=1.0)
+    with choose_machine("cpu", "bfloat16").autocast(2):
+        taken = synthetic_loss(segmenter, 0, dict(segmenter.named_parameters()), **pairs.detached())
     taken.backward()
-    stage.before_step()
-    assert stage.unrolled is not None
-    recorded = stage.unrolled.loss(stage.unrolled.step.before)
+    unrolled = record_stage_two(learner, pairs, 0, plan, {})  # type: ignore[arg-type]
+    recorded = unrolled.loss(unrolled.step.before)
     assert recorded.item() == synthetic_loss(segmenter, 0, dict(segmenter.named_parameters()), **pairs.made()).item()
     assert 0 < abs(recorded.item() - taken.item()) < 0.01

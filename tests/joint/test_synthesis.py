@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from genseg.compute.randomness import generator_for
 from genseg.joint import synthesis as synthesis_module
-from genseg.joint.synthesis import synthesise
+from genseg.joint.synthesis import make_masks, synthesise
 from genseg.masks.make import MaskRecipe, draw_recipe
 
 COUNT = 24
@@ -39,7 +39,8 @@ def test_mask_and_image_are_mirrored_together_along_the_plan_s_axes() -> None:
     assert plan.flip_axes == (0,)
     with patch.object(synthesis_module, "new_masks", _same_masks):
         pool, draws = loop._patches.pool(loop._patches.everyone), generator_for(0, "pairs", 0)
-        pairs = synthesise(_Ramp(), generation.knobs, pool, COUNT, plan, loop._machine, draws)
+        new = make_masks(pool, generation.steered.ranges, COUNT, plan, draws)
+        pairs = synthesise(_Ramp(), generation.steered, new, plan, loop._machine, draws)
     mask, _ = _same_masks()
     image = _Ramp()(mask, mask)
     upright = (pairs.mask == mask).flatten(1).all(1)

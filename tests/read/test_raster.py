@@ -19,7 +19,8 @@ import tifffile
 from PIL import Image, ImageOps
 
 from genseg.errors import DataError, Fault, FaultCode
-from genseg.read import IMAGE_SUFFIXES, ReadOptions, is_scan_file, read_image, read_mask, source, stem
+from genseg.read import ReadOptions, is_scan_file, read_image, read_mask, source, stem
+from genseg.read.formats import SUFFIXES, Format
 from genseg.read.pixels import native
 from genseg.read.source import decoding
 
@@ -547,8 +548,8 @@ def test_stem(name: str, expected: str) -> None:
 
 
 def test_suffixes_are_lower_case_with_the_compound_one() -> None:
-    assert {".png", ".nii.gz", ".dcm", ".mha"} <= IMAGE_SUFFIXES
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
+    assert {".png", ".nii.gz", ".dcm", ".mha"} <= SUFFIXES.keys()
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
 
 
 @pytest.mark.parametrize("stored", [np.asfortranarray(RGB), np.frombuffer(bytes(6), np.uint8).reshape(2, 3)])
@@ -577,7 +578,7 @@ def test_reading_leaves_the_warning_filters_as_they_were(tmp_path: Path, faults_
 
 def test_readings_that_overlap_leave_the_warning_filters_as_they_were() -> None:
     before = list(warnings.filters)
-    first, second = decoding("a", "PNG"), decoding("b", "PNG")
+    first, second = decoding("a", Format.PNG), decoding("b", Format.PNG)
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)

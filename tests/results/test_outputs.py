@@ -11,7 +11,7 @@ from PIL import Image
 from genseg.errors import RunError
 from genseg.read.case import Case
 from genseg.results import outputs
-from genseg.results.outputs import output_folder, palette, side_by_side, write_overlay
+from genseg.results.outputs import output_folder, write_overlay
 
 
 def test_a_folder_for_results_is_made(tmp_path: Path) -> None:
@@ -51,32 +51,10 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypat
         output_folder(tmp_path)
 
 
-def test_each_class_has_a_colour_of_its_own_and_the_background_is_black() -> None:
-    colours = palette(7)
-    assert colours[0] == (0, 0, 0)
-    assert len(set(colours)) == 7
-
-
-def _volume() -> tuple[Case, np.ndarray]:
-    """A volume whose truth is in slice 1 and whose prediction is, larger, in slice 3."""
-    image = np.zeros((1, 8, 8, 5), np.int16)
-    image[..., 3] = 100
-    truth, prediction = np.zeros((2, 8, 8, 5), np.uint8)
-    truth[2:4, 2:4, 1] = 1
-    prediction[2:6, 2:6, 3] = 1
-    return Case("case", image, truth, (1.0, 1.0, 1.0), np.eye(4), "", "mr", ""), prediction
-
-
-def test_image_truth_and_prediction_are_shown_side_by_side_in_one_slice() -> None:
-    case, prediction = _volume()
-    shown, truth, predicted = np.split(side_by_side(case, prediction), 3, axis=1)
-    assert np.array_equal(shown, truth)
-    assert not np.array_equal(shown, predicted)
-
-
 def test_an_overlay_bears_the_name_of_its_case(tmp_path: Path) -> None:
-    case, prediction = _volume()
-    write_overlay(case, prediction, tmp_path)
+    image = np.zeros((1, 8, 8), np.uint8)
+    case = Case("case", image, None, (1.0, 1.0), None, "", "gray", "")
+    write_overlay(case, np.zeros((8, 8), np.uint8), tmp_path)
     assert [path.name for path in tmp_path.rglob("*.png")] == ["case.png"]
     with Image.open(tmp_path / "overlays" / "case.png") as picture:
         assert picture.mode == "RGB"

@@ -10,7 +10,8 @@ import torch
 from genseg.compute.device import Machine
 from genseg.config import Plan
 from genseg.errors import TrainingError
-from genseg.segmenters.learner import Learner, begin, make_update
+from genseg.segmenters.learner import Learner, begin, descend, forward, make_update, prepare_update, take_step
+from genseg.segmenters.loss import segmentation_loss
 
 MakePlan = Callable[..., Plan]
 pytestmark = pytest.mark.usefixtures("_tiny_network")
@@ -63,23 +64,14 @@ def test_an_update_reports_loss_norm_and_rate_and_is_counted(make_plan: MakePlan
 def test_the_batch_counts_by_its_weight_beside_another_loss(make_plan: MakePlan, machine: Machine) -> None:
     plan = make_plan(updates=100, warm_up=0.0)
     gradients, losses = [], []
-    for weight in (0.5, 1.0, None):
+    for weight, other in ((0.5, 3), (1.0, 3), (1.0, 0)):
         state = begin(plan, 0, machine)
-
-        def other(state: Learner = state) -> torch.Tensor:
-            return 3 * sum(one.square().sum() for one in state.segmenter.parameters())  # type: ignore[return-value]
-
-        def look(state: Learner = state) -> None:
-            gradients.append(torch.cat([one.grad.flatten() for one in state.segmenter.parameters()]))  # type: ignore[union-attr]
-
-        def nothing() -> torch.Tensor:
-            return torch.zeros((), requires_grad=True)
-
-        more = nothing if weight is None else other
-        measured = make_update(
-            state, *_batch(), plan, 0, machine, weight=weight or 1.0, more_loss=more, before_step=look
-        )
-        losses.append(measured["loss"])
+        image, mask = _batch()
+        prepare_update(state, plan, 0)
+        loss = descend(weight * segmentation_loss(forward(state, image, mask.shape[1:], machine), mask))
+        loss = loss + descend(other * torch.stack([one.square().sum() for one in state.segmenter.parameters()]).sum())
+        gradients.append(torch.cat([one.grad.flatten() for one in state.segmenter.parameters()]))  # type: ignore[union-attr]
+        losses.append(take_step(state, loss, plan, machine)["loss"])
     half, whole, alone = gradients
     torch.testing.assert_close(whole - half, alone / 2, rtol=1e-4, atol=1e-5)
     assert losses[1] - losses[0] == pytest.approx(losses[2] / 2, rel=1e-4)

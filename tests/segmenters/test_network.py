@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from genseg.segmenters.network import Array, Ensemble, Response, softmax
-from genseg.segmenters.registry import SEGMENTERS, build_segmenter
+from genseg.segmenters.registry import build_segmenter, segmenters
 from genseg.segmenters.torch_network import TorchNetwork
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def test_softmax_survives_large_logits() -> None:
     assert softmax(np.array([1000.0, 0.0, 1000.0], np.float32)).tolist() == [0.5, 0, 0.5]
 
 
-@pytest.mark.parametrize(("name", "rank"), [(spec.name, rank) for spec in SEGMENTERS.values() for rank in spec.ranks])
+@pytest.mark.parametrize(("name", "rank"), [(spec.name, rank) for spec in segmenters().values() for rank in spec.ranks])
 def test_every_segmenter_tells_the_features_of_every_level(name: str, rank: int) -> None:
     torch.manual_seed(0)
     network = TorchNetwork(build_segmenter(name, rank, 1, 2), CPU)

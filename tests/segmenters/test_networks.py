@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from genseg.segmenters.loss import segmentation_loss
-from genseg.segmenters.registry import SEGMENTERS, build_segmenter
+from genseg.segmenters.registry import build_segmenter, segmenters
 
-ENTRIES = [(name, rank) for name, spec in SEGMENTERS.items() for rank in spec.ranks]
+ENTRIES = [(name, rank) for name, spec in segmenters().items() for rank in spec.ranks]
 ODD_SIZES = {2: (33, 47), 3: (9, 17, 21)}
 
 
@@ -58,7 +58,7 @@ def test_small_images_can_be_trained_on_and_gradients_reach_every_parameter(name
 
 @pytest.mark.parametrize(("name", "rank"), ENTRIES)
 def test_parameters_are_as_many_as_the_summary_says(name: str, rank: int) -> None:
-    summary = SEGMENTERS[name].summary
+    summary = segmenters()[name].summary
     pattern = r"([\d.]+) M in 3D" if rank == 3 else r"([\d.]+) M parameters"
     millions = sum(parameter.numel() for parameter in _built(name, rank).parameters()) / 1e6
     assert re.findall(pattern, summary) == [f"{millions:.1f}"]

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -20,9 +19,12 @@ from genseg.compute.device import choose_machine
 from genseg.compute.randomness import seed_for
 from genseg.config import GenerationPlan, IntensityRule, Plan
 from genseg.generators import registry
-from genseg.joint.generation import Generation, begin_generation
+from genseg.joint.generation import Generation, begin_generation, settings_of
 from genseg.joint.loop import JointLoop
-from genseg.joint.stages import synthetic_loss
+from genseg.joint.patches import shown_mask
+from genseg.joint.stages import StageOne, synthetic_loss
+from genseg.joint.synthesis import synthesise
+from genseg.joint.update import Outcome, joint_update
 from genseg.prepare.preprocess import Geometry, Prepared
 from genseg.segmenters import learner as learner_module
 from genseg.segmenters.learner import Learner, begin
@@ -64,11 +66,16 @@ class Problem:
     plan: Plan
     cases: list[Prepared]
 
-    def loop_by(self, method: str) -> JointLoop:
-        """The loop, with another way to compute hypergradients."""
-        settings = GenerationPlan(**{**dict(self.plan.generation or {}), "method": method})
-        groups = [case.name for case in self.cases]
-        return JointLoop(self.cases, groups, self.plan, settings, 0, choose_machine(DEVICE, "float32"))
+    def step(
+        self, learner: Learner | None = None, generation: Generation | None = None, *, is_steered: bool, **plan: Any
+    ) -> Outcome:
+        """The next joint update of these, or of the problem's own; with stage III wherever it is asked for. plan:
+        changes of the generation plan.
+        """
+        learner, generation = learner or self.learner, generation or self.generation
+        batch = self.loop.batch(generation, learner.update, is_steered=is_steered)
+        changed = self.plan.model_copy(update={"generation": settings_of(self.plan).model_copy(update=plan)})
+        return joint_update(learner, generation, batch, changed, 0, self.loop._machine)
 
 
 SIZE = {2: 16, 3: 8}
@@ -143,19 +150,20 @@ def make_problem(
     )
     machine = choose_machine(DEVICE, "float32")
     with tiny_networks():
-        loop = JointLoop(cases, [case.name for case in cases], plan, settings, seed, machine)
-        learner, generation = begin(plan, seed, machine), begin_generation(plan, settings, len(cases), seed, machine)
+        loop = JointLoop(cases, [case.name for case in cases], plan, seed, machine)
+        learner, generation = begin(plan, seed, machine), begin_generation(plan, len(cases), seed, machine)
     for module in (learner.segmenter, learner.average, generation.translator, generation.discriminator):
         module.double()
-    generation.knobs.double()
+    generation.steered.double()
     if optimiser == "sgd":
         learner.optimiser = torch.optim.SGD(learner.segmenter.parameters(), lr=0.05)  # type: ignore[assignment]
+    problem = Problem(loop, learner, generation, plan, cases)
     with patch("genseg.joint.guards.check_health"):  # it has learned next to nothing
         for _ in range(settings.pretraining):
             loop.pretrain(generation)
         for _ in range(WARM_UP):
-            loop.unroll(learner, generation, record=False)
-    return Problem(loop, learner, generation, plan, cases)
+            problem.step(is_steered=False)
+    return problem
 
 
 @contextmanager
@@ -180,12 +188,18 @@ def unrolled_by_autograd(problem: Problem) -> dict[str, Tensor]:
 
     Nothing of `hypergradient` or `steps` is used: both steps are written out and their graph is kept.
     """
-    loop, plan = problem.loop, problem.plan
+    plan, machine, settings = problem.plan, problem.loop._machine, settings_of(problem.plan)
     learner, generation = copy.deepcopy((problem.learner, problem.generation))
-    update, cases = learner.update, loop._waiting.training(learner.update)
-    stage = loop._stage(generation, cases, f"of {len(cases)}", plan.size_at(update))
+    update = learner.update
+    batch = problem.loop.batch(generation, update, is_steered=True)
+    assert batch.to_generate is not None
+    assert batch.held_out is not None
+    image, mask = batch.to_generate
+    styles = seed_for(0, "stage I styles", generation.updates)
+    shown = shown_mask(image, mask, plan.classes)
+    stage = StageOne(generation.translator, generation.discriminator, image, shown, settings, styles)
     gradient = _gradient(stage.loss()[0], generation.weights())
-    moved = _stepped(generation.weights(), gradient, generation.translator_optimiser, loop._settings.clip_norm)
+    moved = _stepped(generation.weights(), gradient, generation.translator_optimiser, settings.clip_norm)
 
     generator = generation.translator.generator
     prefix = "generator."
@@ -194,18 +208,17 @@ def unrolled_by_autograd(problem: Problem) -> dict[str, Tensor]:
     def moved_generator(mask: Tensor, style: Tensor) -> Tensor:
         return functional_call(generator, weights, (mask, style))
 
-    with patch.object(generation, "translator", SimpleNamespace(generator=moved_generator)):
-        pairs = loop._pairs(generation, cases, update, plan.synthetic)
+    pairs = synthesise(moved_generator, generation.steered, batch.new_masks, plan, machine, batch.draws)  # type: ignore[arg-type]
     segmenter = learner.segmenter.train()
     seed = seed_for(0, "synthetic dropout", update)
     parameters = dict(segmenter.named_parameters())
     torch.manual_seed(seed_for(0, "dropout", update))
-    image, mask = loop._real(cases, update, plan.batch_size - plan.synthetic)
+    image, mask = batch.real
     real = segmentation_loss(segmenter(image), mask)
     loss = 2 * (1 - pairs.share) * real + synthetic_loss(segmenter, seed, parameters, **pairs.made())
     set_learning_rate(learner.optimiser, learning_rate(update, plan))
     after = _stepped(parameters, _gradient(loss, parameters), learner.optimiser, plan.clip_norm)
-    image, mask = loop.held_out(update)
+    image, mask = batch.held_out
     error = segmentation_loss(functional_call(segmenter.eval(), after, (image,)), mask)
     return _gradient(error, generation.variables(), create_graph=False)
 

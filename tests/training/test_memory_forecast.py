@@ -14,7 +14,7 @@ from genseg.compute.device import Machine
 from genseg.config import GenerationPlan, Plan, Settings
 from genseg.errors import DeviceError
 from genseg.masks.growth import level_sets
-from genseg.segmenters.registry import SEGMENTERS, build_segmenter
+from genseg.segmenters.registry import build_segmenter, segmenters
 from genseg.training import memory_forecast as memory
 from genseg.training.dummy import made_up_cases
 from genseg.training.gather import TrainingData, gather
@@ -23,7 +23,7 @@ from genseg.training.memory_forecast import check_memory, forecast_memory
 from genseg.training.rehearsal import _kinds, rehearse
 
 MIB = 2**20
-NETWORKS = [(name, rank) for name, spec in SEGMENTERS.items() for rank in spec.ranks]
+NETWORKS = [(name, rank) for name, spec in segmenters().items() for rank in spec.ranks]
 
 
 def test_storages_are_counted_once_and_while_they_are_needed() -> None:

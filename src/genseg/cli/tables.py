@@ -14,7 +14,7 @@ from genseg.base.files import printable
 from genseg.config import Plan
 from genseg.errors import Fault, listed, merge_faults
 from genseg.examine.channels import called
-from genseg.segmenters.registry import SEGMENTERS
+from genseg.segmenters.registry import segmenters
 
 if TYPE_CHECKING:  # these take seconds to import, and here only their names are needed
     from genseg.evaluate import EvaluationSummary
@@ -134,7 +134,7 @@ def curve_table(curve: LearningCurve) -> Table:
 
 def segmenters_table() -> Table:
     """Every segmenter that `--segmenter` takes."""
-    rows = [(s.name, ", ".join(f"{rank}D" for rank in s.ranks), s.summary) for s in SEGMENTERS.values()]
+    rows = [(s.name, ", ".join(f"{rank}D" for rank in s.ranks), s.summary) for s in segmenters().values()]
     return _table("Segmenters", ("name", "data", "description"), rows)
 
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from genseg.base.files import printable
+from genseg.read.case import Case
 
 Colour = tuple[int, int, int]
 
@@ -30,6 +31,10 @@ CLASS_COLOURS: tuple[Colour, ...] = (
     (0, 114, 178),
 )
 """Colours of the foreground classes 1, 2, ...; they repeat when there are more classes."""
+
+BACKGROUND_COLOUR = (0, 0, 0)
+REPORT_SIZE = 320
+"""Pixels along the longer side of each picture in a report."""
 
 _TINT = 0.25
 _FONT_SIZE = 12
@@ -50,6 +55,11 @@ _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 def class_colours(classes: int) -> list[Colour]:
     """One colour for each of `classes` foreground classes, repeating where the palette is too short."""
     return list(islice(cycle(CLASS_COLOURS), classes))
+
+
+def palette(classes: int) -> list[tuple[int, int, int]]:
+    """Colours of classes 0, 1, ...: index masks stay index masks, and a person opening one sees something."""
+    return [BACKGROUND_COLOUR, *class_colours(classes - 1)]
 
 
 def overlay(
@@ -79,6 +89,15 @@ def overlay(
         shown = [_displayable(channel) for channel in image]
     each = size if len(shown) <= _MOST_LARGE_CHANNELS else max(1, size // 2)
     return _in_rows([_drawn(channel, mask, each, spacing) for channel in shown])
+
+
+def side_by_side(case: Case, prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Image, expert's mask and prediction `(row, column, 3)`; of a volume the slice with most foreground in either."""
+    image, truth = case.image, case.mask
+    if truth is not None:
+        shown = marked_slice(truth, prediction)
+        image, truth, prediction = image[..., shown], truth[..., shown], prediction[..., shown]
+    return np.hstack([overlay(image, mask, REPORT_SIZE, case.spacing) for mask in (None, truth, prediction)])
 
 
 def _drawn(

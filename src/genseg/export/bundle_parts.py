@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from genseg.base.files import printable
 from genseg.base.records import fitted
 from genseg.compute.device import choose_machine
+from genseg.drawing.overlays import palette
 from genseg.errors import DataError, Fault, FaultCode
 from genseg.index import index_images
 from genseg.models.load import EXPORT_AGAIN, GPU_TILES, ExportDescription, fill, read_weights
@@ -22,7 +23,7 @@ from genseg.models.model import Model, described_model
 from genseg.predict.prediction import mask_of_logits
 from genseg.prepare.preprocess import Geometry, Prepared, prepare
 from genseg.read.case import CaseFiles
-from genseg.results.outputs import output_folder, palette
+from genseg.results.outputs import output_folder
 from genseg.runs.delivered import check_files, read_sealed
 from genseg.segmenters.inference import responses
 from genseg.segmenters.torch_network import TorchNetwork

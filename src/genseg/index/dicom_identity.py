@@ -17,6 +17,7 @@ from genseg.base.files import printable
 from genseg.errors import DataError
 from genseg.index.listing import is_dicom
 from genseg.read.case import CaseFiles
+from genseg.read.formats import Format
 from genseg.read.source import decoding
 
 _TAGS = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
@@ -72,7 +73,7 @@ def _identity(image: Path) -> Identity | None:
         file = next((path for path in files if is_dicom(path)), None)
         if file is None:
             return None
-        with decoding(printable(file), "DICOM"):
+        with decoding(printable(file), Format.DICOM):
             return _read(file)
     except (DataError, OSError):  # for the reader to say
         return None

@@ -1,4 +1,4 @@
-"""What the joint loop trains beside the segmenter, and what it knows of it."""
+"""What the joint loop trains and steers beside the segmenter, and what it knows of it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genseg.compute.device import Machine
 from genseg.compute.randomness import seed_for
-from genseg.config import BOUNDED, GenerationPlan, Plan
+from genseg.config import BOUNDED, LARGEST_SHARE, GenerationPlan, Plan
 from genseg.generators.discriminator import PatchDiscriminator
 from genseg.generators.registry import STYLE_SIZE, build_generator
-from genseg.generators.style import StyleDistribution, StyleEncoder
-from genseg.joint.knobs import Knobs
-from genseg.joint.stages import Translator
+from genseg.generators.style import StyleDistribution, StyleEncoder, sample_style, style_divergence
+from genseg.generators.unet import MaskToImage
 from genseg.joint.steps import Tensors
 from genseg.masks.ranges import UPRIGHT, MaskRanges
 
@@ -29,9 +28,60 @@ BETAS = (0.5, 0.999)
 """Source: Radford et al., DCGAN, ICLR 2016."""
 
 
+class Translator(nn.Module):
+    """What stage I trains: the generator, and the encoder that tells it the style of a real image."""
+
+    def __init__(self, generator: MaskToImage, encoder: StyleEncoder) -> None:
+        super().__init__()
+        self.generator = generator
+        self.encoder = encoder
+
+    def forward(self, mask: Tensor, image: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The image of `mask` in the style of `image`, and the cost of that style, a scalar.
+
+        The surroundings are hidden not only where an object lies, but also where the next image has one: else a hole in
+        the style would tell where the object is.
+        """
+        holes = mask[:, 1:].sum(1, keepdim=True).roll(1, 0)
+        mean, log_variance = self.encoder(image, mask, holes)
+        generated = self.generator(mask, sample_style(mean, log_variance, draws))
+        return generated, style_divergence(mean, log_variance)
+
+
+class SteeredParameters(nn.Module):
+    """What stage III steers on the way from real masks to synthetic pairs, beside the generator itself: ranges of the
+    masks, temperature of the styles, weight of each real mask's descendants, share of the synthetic pairs.
+
+    All are stored as unconstrained parameters. cases: how many real masks there are. share: where the share begins,
+    below `LARGEST_SHARE`.
+    """
+
+    def __init__(self, ranges: MaskRanges, styles: StyleDistribution, cases: int, share: float) -> None:
+        super().__init__()
+        self.ranges = ranges
+        self.styles = styles
+        self.pair_logits = nn.Parameter(torch.zeros(cases))
+        self.share_logit = nn.Parameter(torch.logit(torch.tensor(share / LARGEST_SHARE)))
+
+    def share(self) -> Tensor:
+        """How much synthetic pairs count in stage II, as a share of all images, in 0..`LARGEST_SHARE`."""
+        return LARGEST_SHARE * self.share_logit.sigmoid()
+
+    def pair_weights(self, cases: Sequence[int]) -> Tensor:
+        """How much the pairs made from these real masks count among synthetic ones, `(len(cases),)`; 1 on average."""
+        return (len(self.pair_logits) * self.pair_logits.softmax(0))[list(cases)]
+
+    def values(self) -> dict[str, float]:
+        """What the record keeps of them."""
+        ranges = {f"range_{name}": value.item() for name, value in self.ranges.values().items()}
+        weights = self.pair_weights(range(len(self.pair_logits))).detach()
+        spread = {"least_pair_weight": weights.min().item(), "largest_pair_weight": weights.max().item()}
+        return {**ranges, "temperature": self.styles.temperature.item(), "share": self.share().item(), **spread}
+
+
 @dataclass
 class Generation:
-    """Generator, style encoder, discriminator, knobs, and their optimisers.
+    """Generator, style encoder, discriminator, steered parameters, and their optimisers.
 
     updates: of stage I. pretrained: those of them before the segmenter's first. feedbacks: of stage III. l1: how
     far generated images were from real ones lately; see `count_update`. alive: links that gradients of feedback were
@@ -40,10 +90,10 @@ class Generation:
 
     translator: Translator
     discriminator: PatchDiscriminator
-    knobs: Knobs
+    steered: SteeredParameters
     translator_optimiser: torch.optim.AdamW
     discriminator_optimiser: torch.optim.AdamW
-    knob_optimiser: torch.optim.AdamW
+    steering_optimiser: torch.optim.AdamW
     updates: int = 0
     pretrained: int = 0
     feedbacks: int = 0
@@ -77,7 +127,7 @@ class Generation:
 
     def _begin_optimisers(self) -> None:
         self.translator_optimiser = _adamw(list(self.weights().values()), _rate(self.translator_optimiser))
-        self.knob_optimiser = _adamw(list(self.variables().values()), _rate(self.knob_optimiser))
+        self.steering_optimiser = _adamw(list(self.variables().values()), _rate(self.steering_optimiser))
 
     def architecture(self) -> Tensors:
         """The generator's architecture logits by name."""
@@ -85,8 +135,8 @@ class Generation:
         return {f"architecture.{number}": one for number, one in enumerate(logits)}
 
     def variables(self) -> Tensors:
-        """Everything that feedback steers by its optimiser, by name."""
-        return {**self.architecture(), **dict(self.knobs.named_parameters())}
+        """Everything that stage III steers by its optimiser, by name."""
+        return {**self.architecture(), **dict(self.steered.named_parameters())}
 
     def weights(self) -> Tensors:
         """What stage I trains, by the names it has in the translator."""
@@ -94,36 +144,44 @@ class Generation:
         return {name: one for name, one in self.translator.named_parameters() if id(one) not in logits}
 
 
-def begin_generation(plan: Plan, generation: GenerationPlan, cases: int, seed: int, machine: Machine) -> Generation:
+def settings_of(plan: Plan) -> GenerationPlan:
+    """The part of a plan that is about generation. Raises ValueError where it has none."""
+    if plan.generation is None:
+        raise ValueError("generation: none in this plan; pairs are made only where it has one")
+    return plan.generation
+
+
+def begin_generation(plan: Plan, cases: int, seed: int, machine: Machine) -> Generation:
     """Generation as it is before the first update; random weights depend on `seed` alone. cases: training cases."""
+    generation = settings_of(plan)
     torch.manual_seed(seed_for(seed, "generation", 0))
     bounded = [rule.rule in BOUNDED for rule in plan.intensity]
     generator = build_generator(generation.generator, plan.rank, plan.classes, plan.channels, bounded)
     translator = Translator(generator, StyleEncoder(plan.rank, plan.channels, STYLE_SIZE))
     discriminator = PatchDiscriminator(plan.rank, plan.classes, plan.channels)
-    knobs = begin_knobs(plan, cases, generation.share).to(machine.device)
+    steered = begin_steered(plan, cases, generation.share).to(machine.device)
     for module in (translator, discriminator):
         machine.place(module, plan.rank)
     return Generation(
         translator,
         discriminator,
-        knobs,
+        steered,
         _adamw([*generator.weights(), *translator.encoder.parameters()], generation.learning_rate),
         _adamw(list(discriminator.parameters()), generation.learning_rate),
-        _adamw([*generator.architecture(), *knobs.parameters()], generation.knob_rate),
+        _adamw([*generator.architecture(), *steered.parameters()], generation.knob_rate),
     )
 
 
-def begin_knobs(plan: Plan, cases: int, share: float = 0.5) -> Knobs:
-    """The knobs before the first feedback. cases: training cases. share: where that of synthetic pairs begins."""
+def begin_steered(plan: Plan, cases: int, share: float = 0.5) -> SteeredParameters:
+    """The steered parameters as they are at first. cases: that train. share: where that of synthetic pairs begins."""
     upright = plan.rank == 2 and not plan.flip_axes
     styles = StyleDistribution(cases, VIEWS, plan.rank, plan.classes, STYLE_SIZE)
-    return Knobs(MaskRanges(plan.rank, UPRIGHT if upright else None), styles, cases, share)
+    return SteeredParameters(MaskRanges(plan.rank, UPRIGHT if upright else None), styles, cases, share)
 
 
 def _rate(optimiser: torch.optim.Optimizer) -> float:
     return float(optimiser.param_groups[0]["lr"])
 
 
-def _adamw(weights: list[Tensor] | list[torch.nn.Parameter], rate: float) -> torch.optim.AdamW:
+def _adamw(weights: list[Tensor] | list[nn.Parameter], rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(weights, lr=rate, betas=BETAS, weight_decay=0.0, fused=True)

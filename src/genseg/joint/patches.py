@@ -12,10 +12,10 @@ from genseg.batches.draw import cut_patch, shrink
 from genseg.compute.device import Machine
 from genseg.compute.randomness import generator_for
 from genseg.config import Plan
-from genseg.joint.stages import real_pairs
 from genseg.joint.synthesis import MaskPool
 from genseg.masks.plausible import Plausibility
 from genseg.prepare.preprocess import Prepared
+from genseg.segmenters.loss import one_hot
 
 
 class Patches:
@@ -63,8 +63,8 @@ class Patches:
         return torch.stack([self._masks[case] for case in cases])
 
     def shown(self, masks: Tensor) -> Tensor:
-        """Masks as networks are shown them, `(case, class, *patch)`, on the device."""
-        return self._machine.send(real_pairs(self._images[0], masks, self._plan.classes))
+        """See `shown_mask`; on the device."""
+        return self._machine.send(shown_mask(self._images[0], masks, self._plan.classes))
 
     def view(self, cases: Sequence[int], number: int, update: int) -> tuple[Tensor, Tensor]:
         """Images and masks: as they are in view 0, moved at random in any other.
@@ -89,3 +89,10 @@ def cut_around_object(case: Prepared, plan: Plan, seed: int, number: int) -> tup
     """The patch `(channel, *patch)` of one case, and its mask. number: tells it from other cases."""
     centred = plan.model_copy(update={"foreground_share": 1.0})
     return cut_patch(case, centred, generator_for(seed, "patch", number))
+
+
+def shown_mask(image: Tensor, mask: Tensor, classes: int) -> Tensor:
+    """Masks `(batch, *spatial)` as networks are shown them, `(batch, class, *spatial)` in the type of the images; 0 in
+    all classes where `IGNORE`.
+    """
+    return one_hot(mask, image.new_empty(0, classes))

@@ -16,10 +16,9 @@ from genseg.compute.randomness import generator_for
 from genseg.config import Plan
 from genseg.generators.copies import CopyTest
 from genseg.generators.unet import MaskToImage
-from genseg.joint.generation import begin_knobs
-from genseg.joint.knobs import Knobs
+from genseg.joint.generation import SteeredParameters, begin_steered
 from genseg.joint.steps import Tensors
-from genseg.joint.synthesis import MaskPool, Pairs, synthesise
+from genseg.joint.synthesis import MaskPool, Pairs, make_masks, synthesise
 from genseg.masks.plausible import Plausibility
 
 
@@ -32,7 +31,7 @@ class PairSource:
     """
 
     generator: MaskToImage
-    knobs: Knobs
+    steered: SteeredParameters
     names: Sequence[str]
     masks: Sequence[NDArray[np.uint8]]
     plausibility: Plausibility
@@ -44,13 +43,14 @@ class PairSource:
         draws = generator_for(seed, "generated pairs", number)
         bare = plan.model_copy(update={"augmentation": "none"})
         with torch.no_grad():
-            return synthesise(self.generator, self.knobs, pool, count, bare, machine, draws)
+            new = make_masks(pool, self.steered.ranges, count, bare, draws)
+            return synthesise(self.generator, self.steered, new, bare, machine, draws)
 
     def tensors(self) -> Tensors:
-        """All that is numbers in arrays, by name."""
+        """All that is numbers in arrays, by name; "knobs" is the name of the steered parameters in files."""
         return {
             **{f"generator.{name}": tensor for name, tensor in self.generator.state_dict().items()},
-            **{f"knobs.{name}": tensor for name, tensor in self.knobs.state_dict().items()},
+            **{f"knobs.{name}": tensor for name, tensor in self.steered.state_dict().items()},
             "masks": torch.from_numpy(np.stack(self.masks)),
             "images.training": self.copies.training,
             "images.held_out": self.copies.held_out,
@@ -76,14 +76,14 @@ class PairSource:
         names = described["cases"]
         with torch.random.fork_rng():
             generator = MaskToImage.from_description(described["architecture"])
-        knobs = begin_knobs(plan, len(names))
-        for module, part in ((generator, "generator."), (knobs, "knobs.")):
+        steered = begin_steered(plan, len(names))
+        for module, part in ((generator, "generator."), (steered, "knobs.")):
             module.load_state_dict(
                 {key.removeprefix(part): one for key, one in tensors.items() if key.startswith(part)}
             )
             module.eval()
         machine.place(generator, plan.rank)
-        knobs.to(machine.device)
+        steered.to(machine.device)
         copies = CopyTest(tensors["images.training"], described["groups"], tensors["images.held_out"], plan.flip_axes)
         masks = list(tensors["masks"].numpy())
-        return cls(generator, knobs, names, masks, Plausibility.from_json(described["plausibility"]), copies)
+        return cls(generator, steered, names, masks, Plausibility.from_json(described["plausibility"]), copies)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from genseg.base.files import printable
 from genseg.base.progress import Progress
 from genseg.choices import Part
+from genseg.drawing.overlays import side_by_side
 from genseg.errors import DataError, Fault, listed
 from genseg.evaluate.metrics import CaseScores, default_tolerance, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
@@ -19,7 +20,7 @@ from genseg.models.scored_cases import Scored, scored_cases
 from genseg.predict.predictor import Predictor
 from genseg.read.case import Case
 from genseg.read.guard import one_image
-from genseg.results.outputs import output_folder, side_by_side, write_evaluation
+from genseg.results.outputs import output_folder, write_evaluation
 
 NO_NAMES = Split((), (), (), "an exported model does not tell the names of the cases that it was trained on")
 

@@ -146,8 +146,8 @@ class Model:
         SettingsError for a model of volumes, RunError where `out` cannot be written, MissingExtraError without
         imageio-ffmpeg.
         """
+        from genseg.drawing.overlays import palette
         from genseg.models.video import segment_video
-        from genseg.results.outputs import palette
 
         if self.plan.rank != 2:
             raise SettingsError("this model segments volumes; a video needs one that was trained on 2D images")

@@ -11,7 +11,7 @@ from pathlib import Path
 from genseg.base.files import printable
 from genseg.errors import DataError
 from genseg.read.case import Scan
-from genseg.read.formats import HEAD_BYTES, IMAGE_SUFFIXES, Format, identify, stem
+from genseg.read.formats import HEAD_BYTES, Format, Reader, identify, stem
 from genseg.read.options import DEFAULT_OPTIONS, ReadOptions
 from genseg.read.pixels import finite, label_values, mask_channels
 from genseg.read.source import (
@@ -24,7 +24,7 @@ from genseg.read.source import (
     suffix_warnings,
 )
 
-__all__ = ["IMAGE_SUFFIXES", "ReadOptions", "is_scan_file", "read_image", "read_mask", "stem"]
+__all__ = ["ReadOptions", "is_scan_file", "read_image", "read_mask", "stem"]
 
 
 def read_image(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> Scan:
@@ -112,3 +112,7 @@ def _decode(source: Source, options: ReadOptions, as_mask: bool) -> Scan:
             from genseg.read import dicom
 
             return dicom.read(source, as_mask, options.tilt)
+        case Reader():
+            from genseg.read import registered
+
+            return registered.read(source, source.format)

@@ -13,14 +13,14 @@ import numpy as np
 from genseg.base.lengths import MM_PER_UNIT, SpacingUnit
 from genseg.errors import DataError, Fault, FaultCode, MissingExtraError
 from genseg.read.case import Scan
-from genseg.read.formats import Format
+from genseg.read.formats import FileFormat, Format
 from genseg.read.geometry import Affine, affine_faults, extent_warnings, ras_affine, spacing_faults, spacing_of
 from genseg.read.itk_files import check_packed, stored_pixels
 from genseg.read.options import ReadOptions
 from genseg.read.pixels import Pixels, native, picture_modality
 from genseg.read.source import Source, promise_faults
 
-_READERS = {Format.NRRD: "NrrdImageIO", Format.META: "MetaImageIO"}
+_READERS: dict[FileFormat, str] = {Format.NRRD: "NrrdImageIO", Format.META: "MetaImageIO"}
 _SEGMENT = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
 _BITS = re.compile(r"(\d+)-bit")
 

@@ -14,24 +14,26 @@ from pathlib import Path
 
 from genseg.base.lengths import MM_PER_UNIT
 from genseg.errors import DataError, Fault, FaultCode
-from genseg.read.formats import Format
+from genseg.read.formats import FileFormat, Format
 from genseg.read.source import Source, read_bytes
 
+_Patterns = dict[FileFormat, re.Pattern[bytes]]
+
 # Wider than the formats' definitions, as SimpleITK is: it takes a colon, other white space and lines that end in CR.
-_DATA_FILE = {
+_DATA_FILE: _Patterns = {
     Format.NRRD: re.compile(rb"(?:\A|[\r\n])\s*data ?file\s*:(?!=)[ \t]*([^\r\n]*)", re.IGNORECASE),
     Format.META: re.compile(rb"ElementDataFile\s*[=:][ \t]*([^\r\n]*)(?:\r\n|\n|\r|\Z)", re.IGNORECASE),
 }
-_PACKED = {
+_PACKED: _Patterns = {
     Format.NRRD: re.compile(rb"(?:\A|[\r\n])\s*encoding\s*:\s*gz(?:ip)?\s", re.IGNORECASE),
     Format.META: re.compile(rb"CompressedData\s*[=:]\s*[T1]", re.IGNORECASE),
 }
 _PACKED_SIZE = re.compile(rb"CompressedDataSize\s*[=:]\s*(\d+)", re.IGNORECASE)
-_SPACING = {
+_SPACING: _Patterns = {
     Format.NRRD: re.compile(rb"(?:\A|[\r\n])\s*(?:spacings|space directions)\s*:(?!=)", re.IGNORECASE),
     Format.META: re.compile(rb"Element(?:Spacing|Size)\s*[=:]", re.IGNORECASE),
 }
-_UNITS = {
+_UNITS: _Patterns = {
     Format.NRRD: re.compile(rb"(?:\A|[\r\n])\s*(?:space )?units\s*:(?!=)([^\r\n]*)", re.IGNORECASE),
     Format.META: re.compile(rb"DistanceUnits\s*[=:]([^\r\n]*)", re.IGNORECASE),
 }
@@ -87,7 +89,7 @@ def stored_pixels(source: Source) -> StoredPixels:
     return StoredPixels(data, hashlib.sha256(source.data + data).hexdigest(), packed, packed_bytes, unit)
 
 
-def spacing_unit(header: bytes, format: Format) -> str | None:
+def spacing_unit(header: bytes, format: FileFormat) -> str | None:
     """The unit of the spacing in lower case, "mm" where none is named; None where no spacing is stated in one unit.
 
     SimpleITK takes every number for mm, and a spacing that is not stated for 1.
@@ -100,7 +102,7 @@ def spacing_unit(header: bytes, format: Format) -> str | None:
     return unit if unit in MM_PER_UNIT and not named else None
 
 
-def with_unit(content: bytes, format: Format, unit: str, axes: int) -> bytes:
+def with_unit(content: bytes, format: FileFormat, unit: str, axes: int) -> bytes:
     """A file as SimpleITK writes it, with the unit of its spacing, which SimpleITK leaves out, in the header."""
     if format is Format.NRRD:
         units = " ".join([f'"{unit}"'] * axes)
@@ -108,7 +110,7 @@ def with_unit(content: bytes, format: Format, unit: str, axes: int) -> bytes:
     return content.replace(b"\nElementDataFile", f"\nDistanceUnits = {unit}\nElementDataFile".encode(), 1)
 
 
-def named_pixel_files(header: bytes, format: Format) -> list[str]:
+def named_pixel_files(header: bytes, format: FileFormat) -> list[str]:
     """Names of the files beside a header that it says hold the pixels; none where it holds them itself."""
     named = [match[1].strip().decode("utf-8", "surrogateescape") for match in _DATA_FILE[format].finditer(header)]
     return [name for name in named if name.upper() != "LOCAL" and Path(name).name == name and "\0" not in name]

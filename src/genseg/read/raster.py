@@ -51,7 +51,7 @@ def read(source: Source, as_mask: bool) -> Scan:
 def _open(source: Source) -> Image.Image:
     """Past `Image.open`, whose limit on pixels is lower than what slide scanners make; `promise_faults` has a limit."""
     Image.preinit()
-    open_as, _ = Image.OPEN[source.format.value]  # Pillow has the same names
+    open_as, _ = Image.OPEN[str(source.format)]  # Pillow has the same names
     return open_as(BytesIO(source.data), "")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from genseg.base.files import printable
 from genseg.base.free_memory import GIB, free_memory
 from genseg.errors import DataError, Fault, FaultCode, GensegError
-from genseg.read.formats import SUFFIXES, Format, identify, suffix, suffix_fits
+from genseg.read.formats import SUFFIXES, FileFormat, identify, known_formats, suffix, suffix_fits
 
 MAX_DECODED_BYTES = 8 * 2**30
 """No file may hold more bytes than this, nor promise more bytes of pixels; see `most_bytes` for smaller machines."""
@@ -72,8 +72,6 @@ class _Quiet:
 
 _QUIET = _Quiet()
 
-_KNOWN_FORMATS = "PNG, JPEG, BMP, TIFF, NIfTI, NRRD, MetaImage or DICOM"
-
 
 @dataclass(frozen=True)
 class Source:
@@ -82,7 +80,7 @@ class Source:
     path: Path
     data: bytes
     sha256: str
-    format: Format
+    format: FileFormat
 
     @property
     def name(self) -> str:
@@ -141,7 +139,7 @@ def suffix_warnings(source: Source) -> tuple[Fault, ...]:
 
 
 @contextmanager
-def decoding(name: str, format: str) -> Iterator[None]:
+def decoding(name: str, format: FileFormat) -> Iterator[None]:
     """Turn whatever a decoder raises on broken bytes into a DataError, and keep its warnings off the terminal.
 
     Memory that runs out becomes TOO_LARGE.
@@ -202,7 +200,7 @@ def too_large(name: str, found: str) -> Fault:
     return Fault(FaultCode.TOO_LARGE, name, found, expected, "Crop or scale it down, image and mask alike.")
 
 
-def truncated(name: str, format: str, found: int, expected: int) -> Fault:
+def truncated(name: str, format: FileFormat, found: int, expected: int) -> Fault:
     """The fault of a file that ends before its pixels do; sizes in bytes."""
     return Fault(
         FaultCode.UNREADABLE,
@@ -265,12 +263,12 @@ def _unknown(path: Path) -> Fault:
         FaultCode.UNKNOWN_FORMAT,
         printable(path),
         "content of no known image format",
-        _KNOWN_FORMATS,
+        known_formats(),
         "Convert it to one of these, or remove it.",
     )
 
 
-def _damaged(name: str, format: str, kind: str) -> Fault:
+def _damaged(name: str, format: FileFormat, kind: str) -> Fault:
     return Fault(
         FaultCode.UNREADABLE,
         name,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from genseg.base.files import file_sha256, printable
 from genseg.base.progress import Progress
 from genseg.config import Plan
+from genseg.drawing.overlays import palette
 from genseg.errors import DataError, Fault, FaultCode, listed
 from genseg.index.names import match_key
 from genseg.measure.contours import contour_rows, trace_contours
@@ -27,7 +28,7 @@ from genseg.read.source import is_folder, read_source
 from genseg.results.content import Stamp, content_sha256, stamp
 from genseg.results.manifest import Extra, Record, Written
 from genseg.results.mask_folder import Maker, Results, open_results
-from genseg.results.outputs import CONFIDENCE, palette, write_overlay
+from genseg.results.outputs import CONFIDENCE, write_overlay
 from genseg.write.dicom_seg import write_dicom_seg
 from genseg.write.masks import write_mask
 

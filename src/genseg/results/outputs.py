@@ -11,21 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from genseg.base.files import FULL_DISK, atomic_path, file_name
-from genseg.drawing.overlays import class_colours, marked_slice, overlay
+from genseg.drawing.overlays import overlay
 from genseg.errors import RunError
 from genseg.evaluate.report import write_report
 from genseg.evaluate.summary import EvaluationSummary
 from genseg.read.case import Case
 
-BACKGROUND_COLOUR = (0, 0, 0)
-REPORT_SIZE = 320
 OVERLAYS, CONFIDENCE = "overlays", "confidence"
 """Folders of pictures and of maps within a folder of masks."""
-
-
-def palette(classes: int) -> list[tuple[int, int, int]]:
-    """Colours of classes 0, 1, ...: index masks stay index masks, and a person opening one sees something."""
-    return [BACKGROUND_COLOUR, *class_colours(classes - 1)]
 
 
 def output_folder(out: Path, images: Iterable[Path] = ()) -> Path:
@@ -61,12 +54,3 @@ def write_evaluation(summary: EvaluationSummary, picture_of: Callable[[str], NDA
     write_report(summary, picture_of, folder / "report.html")
     summary.write_json(folder / "scores.json")
     summary.write_csv(folder / "scores.csv")
-
-
-def side_by_side(case: Case, prediction: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Image, expert's mask and prediction `(row, column, 3)`; of a volume the slice with most foreground in either."""
-    image, truth = case.image, case.mask
-    if truth is not None:
-        shown = marked_slice(truth, prediction)
-        image, truth, prediction = image[..., shown], truth[..., shown], prediction[..., shown]
-    return np.hstack([overlay(image, mask, REPORT_SIZE, case.spacing) for mask in (None, truth, prediction)])

@@ -31,15 +31,17 @@ class TrainingState:
         """Everything that has weights, by name."""
         found: dict[str, nn.Module] = {"segmenter": self.learner.segmenter, "average": self.learner.average}
         if self.generation is not None:
-            found |= {name: getattr(self.generation, name) for name in ("translator", "discriminator", "knobs")}
+            trained = {"translator": self.generation.translator, "discriminator": self.generation.discriminator}
+            found |= trained | {"knobs": self.generation.steered}  # by the name that it has in files
         return found
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """Every optimiser, by name."""
         found: dict[str, torch.optim.Optimizer] = {"optimiser": self.learner.optimiser}
         if self.generation is not None:
-            names = ("translator_optimiser", "discriminator_optimiser", "knob_optimiser")
+            names = ("translator_optimiser", "discriminator_optimiser")
             found |= {name: getattr(self.generation, name) for name in names}
+            found["knob_optimiser"] = self.generation.steering_optimiser  # by the name that it has in files
         return found
 
     def counters(self) -> dict[str, Any]:
@@ -67,7 +69,7 @@ def begin_training(plan: Plan, cases: int, seed: int, machine: Machine) -> Train
     learner = begin(plan, seed, machine)
     if plan.generation is None:
         return TrainingState(learner)
-    return TrainingState(learner, begin_generation(plan, plan.generation, cases, seed, machine))
+    return TrainingState(learner, begin_generation(plan, cases, seed, machine))
 
 
 def total_updates(plan: Plan) -> int:

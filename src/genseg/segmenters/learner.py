@@ -1,8 +1,8 @@
-"""What training changes from update to update, and one update of it."""
+"""What training changes from update to update, and one update of it: prepare, descend, take the step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,58 +40,31 @@ def begin(plan: Plan, seed: int, machine: Machine) -> Learner:
 
 
 def make_update(
-    state: Learner,
-    image: Tensor | Sequence[Tensor],
-    mask: Tensor,
-    plan: Plan,
-    seed: int,
-    machine: Machine,
-    *,
-    weight: float = 1.0,
-    more_loss: Callable[[], Tensor] | None = None,
-    before_step: Callable[[], None] | None = None,
+    state: Learner, image: Tensor | Sequence[Tensor], mask: Tensor, plan: Plan, seed: int, machine: Machine
 ) -> dict[str, float]:
-    """One optimiser update on one batch; returns loss, gradient norm and learning rate.
+    """One optimiser update on one batch of real pairs; returns loss, gradient norm and learning rate.
 
-    image: `(batch, channel, *spatial)`, or what a segmenter's frozen encoder makes of such images
-    (`SegmenterSpec.is_frozen`). weight: by which the batch's loss is multiplied. more_loss: another scalar to add,
-    computed when the gradient of the batch's own is there. before_step: called when the whole gradient is there and
-    nothing has moved yet. Raises NotFiniteError when the loss is not finite, TrainingError when the batch is too small
-    to be normalised over.
+    image, mask, errors: as in `forward`. Raises NotFiniteError as `take_step` does.
     """
+    prepare_update(state, plan, seed)
+    loss = descend(segmentation_loss(forward(state, image, mask.shape[1:], machine), mask))
+    return take_step(state, loss, plan, machine)
+
+
+def prepare_update(state: Learner, plan: Plan, seed: int) -> None:
+    """Seed the dropout, set the planned learning rate, and clear the gradient."""
     torch.manual_seed(seed_for(seed, "dropout", state.update))
-    rate = state.rate_factor * learning_rate(state.update, plan)
-    set_learning_rate(state.optimiser, rate)
+    set_learning_rate(state.optimiser, state.rate_factor * learning_rate(state.update, plan))
     state.segmenter.train()
     state.optimiser.zero_grad(set_to_none=True)
-    loss = _descend(weight * segmentation_loss(_forward(state, image, mask.shape[1:], machine), mask))
-    if more_loss is not None:
-        loss = loss + _descend(more_loss())
-    if before_step is not None:
-        before_step()
-    norm = nn.utils.clip_grad_norm_(state.segmenter.parameters(), plan.clip_norm)
-    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-        cure = "try a lower --learning-rate" + _or_float32(machine, plan.rank)
-        raise NotFiniteError(
-            f"update {state.update + 1}: the loss is {loss.item()} (gradient norm {norm.item()}); {cure}"
-        )
-    state.optimiser.step()
-    state.average.update_parameters(state.segmenter)
-    state.update += 1
-    return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
 
 
-def _or_float32(machine: Machine, rank: int) -> str:
-    return "" if machine.dtype_for(rank) == torch.float32 else " or --precision float32"
+def forward(state: Learner, image: Tensor | Sequence[Tensor], spatial: Sequence[int], machine: Machine) -> Tensor:
+    """Logits `(batch, class, *spatial)`.
 
-
-def _descend(loss: Tensor) -> Tensor:
-    """Add a loss's gradient to that of the weights; its value, without the graph."""
-    loss.backward()
-    return loss.detach()
-
-
-def _forward(state: Learner, image: Tensor | Sequence[Tensor], spatial: torch.Size, machine: Machine) -> Tensor:
+    image: `(batch, channel, *spatial)`, or what a segmenter's frozen encoder makes of such images
+    (`SegmenterSpec.is_frozen`). Raises TrainingError when the batch is too small to be normalised over.
+    """
     try:
         with machine.autocast(len(spatial)):
             if isinstance(image, Tensor):
@@ -102,3 +75,32 @@ def _forward(state: Learner, image: Tensor | Sequence[Tensor], spatial: torch.Si
         cure = "try a larger --batch-size or --size"
         raise TrainingError(f"update {state.update + 1}: the batch is too small ({error}); {cure}") from error
     return logits
+
+
+def descend(loss: Tensor) -> Tensor:
+    """Add a loss's gradient to that of the weights; its value, without the graph."""
+    loss.backward()
+    return loss.detach()
+
+
+def take_step(state: Learner, loss: Tensor, plan: Plan, machine: Machine) -> dict[str, float]:
+    """Clip the gradient, take the optimiser's step down it, and move the average; ends what `prepare_update` began.
+
+    loss: a scalar, whose gradient the weights hold. Returns loss, gradient norm and learning rate. Raises
+    NotFiniteError when loss or gradient is not finite; then nothing has moved.
+    """
+    norm = nn.utils.clip_grad_norm_(state.segmenter.parameters(), plan.clip_norm)
+    if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+        cure = "try a lower --learning-rate" + _or_float32(machine, plan.rank)
+        raise NotFiniteError(
+            f"update {state.update + 1}: the loss is {loss.item()} (gradient norm {norm.item()}); {cure}"
+        )
+    state.optimiser.step()
+    state.average.update_parameters(state.segmenter)
+    state.update += 1
+    rate = float(state.optimiser.param_groups[0]["lr"])
+    return {"loss": loss.item(), "gradient_norm": norm.item(), "learning_rate": rate}
+
+
+def _or_float32(machine: Machine, rank: int) -> str:
+    return "" if machine.dtype_for(rank) == torch.float32 else " or --precision float32"

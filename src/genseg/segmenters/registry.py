@@ -1,4 +1,4 @@
-"""Every segmenter that genseg offers, by name. Imports no torch, so that `--help` and tables answer at once.
+"""Every segmenter by name, genseg's own and registered ones. Imports no torch, so that tables answer at once.
 
 The contract, the same for all: `forward(image)` takes float images `(batch, channel, *spatial)` of any spatial size
 and returns logits `(batch, class, *spatial)`; class 0 is background. `with_features(image)` returns these logits and a
@@ -8,10 +8,12 @@ so that several threads can use one network.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from genseg.base.plugins import load_plugins
 from genseg.errors import SettingsError, unknown
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 class SegmenterSpec:
     """What is known of a segmenter before it is built.
 
-    ranks: spatial ranks it can work in. builder: "module:function", called with
+    ranks: spatial ranks it can work in. builder: a function, or "module:function", called with
     `(rank, channels, classes)`. learning_rate: AdamW's peak rate that suits it. any_size: whether its exported network
     takes pictures of any size. pretrained: spatial ranks in which it begins from ImageNet weights. is_frozen: whether
     its encoder keeps them, so that training computes features once and updates the rest on them; such a segmenter has
@@ -33,7 +35,7 @@ class SegmenterSpec:
     name: str
     summary: str
     ranks: tuple[int, ...]
-    builder: str
+    builder: str | Callable[[int, int, int], nn.Module]
     learning_rate: float
     any_size: bool = True
     pretrained: tuple[int, ...] = ()
@@ -93,7 +95,43 @@ _SPECS = (
         size=256,
     ),
 )
-SEGMENTERS: dict[str, SegmenterSpec] = {spec.name: spec for spec in _SPECS}
+_OWN = frozenset(spec.name for spec in _SPECS)
+_known: dict[str, SegmenterSpec] = {spec.name: spec for spec in _SPECS}
+
+
+def segmenters() -> Mapping[str, SegmenterSpec]:
+    """Every segmenter by name, genseg's own first."""
+    load_plugins()
+    return _known
+
+
+def register_segmenter(
+    name: str,
+    builder: str | Callable[[int, int, int], nn.Module],
+    *,
+    summary: str,
+    ranks: tuple[int, ...] = (2,),
+    learning_rate: float = 1e-3,
+    any_size: bool = True,
+) -> None:
+    """Offer a segmenter of your own by name: to `genseg.Settings`, the command line and saved models.
+
+    builder: a function, or "module:function" (imported when it is first needed), called with
+        `(rank, channels, classes)`. It returns an `nn.Module` as `genseg.segmenters.registry` describes: `forward`
+        from images `(batch, channel, *spatial)` to logits `(batch, class, *spatial)`, and `with_features`.
+    summary: for the table of `genseg segmenters`. ranks: 2 for 2D images, 3 for volumes.
+    learning_rate: AdamW's peak rate. any_size: whether it takes images of any size once it is exported.
+
+    A name that was registered before is replaced. Models are loaded by this name too: who uses them needs the same
+    registration, best made by an entry point of the group "genseg.plugins".
+
+    Raises SettingsError for the name of one of genseg's own segmenters, or ranks other than 2 and 3.
+    """
+    if name in _OWN:
+        raise SettingsError(f"segmenter: {name!r} is one of genseg's own; register yours under another name")
+    if not ranks or not set(ranks) <= {2, 3}:
+        raise SettingsError(f"segmenter {name!r}: ranks are 2, 3 or both, not {ranks}")
+    _known[name] = SegmenterSpec(name, summary, tuple(ranks), builder, learning_rate, any_size)
 
 
 def segmenter_spec(name: str, rank: int) -> SegmenterSpec:
@@ -101,12 +139,13 @@ def segmenter_spec(name: str, rank: int) -> SegmenterSpec:
 
     Raises SettingsError for an unknown name or a rank that it cannot work in.
     """
-    suitable = [spec.name for spec in _SPECS if rank in spec.ranks]
-    if name not in SEGMENTERS:
+    known = segmenters()
+    suitable = [spec.name for spec in known.values() if rank in spec.ranks]
+    if name not in known:
         raise SettingsError(unknown("segmenter", name, suitable))
-    if rank not in SEGMENTERS[name].ranks:
+    if rank not in known[name].ranks:
         raise SettingsError(f"segmenter {name!r} does not support {rank}D data; choose from {', '.join(suitable)}")
-    return SEGMENTERS[name]
+    return known[name]
 
 
 def default_segmenter(rank: int) -> str:
@@ -117,8 +156,17 @@ def default_segmenter(rank: int) -> str:
 def build_segmenter(name: str, rank: int, channels: int, classes: int) -> nn.Module:
     """Build the segmenter called `name` for images of `channels` channels and `classes` classes with background.
 
-    Random weights come from torch's global generator: seed it first. Raises SettingsError as `segmenter_spec`.
+    Random weights come from torch's global generator: seed it first. Raises SettingsError as `segmenter_spec`, and for
+    a registered one that does not keep the contract.
     """
-    module, function = segmenter_spec(name, rank).builder.split(":")
-    segmenter: nn.Module = getattr(import_module(module), function)(rank, channels, classes)
+    builder = segmenter_spec(name, rank).builder
+    if isinstance(builder, str):
+        module, function = builder.split(":")
+        builder = getattr(import_module(module), function)
+    segmenter: nn.Module = builder(rank, channels, classes)
+    if not hasattr(segmenter, "with_features"):
+        raise SettingsError(
+            f"segmenter {name!r}: its network has no method `with_features(image)`, which returns the logits and a "
+            f"list of the encoder's features"
+        )
     return segmenter

@@ -1,4 +1,4 @@
-"""The next update of a run, whichever arm it follows."""
+"""The next update of a run, whatever its training method."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Course:
         """The loop with a generator; None where the plan has none."""
         if self.plan.generation is None:
             return None
-        return JointLoop(self.training, self.groups, self.plan, self.plan.generation, self.seed, self.machine)
+        return JointLoop(self.training, self.groups, self.plan, self.seed, self.machine)
 
 
 class Advance:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from genseg.compute.device import Machine
-from genseg.config import TURNS, GenerationPlan, Plan
+from genseg.config import TURNS, Plan
 from genseg.joint.generation import Generation, begin_generation
 from genseg.joint.loop import JointLoop
 from genseg.segmenters.learner import Learner, begin, make_update
@@ -27,7 +27,7 @@ CASES = 4
 def estimate_seconds(plan: Plan, machine: Machine) -> float:
     """Seconds that the plan's updates will take, from a few of each kind on made-up cases; validations come on top."""
     if plan.generation is not None:
-        return _seconds_with_generator(plan, plan.generation, machine)
+        return _seconds_with_generator(plan, machine)
     learner = begin(plan, 0, machine)
     if has_views(plan):
         return _seconds_on_views(plan, learner, machine)
@@ -53,11 +53,11 @@ def _seconds_on_views(plan: Plan, state: Learner, machine: Machine) -> float:
     return views * encoding + plan.updates * _seconds(lambda: make_update(state, *batch, plan, 0, machine), MEASURED)
 
 
-def _seconds_with_generator(plan: Plan, generation: GenerationPlan, machine: Machine) -> float:
+def _seconds_with_generator(plan: Plan, machine: Machine) -> float:
     """Stage I alone, then updates of stage II with all that comes with some of them."""
     cases = made_up_cases(CASES, plan)
-    loop = JointLoop(cases, [case.name for case in cases], plan, generation, 0, machine)
-    learner, begun = begin(plan, 0, machine), begin_generation(plan, generation, CASES, 0, machine)
+    loop = JointLoop(cases, [case.name for case in cases], plan, 0, machine)
+    learner, begun = begin(plan, 0, machine), begin_generation(plan, CASES, 0, machine)
     begun.feedbacks = 1  # further on than feedback that is judged
     total = 0.0
     for size, count in Counter(map(plan.pretraining_size_at, range(plan.pretraining))).items():

@@ -12,7 +12,7 @@ from genseg.config import MULTIPLE, GenerationPlan, Plan, Settings, TrainingMeth
 from genseg.errors import SettingsError
 from genseg.examine.statistics import Statistics
 from genseg.labels import LabelMap
-from genseg.segmenters.registry import SEGMENTERS, default_segmenter, segmenter_spec
+from genseg.segmenters.registry import default_segmenter, segmenter_spec, segmenters
 from genseg.training.estimate import estimate_seconds
 from genseg.training.sizing import (
     LEAST_UPDATES,
@@ -153,7 +153,7 @@ def _pairs_in_vain(plan: Plan) -> list[str]:
     """What is wrong with generated pairs that nothing could learn from, or that leave no room for real ones."""
     if plan.generation is None:
         return []
-    spec = SEGMENTERS.get(plan.segmenter)
+    spec = segmenters().get(plan.segmenter)
     if spec is not None and spec.is_frozen:
         return [
             f"method: {plan.method} found; segmenter {plan.segmenter} trains on precomputed features and cannot use "

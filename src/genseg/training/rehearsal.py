@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
-from genseg.batches.augment import augment_intensity
 from genseg.compute.device import Machine
 from genseg.compute.randomness import generator_for
-from genseg.config import GenerationPlan, Plan
-from genseg.joint.generation import Generation
-from genseg.joint.hypergradient import Unrolled, hypergradient
-from genseg.joint.loop import steered_updates
-from genseg.joint.stages import (
-    StageOne,
-    StageTwo,
-    held_out_gradient,
-    real_pairs,
-    train_stage_one,
-)
-from genseg.joint.synthesis import Pairs
-from genseg.joint.waiting import JUDGED
-from genseg.masks.make import draw_recipe, realise
+from genseg.config import Plan
+from genseg.joint.generation import Generation, settings_of
+from genseg.joint.schedule import JUDGED, steered_updates
+from genseg.joint.synthesis import NewMasks
+from genseg.joint.update import JointBatch, joint_update
+from genseg.masks.make import MaskRecipe, draw_recipe, realise
 from genseg.masks.ranges import MaskRanges
 from genseg.runs.state import begin_training
 from genseg.segmenters.learner import Learner, make_update
@@ -38,8 +31,6 @@ from genseg.training.views import encode, has_views
 
 ROUNDS = 2
 """Updates without feedback that are rehearsed: optimisers have no moments in the first."""
-
-NewMasks = Callable[[MaskRanges], Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,10 +51,11 @@ def rehearse(plan: Plan, cases: int, machine: Machine) -> Rehearsal:
     """
     machine = replace(machine, device=torch.device("cpu"))
     state = begin_training(plan, cases, 0, machine)
-    parts = [_Part(one, _new_masks(one), is_steered) for one, is_steered in _kinds(plan)]
+    parts = [_Updates(one, is_steered, _recipes(one), cases, machine) for one, is_steered in _kinds(plan)]
     if state.generation is not None:
+        state.generation.feedbacks = 1  # the guards of the first look at values, and there are none
         for part in parts:
-            part.new_masks(state.generation.knobs.ranges)  # so that what is kept for the next time has a content
+            part.new_masks(state.generation.steered.ranges)  # so that what is kept for the next time has a content
     without_memory = FakeTensorMode(allow_non_fake_inputs=True)
     with FakeCopyMode(without_memory):
         state = copy.deepcopy(state)
@@ -71,50 +63,53 @@ def rehearse(plan: Plan, cases: int, machine: Machine) -> Rehearsal:
     with without_memory, live:
         live.hold(chain.from_iterable((*one.parameters(), *one.buffers()) for one in state.modules().values()))
         for part in parts:
-            updates = _Updates(part.plan, cases, machine)
-            if state.generation is None or plan.generation is None:
-                updates.alone(state.learner)
+            if state.generation is None:
+                part.alone(state.learner)
             else:
-                updates.together(state.learner, state.generation, plan.generation, part)
+                part.together(state.learner, state.generation)
     return Rehearsal(live.peak, live.now)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Updates on images of one size. plan: with that size as its own. is_steered: whether feedback comes with them."""
-
-    plan: Plan
-    new_masks: NewMasks
-    is_steered: bool
 
 
 def _kinds(plan: Plan) -> list[tuple[Plan, bool]]:
     """Updates that may hold most, as plans of one size each, and whether they are steered.
 
-    Feedback holds far more than other updates; where images grow, it may come with smaller ones alone.
+    Stage III holds far more than other updates; where images grow, it may come with smaller ones alone.
     """
-    steered = range(0) if plan.generation is None else steered_updates(plan, plan.generation)
+    steered = range(0) if plan.generation is None else steered_updates(plan)
     largest = max((plan.size_at(update) for update in steered), key=math.prod, default=None)
     sizes = {} if largest is None else {largest: True}
     sizes.setdefault(plan.patch_size, False)
     return [(plan.model_copy(update={"patch_size": size, "growing": 0.0}), sizes[size]) for size in sizes]
 
 
-def _new_masks(plan: Plan) -> NewMasks:
-    """As many changed masks as an update has synthetic pairs at most, by draws that are made once."""
-    masks = [case.mask for case in made_up_cases(1, plan) if case.mask is not None]
+def _recipes(plan: Plan) -> list[MaskRecipe]:
     draws = [generator_for(0, "rehearsal", number) for number in range(plan.most_synthetic)]
-    recipes = [draw_recipe(len(masks), plan.rank, draw) for draw in draws]
-    return lambda ranges: torch.stack(
-        [realise(recipe, masks, ranges, plan.classes, plan.spacing) for recipe in recipes]
-    )
+    return [draw_recipe(len(_real_masks(plan)), plan.rank, draw) for draw in draws]
+
+
+def _real_masks(plan: Plan) -> list[NDArray[np.uint8]]:
+    """What new masks are made from."""
+    return [case.mask for case in made_up_cases(1, plan) if case.mask is not None]
 
 
 @dataclass(frozen=True)
 class _Updates:
+    """Updates on images of one size.
+
+    plan: with that size as its own. is_steered: whether stage III follows. recipes: of as many new masks as an update
+    has at most, drawn once.
+    """
+
     plan: Plan
+    is_steered: bool
+    recipes: Sequence[MaskRecipe]
     cases: int
     machine: Machine
+
+    def new_masks(self, ranges: MaskRanges) -> Tensor:
+        """`(batch, class, *spatial)`, soft."""
+        masks, plan = _real_masks(self.plan), self.plan
+        return torch.stack([realise(one, masks, ranges, plan.classes, plan.spacing) for one in self.recipes])
 
     def alone(self, learner: Learner) -> None:
         for _ in range(ROUNDS):
@@ -128,64 +123,28 @@ class _Updates:
         maps = encode(learner.segmenter, image[:1], self.machine)
         return [one.float().repeat(len(image), 1, 1, 1) for one in maps]
 
-    def together(self, learner: Learner, generation: Generation, settings: GenerationPlan, part: _Part) -> None:
-        """What `JointLoop` does of an update, in its order."""
-        self._refresh_styles(generation)
-        is_steered = part.is_steered
-        for _ in range(1 if is_steered else ROUNDS):
-            first = self._stage_one(generation, settings, generation.architecture() if is_steered else {})
-            with torch.set_grad_enabled(is_steered):
-                pairs = self._pairs(generation, part.new_masks)
-            second = self._stage_two(learner, pairs, record=is_steered)
-            if second is not None:
-                held_out = self._real(max(JUDGED, math.ceil(self.cases * settings.waiting)))
-                cotangent, _ = held_out_gradient(learner, *held_out, self.machine)
-                variables, weights = generation.variables(), generation.weights()
-                hypergradient(cotangent, second, pairs.made(), variables, weights, first, settings.hypergradient)
+    def together(self, learner: Learner, generation: Generation) -> None:
+        """Joint updates; styles are taken anew in the first."""
+        for number in range(1 if self.is_steered else ROUNDS):
+            batch = self._batch(generation, takes_styles=number == 0)
+            joint_update(learner, generation, batch, self.plan, 0, self.machine)
 
-    def _refresh_styles(self, generation: Generation) -> None:
-        image, mask = self._real(self.cases)
-        shown = self._shown(image, mask)
-        with torch.no_grad():
-            mean, log_variance = generation.translator.encoder(image, shown)
-            generation.knobs.styles.learn(range(self.cases), 0, mean, log_variance, shown)
-
-    def _stage_one(
-        self, generation: Generation, settings: GenerationPlan, steered: dict[str, Tensor]
-    ) -> Unrolled | None:
-        image, mask = self._real(settings.batch_size)
-        shown = self._shown(image, mask)
-        stage = StageOne(generation.translator, generation.discriminator, image, shown, settings, 0)
-        optimisers = generation.translator_optimiser, generation.discriminator_optimiser
-        return train_stage_one(stage, *optimisers, self.machine, steered)[1]
-
-    def _pairs(self, generation: Generation, new_masks: NewMasks) -> Pairs:
-        knobs, draws = generation.knobs, torch.Generator()
-        mask = self.machine.send(new_masks(knobs.ranges))
-        parents = [0] * len(mask)
-        style = knobs.styles.sample(mask, parents, range(self.cases), draws)
-        with self.machine.autocast(self.plan.rank):
-            plain = generation.translator.generator(mask, style)
-        is_plain = self.plan.augmentation == "none"
-        image = plain if is_plain else augment_intensity(plain, draws, is_colour=self.plan.is_colour)
-        return Pairs(image, plain, mask, knobs.pair_weights(parents), knobs.share())
-
-    def _stage_two(self, learner: Learner, pairs: Pairs, *, record: bool) -> Unrolled | None:
-        stage = StageTwo(learner, pairs, 0, self.plan, self.machine, record)
-        make_update(
-            learner,
-            *self._real(self.plan.batch_size - len(pairs.mask)),
-            self.plan,
-            0,
-            self.machine,
-            more_loss=stage.more_loss,
-            before_step=stage.before_step,
+    def _batch(self, generation: Generation, *, takes_styles: bool) -> JointBatch:
+        """What `JointLoop.batch` gives; a generator without values is not judged."""
+        settings = settings_of(self.plan)
+        with torch.set_grad_enabled(self.is_steered):
+            mask = self.new_masks(generation.steered.ranges)
+        new = NewMasks(mask, self.recipes, [0] * len(mask), range(self.cases))
+        held_out = max(JUDGED, math.ceil(self.cases * settings.waiting))
+        return JointBatch(
+            real=self._real(self.plan.batch_size - len(mask)),
+            new_masks=new,
+            draws=torch.Generator(),
+            to_generate=self._real(settings.batch_size),
+            held_out=self._real(held_out) if self.is_steered else None,
+            views=(self._real(self.cases) for _ in range(takes_styles)),
         )
-        return stage.unrolled
 
     def _real(self, count: int) -> tuple[Tensor, Tensor]:
         image = torch.randn(count, self.plan.channels, *self.plan.patch_size)
         return self.machine.send(image), torch.zeros(count, *self.plan.patch_size, dtype=torch.uint8)
-
-    def _shown(self, image: Tensor, mask: Tensor) -> Tensor:
-        return self.machine.send(real_pairs(image, mask, self.plan.classes))
