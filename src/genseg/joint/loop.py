@@ -54,8 +54,8 @@ class JointLoop:
         """Which cases train in an update, and which are held out."""
         if self.searched and not self.schedule.most:
             raise SettingsError(
-                f"method: {self._settings.method} holds patients out and needs two or more to train on; found one, or "
-                "images that are all nearly the same; use --method separate or strong-augmentation"
+                f"method: {self._settings.method} needs two or more patients to hold some out; found one, or "
+                "nearly identical images only; use --method separate or strong-augmentation"
             )
         cut = [cut_around_object(case, plan, seed, number) for number, case in enumerate(self._cases)]
         self._patches = Patches(cut, plan, seed, machine)

@@ -1,4 +1,4 @@
-"""The next update of a run, whichever method it follows."""
+"""The next update of a run, whatever its training method."""
 
 from __future__ import annotations
 
