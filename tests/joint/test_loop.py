@@ -100,7 +100,7 @@ def test_the_share_says_how_many_images_are_synthetic_and_how_much_they_count(sh
         problem.generation.steered.share_logit.copy_(torch.tensor(share / LARGEST_SHARE).logit())
     means, weighted, shares = [], [], []
     mean_loss, real_loss, hypergradient = (
-        stages_module.segmentation_loss,
+        stages_module.batch_loss,
         update_module.real_loss,
         update_module.hypergradient,
     )
@@ -119,7 +119,7 @@ def test_the_share_says_how_many_images_are_synthetic_and_how_much_they_count(sh
 
     with (
         _seen_by(problem.learner.segmenter) as seen,
-        patch.object(stages_module, "segmentation_loss", mean),
+        patch.object(stages_module, "batch_loss", mean),
         patch.object(update_module, "real_loss", real),
         patch.object(update_module, "hypergradient", found),
     ):

@@ -10,8 +10,7 @@ import torch
 from genseg.compute.device import Machine
 from genseg.config import Plan
 from genseg.errors import TrainingError
-from genseg.segmenters.learner import Learner, begin, descend, forward, make_update, prepare_update, take_step
-from genseg.segmenters.loss import segmentation_loss
+from genseg.segmenters.learner import Learner, batch_loss, begin, descend, make_update, prepare_update, take_step
 
 MakePlan = Callable[..., Plan]
 pytestmark = pytest.mark.usefixtures("_tiny_network")
@@ -66,9 +65,8 @@ def test_the_batch_counts_by_its_weight_beside_another_loss(make_plan: MakePlan,
     gradients, losses = [], []
     for weight, other in ((0.5, 3), (1.0, 3), (1.0, 0)):
         state = begin(plan, 0, machine)
-        image, mask = _batch()
         prepare_update(state, plan, 0)
-        loss = descend(weight * segmentation_loss(forward(state, image, mask.shape[1:], machine), mask))
+        loss = descend(weight * batch_loss(state, *_batch(), machine))
         loss = loss + descend(other * torch.stack([one.square().sum() for one in state.segmenter.parameters()]).sum())
         gradients.append(torch.cat([one.grad.flatten() for one in state.segmenter.parameters()]))  # type: ignore[union-attr]
         losses.append(take_step(state, loss, plan, machine)["loss"])

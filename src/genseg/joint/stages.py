@@ -26,7 +26,7 @@ from genseg.joint.hypergradient import Hypergradient, Unrolled, norm_of
 from genseg.joint.patches import Patches, shown_mask
 from genseg.joint.steps import Tensors, record_step
 from genseg.joint.synthesis import Pairs
-from genseg.segmenters.learner import Learner, forward
+from genseg.segmenters.learner import Learner, batch_loss
 from genseg.segmenters.loss import segmentation_loss
 
 STYLES_COMPARED = 4
@@ -213,7 +213,7 @@ def real_loss(learner: Learner, image: Tensor, mask: Tensor, share: Tensor, mach
     What synthetic pairs gain in weight the real ones lose. Were it a plain `L_real + gamma * L_synthetic`, the gradient
     of gamma would mostly say that a longer step is better, however the pairs look.
     """
-    return 2 * (1 - share.item()) * segmentation_loss(forward(learner, image, mask.shape[1:], machine), mask)
+    return 2 * (1 - share.item()) * batch_loss(learner, image, mask, machine)
 
 
 def synthetic_loss(

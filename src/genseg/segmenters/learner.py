@@ -44,10 +44,10 @@ def make_update(
 ) -> dict[str, float]:
     """One optimiser update on one batch of real pairs; returns loss, gradient norm and learning rate.
 
-    image, mask, errors: as in `forward`. Raises NotFiniteError as `take_step` does.
+    For image, mask and errors see `batch_loss` and `take_step`.
     """
     prepare_update(state, plan, seed)
-    loss = descend(segmentation_loss(forward(state, image, mask.shape[1:], machine), mask))
+    loss = descend(batch_loss(state, image, mask, machine))
     return take_step(state, loss, plan, machine)
 
 
@@ -59,22 +59,14 @@ def prepare_update(state: Learner, plan: Plan, seed: int) -> None:
     state.optimiser.zero_grad(set_to_none=True)
 
 
-def forward(state: Learner, image: Tensor | Sequence[Tensor], spatial: Sequence[int], machine: Machine) -> Tensor:
-    """Logits `(batch, class, *spatial)`.
+def batch_loss(state: Learner, image: Tensor | Sequence[Tensor], mask: Tensor, machine: Machine) -> Tensor:
+    """The mean loss of one batch, a scalar.
 
     image: `(batch, channel, *spatial)`, or what a segmenter's frozen encoder makes of such images
-    (`SegmenterSpec.is_frozen`). Raises TrainingError when the batch is too small to be normalised over.
+    (`SegmenterSpec.is_frozen`). mask: see `segmentation_loss`. Raises TrainingError when the batch is too small to be
+    normalised over.
     """
-    try:
-        with machine.autocast(len(spatial)):
-            if isinstance(image, Tensor):
-                logits: Tensor = state.segmenter(image)
-            else:
-                logits = state.segmenter.read(image, spatial)  # type: ignore[operator]
-    except ValueError as error:  # batch normalisation over a single value
-        cure = "try a larger --batch-size or --size"
-        raise TrainingError(f"update {state.update + 1}: the batch is too small ({error}); {cure}") from error
-    return logits
+    return segmentation_loss(_forward(state, image, mask.shape[1:], machine), mask)
 
 
 def descend(loss: Tensor) -> Tensor:
@@ -104,3 +96,16 @@ def take_step(state: Learner, loss: Tensor, plan: Plan, machine: Machine) -> dic
 
 def _or_float32(machine: Machine, rank: int) -> str:
     return "" if machine.dtype_for(rank) == torch.float32 else " or --precision float32"
+
+
+def _forward(state: Learner, image: Tensor | Sequence[Tensor], spatial: torch.Size, machine: Machine) -> Tensor:
+    try:
+        with machine.autocast(len(spatial)):
+            if isinstance(image, Tensor):
+                logits: Tensor = state.segmenter(image)
+            else:
+                logits = state.segmenter.read(image, spatial)  # type: ignore[operator]
+    except ValueError as error:  # batch normalisation over a single value
+        cure = "try a larger --batch-size or --size"
+        raise TrainingError(f"update {state.update + 1}: the batch is too small ({error}); {cure}") from error
+    return logits
