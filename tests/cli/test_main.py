@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genseg.cli import main, verbs
+from genseg.cli import main, tables
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -26,7 +26,7 @@ def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(verbs.tables, "segmenters_table", fail)
+    monkeypatch.setattr(tables, "segmenters_table", fail)
 
 
 def test_version_is_the_project_s(run: Run, repository: Path) -> None:
