@@ -157,17 +157,17 @@ def test_only_the_pictured_cases_are_asked_for(tmp_path: Path) -> None:
 def test_one_case_says_that_no_interval_can_be_given(tmp_path: Path) -> None:
     text = report(many(1), tmp_path).text
     assert "95 % interval not estimable from 1 case; mean over 1 case " in text
-    assert "likely too narrow" not in text
+    assert "probably too narrow" not in text
 
 
 @pytest.mark.parametrize(("count", "warned"), [(2, True), (9, True), (10, False)])
 def test_few_cases_are_said_to_be_few(count: int, warned: bool, tmp_path: Path) -> None:
-    assert ("likely too narrow" in report(many(count), tmp_path).text) is warned
+    assert ("probably too narrow" in report(many(count), tmp_path).text) is warned
 
 
 def test_pictures_of_pixels_are_not_called_voxels(tmp_path: Path) -> None:
     text = report(many(4), tmp_path).text
-    assert "Expert's pixels" in text
+    assert "Expert (pixels)" in text
     assert "HD95 (px)" in text
     assert "voxels" not in text
 
@@ -175,7 +175,7 @@ def test_pictures_of_pixels_are_not_called_voxels(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
 def test_a_wrong_picture_leaves_the_old_report(wrong: NDArray[np.generic], tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("old")
-    with pytest.raises(ValueError, match="expected a picture"):
+    with pytest.raises(ValueError, match="expected a 2D image"):
         write_report(many(3), dict.fromkeys(("c0", "c1", "c2"), wrong), tmp_path / "report.html")  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text() == "old"

@@ -35,12 +35,12 @@ def _judged(differences: list[float], groups: dict[str, str] | None = None) -> C
 @pytest.mark.parametrize(
     ("differences", "says", "delivered"),
     [
-        ([0.05, 0.06] * 6, "help here: +5.5 points (95 %: +5.3 to +5.8)", "joint"),
-        ([-0.05, -0.06] * 6, "do harm here: -5.5 points", "strong-augmentation"),
-        ([0.1, -0.09] * 6, "make no difference that can be told here: +0.5 points", "joint"),
-        ([-0.1, 0.09] * 6, "make no difference that can be told here: -0.5 points", "strong-augmentation"),
-        ([0.0] * 12, "make no difference that can be told here: +0.0 points", "joint"),
-        ([0.1], "too few to tell", "joint"),
+        ([0.05, 0.06] * 6, "help on this dataset: +5.5 points (95 %: +5.3 to +5.8)", "joint"),
+        ([-0.05, -0.06] * 6, "harm on this dataset: -5.5 points", "strong-augmentation"),
+        ([0.1, -0.09] * 6, "no detectable difference on this dataset: +0.5 points", "joint"),
+        ([-0.1, 0.09] * 6, "no detectable difference on this dataset: -0.5 points", "strong-augmentation"),
+        ([0.0] * 12, "no detectable difference on this dataset: +0.0 points", "joint"),
+        ([0.1], "too few cases to tell", "joint"),
     ],
     ids=["help", "harm", "perhaps", "perhaps not", "equal", "one case"],
 )
@@ -73,7 +73,7 @@ def test_dice_and_difference_are_over_patients_and_say_so() -> None:
     )
     assert "over 12 held-out cases." in judge("joint", generated, baseline, {name: name for name in CASES}).verdict
     few = judge("joint", {"a": 0.5, "b": 0.9}, {"a": 0.5, "b": 0.9}, {"a": "one", "b": "one"})
-    assert "over 1 patient (2 held-out cases): too few to tell" in few.verdict
+    assert "over 1 patient (2 held-out cases): too few cases to tell" in few.verdict
 
 
 def test_arms_that_were_scored_on_different_cases_are_not_compared() -> None:
@@ -137,7 +137,7 @@ def test_figures_picture_and_verdict_are_kept_and_checkpoints_are_not(compared: 
     folder = compared / "comparison"
     kept = json.loads((folder / "comparison.json").read_text())
     assert kept["delivered"] == "separate"
-    assert kept["verdict"].startswith("Generated pairs help here: +20")
+    assert kept["verdict"].startswith("Generated pairs help on this dataset: +20")
     assert "held-out cases, by image; patients not known" in kept["verdict"]
     assert (folder / "comparison.png").stat().st_size > 5000
     assert not list(folder.glob("*/checkpoints"))
@@ -258,13 +258,13 @@ def test_a_run_without_generated_pairs_has_nothing_to_compare(replaced: Path, sc
 def test_an_unfinished_run_is_not_compared(trained: Path, scans: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "model" / "model.json").unlink()
-    with pytest.raises(RunError, match="has not finished; go on with it by --resume"):
+    with pytest.raises(RunError, match="has not finished; continue it with --resume"):
         genseg.compare(scans, run)
 
 
 def test_other_data_are_refused(trained: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
-    with pytest.raises(RunError, match="not those that this run began with"):
+    with pytest.raises(RunError, match="changed since this run began"):
         genseg.compare(rgb_phantoms, run)
     assert not (run / "comparison").exists()
 
@@ -315,7 +315,7 @@ def test_where_one_runs_out_of_memory_all_are_trained_anew_with_half_the_images(
     assert (short_of_memory / weights).read_bytes() == (larger / weights).read_bytes()
     kept = json.loads((short_of_memory / "comparison" / "comparison.json").read_text())
     assert kept["images"] == 2
-    assert "Memory ran out, so all were trained with 2 images per update. The model is that" in kept["verdict"]
+    assert "Memory ran out, so every training used 2 images per update." in kept["verdict"]
     for case in kept["cases"]:
         own = [
             json.loads(path.read_text())["dice_by_case"].get(case["name"])
@@ -351,7 +351,7 @@ def test_a_run_that_ran_out_of_memory_is_compared_at_the_batch_that_it_ended_wit
     assert (found.images, found.halved) == (None, (2, 2))
     (plan,) = (tmp_path / "run" / "comparison").glob("*/plan.yaml")
     assert yaml.safe_load(plan.read_text())["batch_size"] == 2
-    assert "The run had 2 images per update once memory ran out at update 2, the others always." in found.verdict
+    assert "Memory ran out at update 2: the run then used 2 images per update, like the others." in found.verdict
 
 
 @pytest.mark.fault(77)
@@ -364,5 +364,5 @@ def test_a_comparison_that_fits_at_no_batch_says_what_to_lower(
 ) -> None:
     run = shutil.copytree(larger, tmp_path / "run")
     monkeypatch.setattr(learner_module, "segmentation_loss", without_memory_for(1))
-    with pytest.raises(MemoryRanOutError, match=r"memory ran out at 2 image\(s\) an update; .*--size"):
+    with pytest.raises(MemoryRanOutError, match=r"memory ran out at 2 image\(s\) per update; .*--size"):
         genseg.compare(scans, run)

@@ -67,7 +67,7 @@ def test_a_curve_that_has_levelled_off_says_so() -> None:
 def test_where_dice_does_not_rise_nothing_is_forecast() -> None:
     falling = {number: [dict.fromkeys(CASES, 0.6 - number / 200)] for number in (4, 8, 16)}
     curve = curve_of(falling, ALONE, 20, 0.02)
-    assert curve.verdict.startswith("Dice does not rise from 4 to 16 cases, so nothing can be said of more labels")
+    assert curve.verdict.startswith("Dice does not rise from 4 to 16 cases, so no estimate for more labels is possible")
 
 
 def test_a_forecast_far_beyond_the_labels_is_called_one() -> None:
@@ -195,7 +195,7 @@ def test_where_memory_runs_out_all_numbers_are_trained_with_half_the_images(
 
 
 def test_trainings_on_other_data_are_refused(measured: Path, rgb_phantoms: Path, settings: Settings) -> None:
-    with pytest.raises(RunError, match="not those that this run began with"):
+    with pytest.raises(RunError, match="changed since this run began"):
         genseg.curve(rgb_phantoms, measured, settings=settings, counts=[1, 2, 3])
 
 

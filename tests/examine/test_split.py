@@ -161,7 +161,7 @@ def test_a_guessed_patient_in_test_trains_not_and_stops_nothing() -> None:
         assert split.method.startswith("leave-one-out by patient (from file names); part ")
     declared = declared_split(cases)
     assert declared is not None
-    assert declared.method == "as the data set declares it; 1 patient in more than one part (from file names)"
+    assert declared.method == "as the dataset declares it; 1 patient in more than one part (from file names)"
 
 
 @pytest.mark.fault(58)
@@ -171,7 +171,7 @@ def test_where_patients_are_not_known_no_split_claims_to_keep_them_together() ->
     )
     declared = declared_split([case("a", split="train"), case("b", split="val")])
     assert declared is not None
-    assert declared.method == "as the data set declares it; patients not known"
+    assert declared.method == "as the dataset declares it; patients not known"
 
 
 @pytest.mark.fault(41)

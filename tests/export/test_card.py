@@ -51,7 +51,7 @@ def test_training_writes_the_card(rgb_run: Path) -> None:
     assert json.loads((rgb_run / "model" / "card.json").read_text()) == describe(folder)
     text = (rgb_run / "model" / "card.md").read_text()
     assert "**Not a medical device.**" in text
-    assert "Licence as the data set states it: Apache-2.0." in text
+    assert "Licence stated by the dataset: Apache-2.0." in text
     assert "genseg phantom (rgb)" in text
 
 
@@ -88,7 +88,7 @@ def test_what_is_not_stated_or_undefined_is_said_to_be(run: RunFolder, change: C
     change("data.json", lambda content: content.update(title="", licence=""))
     change("validation/scores.json", lambda content: content["by_class"][0].update(hd95=undefined))
     text = _text(run)
-    assert "A data set without a name. Licence as the data set states it: none stated." in text
+    assert "Dataset without a name. Licence stated by the dataset: none." in text
     assert "| undefined |" in text
 
 
@@ -97,7 +97,7 @@ def test_few_held_out_cases_are_called_few(
     run: RunFolder, change: Callable[..., None], held_out: int, is_rough: bool
 ) -> None:
     change("split.json", lambda content: content.update(validation=[f"case {n}" for n in range(held_out)]))
-    assert ("these figures are rough" in _text(run)) == is_rough
+    assert ("these scores are rough" in _text(run)) == is_rough
 
 
 def test_a_damaged_run_has_no_card(run: RunFolder) -> None:
@@ -125,7 +125,7 @@ def test_what_held_out_cases_taught_is_told(run: RunFolder, change: Callable[...
     change("model/trust.json", lambda content: content.update(calibration=None, familiarity=None))
     text = _text(run)
     assert "Probabilities are not calibrated" in text
-    assert "It does not notice when an image is of another kind" in text
+    assert "Out-of-distribution images are not detected" in text
     change("model/trust.json", lambda content: content.update(mendings=[MENDING]))
     assert "fill-holes of object (+2.0 Dice points)" in _text(run).replace("lesion", "object")
 

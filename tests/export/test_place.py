@@ -62,7 +62,7 @@ def test_a_place_that_will_not_do_is_refused(picture_run: Path, rgb_phantoms: Pa
 @pytest.mark.parametrize("to", ["onnx", "openvino", "bundle"])
 def test_nothing_is_written_among_the_data(picture_run: Path, rgb_phantoms: Path, to: Target) -> None:
     for folder in (rgb_phantoms, rgb_phantoms / "images", rgb_phantoms / "new" / "folder"):
-        with pytest.raises(RunError, match="lies in the data set"):
+        with pytest.raises(RunError, match="lies in the dataset"):
             genseg.export_model(picture_run, rgb_phantoms, to, folder / "model" / place.FILES[to])
 
 

@@ -59,7 +59,7 @@ def test_those_among_test_images_are_left_out_and_named(
     names = {split["train"][0]: "copy", split["validation"][0]: "other", split["test"][0]: split["train"][1]}
     summary = model.evaluate(_undeclared(rgb_phantoms, tmp_path / "data", names))
     assert [case.name for case in summary.cases] == [split["train"][1]]
-    assert summary.warnings == ("Not scored, for the model's training has seen these images: copy, other.",)
+    assert summary.warnings == ("Not scored, because the model was trained on these images: copy, other.",)
     assert summary.in_training == {split["train"][1]: "no"}
 
 
@@ -81,7 +81,7 @@ def test_scores_on_everything_are_marked_in_every_file(
     assert {row["case"]: row["in_training"] for row in scores["cases"]} == dict(summary.in_training)
     report = (tmp_path / "out" / "report.html").read_text()
     assert report.count("<small>(trained on)</small>") == trained
-    assert "scores on them show memory, not skill" in report
+    assert "their scores show memorisation, not performance" in report
 
 
 @pytest.mark.fault(72)
@@ -115,7 +115,7 @@ def test_a_model_that_does_not_say_what_it_has_seen_leaves_that_open(picture_run
 def test_the_command_line_says_it(run: Any, onnx_model: Path, rgb_phantoms: Path, tmp_path: Path) -> None:
     code, printed, _ = run("evaluate", onnx_model, rgb_phantoms, "--split", "all", "-o", tmp_path / "out")
     assert code == 0
-    assert "Read with care: The model was trained on 5 of these 10 images" in printed
+    assert "Warning: The model was trained on 5 of these 10 images" in printed
 
 
 def test_no_name_of_a_case_leaves_with_an_exported_model(onnx_model: Path, picture_run: Path) -> None:

@@ -223,4 +223,4 @@ def test_hidden_files_are_passed_over_and_counted(run: Run, data: Path, tmp_path
         (data / name).write_bytes(b"x")
     printed, findings = _findings(run, data, tmp_path / "out")
     assert len(findings["pairs"]) == 10
-    assert "4 hidden or foreign file(s) passed over" in printed
+    assert "4 hidden or unrelated file(s) ignored" in printed

@@ -230,7 +230,7 @@ def test_an_image_of_the_right_form_but_another_kind_is_flagged(
     code, printed, _ = run("predict", rgb_run, tmp_path / "scans", "-o", tmp_path / "out", "--device", "cpu")
     assert code == 0
     assert "Needs review: 1 of 1" in printed
-    assert "looks unlike the training images" in (tmp_path / "out" / "predictions.csv").read_text()
+    assert "differs from the training images" in (tmp_path / "out" / "predictions.csv").read_text()
 
 
 @pytest.mark.fault(34)
@@ -247,10 +247,10 @@ def test_images_that_memory_is_too_small_for_are_named_and_the_others_are_segmen
     monkeypatch.setattr(prediction, "segment", segment)
     message = _refusal(run, "predict", rgb_run, data / "images", "-o", tmp_path / "out", "--device", "cpu")
     assert "1 problem(s)" in message
-    assert "32 x 32 pixels, for which memory ran out" in message
+    assert "32 x 32 pixels: out of memory" in message
     assert "too-large" in message
     table = (tmp_path / "out" / "predictions.csv").read_text()
-    assert table.count("segmented in smaller pieces") == 9 == len(list((tmp_path / "out").glob("*.png")))
+    assert table.count("segmented in smaller tiles") == 9 == len(list((tmp_path / "out").glob("*.png")))
 
 
 @pytest.mark.fault(44)
@@ -282,7 +282,7 @@ def test_images_without_a_mask_are_left_out_where_that_is_asked_for_and_listed(
     asked = ("--unlabelled", "leave-out")
     code, printed, error = run("check", data, "-o", tmp_path / "checked", *asked)
     assert code == 0, error
-    assert "8 cases can be used; 2 images have no mask and are left out." in printed
+    assert "8 cases can be used; 2 images without a mask are left out." in printed
     listed = json.loads((tmp_path / "checked" / "check.json").read_text())["to_label"]
     assert [Path(path).name for path in listed] == ["phantom_001.png", "phantom_008.png"]
     code, _, error = run("train", data, "-o", tmp_path / "run", "--size", 32, *SHORT, *asked)
@@ -325,7 +325,7 @@ def test_what_is_gone_is_not_accepted(run: Run, unfinished: Path, data: Path) ->
     (data / "dataset.json").write_text(json.dumps(described))
     message = _refusal(run, "train", data, "-o", unfinished, "--resume", "--accept-data-change")
     assert "missing: phantom_001" in message
-    assert "put the others back" in message
+    assert "restore the others" in message
     assert _contents(unfinished) == before
 
 

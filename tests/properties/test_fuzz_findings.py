@@ -233,7 +233,7 @@ JPEG_DAMAGE = {
 @pytest.mark.parametrize("damage", JPEG_DAMAGE)
 def test_a_damaged_jpeg_within_dicom_does_not_end_the_program(damaged: Damaged, damage: str) -> None:
     fault = refused(damaged("jpeg.dcm", JPEG_DAMAGE[damage]))
-    assert (fault.code, fault.found) == (FaultCode.UNREADABLE, "a damaged or different JPEG picture inside")
+    assert (fault.code, fault.found) == (FaultCode.UNREADABLE, "a damaged or different JPEG image inside")
 
 
 JPEG_2000_DAMAGE = {

@@ -37,7 +37,7 @@ def test_overlays_do_not_come_among_the_images_either(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(RunError, match="choose another folder by -o"):
+    with pytest.raises(RunError, match="choose another folder with -o"):
         output_folder(tmp_path / "out")
 
 

@@ -256,7 +256,7 @@ def test_where_memory_runs_out_again_training_stops_and_says_what_to_lower(
     train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner_module, "segmentation_loss", _without_memory_for(1))
-    with pytest.raises(MemoryRanOutError, match=r"memory ran out at \d image\(s\) an update; .*--size"):
+    with pytest.raises(MemoryRanOutError, match=r"memory ran out at \d image\(s\) per update; .*--size"):
         train_in(tmp_path)
 
 

@@ -95,7 +95,7 @@ def test_a_usual_image_needs_no_word(trust: Trust, plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     ("bright", "ground", "word"),
-    [(250, 90, "unlike the training images"), (30, 30, "nothing was found"), (125, 90, "is uncertain")],
+    [(250, 90, "differs from the training images"), (30, 30, "empty mask"), (125, 90, "uncertain mask")],
 )
 def test_an_odd_image_is_told_in_words(trust: Trust, plan: Plan, bright: float, ground: float, word: str) -> None:
     found = predict_case(_case(60, bright, ground), Brightness(), plan, trust)
@@ -127,7 +127,7 @@ def test_a_run_keeps_what_it_learned_and_its_model_uses_it(rgb_run: Path, rgb_ph
     (tmp_path / "images").mkdir()
     Image.fromarray(noise).save(tmp_path / "images" / "noise.png")
     (case,) = model.predict_folder(tmp_path / "images", tmp_path / "out")
-    assert "unlike the training images" in case.notes[0]
+    assert "differs from the training images" in case.notes[0]
     assert case.notes[0] in (tmp_path / "out" / "predictions.csv").read_text()
     usual = [model.examine(path).notes for path in sorted((rgb_phantoms / "images").iterdir())]
     assert not any("unlike" in note for notes in usual[:5] for note in notes)
