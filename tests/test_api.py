@@ -103,7 +103,7 @@ def test_a_run_that_does_not_exist_is_named_before_any_target(tmp_path: Path) ->
 
 def test_an_unfinished_run_is_refused_with_the_cure(run: Path) -> None:
     (run / "model" / "model.json").unlink()
-    with pytest.raises(RunError, match=f"not finished; go on with `genseg train DATA -o {run} --resume`"):
+    with pytest.raises(RunError, match=f"not finished; continue with `genseg train DATA -o {run} --resume`"):
         genseg.load(run)
 
 
@@ -153,5 +153,5 @@ def test_a_model_of_another_version_or_a_damaged_one_is_refused(
 
 
 def test_an_absent_device_is_refused(rgb_run: Path) -> None:
-    with pytest.raises(DeviceError, match="device: 'abacus'"):
+    with pytest.raises(DeviceError, match="unknown device 'abacus'"):
         genseg.load(rgb_run, device="abacus")

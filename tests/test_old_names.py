@@ -50,8 +50,8 @@ def interrupted(rgb_phantoms: Path, tiny_training: dict[str, Any], tmp_path: Pat
     """A run with a generator that stopped after its first update; and its settings."""
     settings = Settings(**{**tiny_training, "method": "separate", "size": 32})
 
-    def stop(doing: str, done: int, _: int) -> None:
-        if doing.startswith("Training") and done == 1:
+    def stop(doing: str, _done: int, _total: int) -> None:
+        if doing.startswith("Training"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

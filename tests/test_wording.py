@@ -18,7 +18,8 @@ HOUSE_WORDS = re.compile(
     strangeness | familiar(ity)? | looks\ unlike | unlike\ the\ training
     | mend(s|ed|ing|ings)? | knobs? | waiting\ cases | surprise | made-up | lay-outs? | data\ sets?
     | pictures? | expert's\ outline | arms? | way\ of\ training | share\ of\ pairs | share\ of\ synthetic
-    | an\ update\ has | there\ is\ none\ called | is\ asked\ (for|after) | be\ told\ here | read\ with\ care | please\ look
+    | an\ update\ has | there\ is\ none\ called | is\ asked\ (for|after) | be\ told\ here
+    | read\ with\ care | please\ look
     | faults?
     )\b""",
     re.VERBOSE | re.IGNORECASE,

@@ -46,7 +46,7 @@ def test_odd_images_are_listed_for_a_person_to_look_at(run: Run, rgb_run: Path, 
     code, printed, _ = run("predict", rgb_run, tmp_path / "new", "-o", tmp_path / "out")
     assert code == 0
     assert "Needs review: 1 of 1" in printed
-    assert "looks unlike the training images" in printed
+    assert "differs from the training images" in printed
 
 
 def test_fast_looks_at_each_image_once(run: Run, rgb_run: Path, rgb_phantoms: Path, tmp_path: Path) -> None:

@@ -87,6 +87,6 @@ def test_a_finished_run_is_not_resumed_for_more_updates(
     train("--no-compare")
     code, _, said = run("train", rgb_phantoms, "-o", tmp_path / "run", "--resume", "--updates", 900)
     assert code == 2
-    assert "this run has finished and stays as it is; start a new run in another folder (-o)" in said
-    assert "--updates is 2 in this run (900 asked for)" in said
+    assert "this run has finished and cannot be changed; start a new run in another folder (-o)" in said
+    assert "--updates is 2 in this run (900 requested)" in said
     assert train("--no-compare", "--resume").startswith("Model saved to")

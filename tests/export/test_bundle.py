@@ -175,7 +175,7 @@ def test_export_refuses_a_bundle_with_other_weights(
         return write_tensors(path, {**tensors, **{name: -tensors[name] for name in ("head.weight", "head.bias")}})
 
     monkeypatch.setattr(bundle_module, "write_tensors", damage)
-    with pytest.raises(RunError, match="gives other masks"):
+    with pytest.raises(RunError, match="gives different masks"):
         genseg.export_model(rgb_run, rgb_phantoms, "bundle", tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
 

@@ -230,7 +230,7 @@ def test_an_image_of_the_right_form_but_another_kind_is_flagged(
     code, printed, _ = run("predict", rgb_run, tmp_path / "scans", "-o", tmp_path / "out", "--device", "cpu")
     assert code == 0
     assert "Needs review: 1 of 1" in printed
-    assert "looks unlike the training images" in (tmp_path / "out" / "predictions.csv").read_text()
+    assert "differs from the training images" in (tmp_path / "out" / "predictions.csv").read_text()
 
 
 @pytest.mark.fault(34)
@@ -325,7 +325,7 @@ def test_what_is_gone_is_not_accepted(run: Run, unfinished: Path, data: Path) ->
     (data / "dataset.json").write_text(json.dumps(described))
     message = _refusal(run, "train", data, "-o", unfinished, "--resume", "--accept-data-change")
     assert "missing: phantom_001" in message
-    assert "put the others back" in message
+    assert "restore the others" in message
     assert _contents(unfinished) == before
 
 

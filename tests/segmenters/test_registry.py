@@ -79,7 +79,7 @@ def test_a_registered_segmenter_trains_and_is_loaded_by_its_name(
 def test_a_builder_may_be_named_instead_of_imported() -> None:
     genseg.register_segmenter("named", "genseg.segmenters.unet:build_small_unet", summary="", ranks=(3,))
     assert build_segmenter("named", 3, 1, 2)(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
-    with pytest.raises(SettingsError, match="does not work on 2D"):
+    with pytest.raises(SettingsError, match="does not support 2D"):
         segmenter_spec("named", 2)
 
 

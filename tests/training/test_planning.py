@@ -261,7 +261,7 @@ def test_what_is_asked_for_is_kept() -> None:
 def test_segmenters_that_do_not_exist_or_suit_are_refused() -> None:
     with pytest.raises(SettingsError, match="unknown segmenter 'unet'; did you mean 'unet-"):
         _plan(_figures((64, 64)), segmenter="unet")
-    with pytest.raises(SettingsError, match="does not work on 3D"):
+    with pytest.raises(SettingsError, match="does not support 3D"):
         _plan(_figures((9, 9, 9)), segmenter="unet-pretrained")
 
 
@@ -374,7 +374,7 @@ def test_an_update_has_a_real_and_a_synthetic_image(method: str) -> None:
     derived = _plan(_figures((64, 64)), batch_size=2, method=method)
     assert derived.generation is not None
     greedy = derived.generation.model_copy(update={"share": 0.79})
-    with pytest.raises(SettingsError, match=r"batch_size: 2 found; .* \(share: 0\.79\)"):
+    with pytest.raises(SettingsError, match=r"batch_size: 2 found; .* \(synthetic fraction: 0\.79\)"):
         check_plan(derived.model_copy(update={"generation": greedy}), derived, Settings(method=method, batch_size=2))  # type: ignore[arg-type]
 
 

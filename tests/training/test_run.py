@@ -165,13 +165,13 @@ def test_a_run_is_not_resumed_with_other_settings_and_all_of_them_are_named(
     assert str(caught.value) == (
         f"{run}: "
         + (
-            "this run has finished and stays as it is; start a new run in another folder (-o)"
+            "this run has finished and cannot be changed; start a new run in another folder (-o)"
             if finished
-            else "--resume can change --device alone; leave the others out, or start a new run in another folder (-o)"
+            else "--resume can change only --device; leave the others out, or start a new run in another folder (-o)"
         )
-        + "; --size is 32 in this run (64 asked for), --updates is 4 in this run (900 asked for), "
-        "--flips is 0,1 in this run (0 asked for), --folds is not set in this run (3 asked for), "
-        "--seed is 0 in this run (1 asked for), --nan-to is stop in this run (min asked for)"
+        + "; --size is 32 in this run (64 requested), --updates is 4 in this run (900 requested), "
+        "--flips is 0,1 in this run (0 requested), --folds is not set in this run (3 requested), "
+        "--seed is 0 in this run (1 requested), --nan-to is stop in this run (min requested)"
     )
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 

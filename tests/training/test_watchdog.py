@@ -24,7 +24,7 @@ def test_what_hangs_is_told_once_and_written_down(tmp_path: Path) -> None:
     with watchdog(report, told.append, patience=0.05):
         _wait_for(lambda: told and report.stat().st_size)
     assert len(told) == 1
-    assert told[0].endswith(f"where it hangs is in {report}")
+    assert told[0].endswith(f"stack traces written to {report}")
     assert "_wait_for" in report.read_text()
 
 
