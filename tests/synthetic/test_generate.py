@@ -193,7 +193,7 @@ def test_a_folder_that_holds_something_is_refused_before_any_work(rgb: Path, tmp
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"copies": "maybe"}])
 def test_impossible_wishes_are_refused(rgb: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="expected 1 or more|unknown value"):
+    with pytest.raises(SettingsError, match=r"expected 1 or more|unknown value"):
         genseg.generate(rgb, tmp_path / "set", **wrong)
 
 
@@ -232,7 +232,10 @@ def test_a_generator_that_was_switched_off_is_not_delivered(
     monkeypatch.setattr(guards, "check_health", collapse)
     run = train("rgb", method="separate")
     assert not (run / "model" / "generator.safetensors").exists()
-    assert "separate; it has collapsed, so training used real pairs only" in (run / "validation" / "report.html").read_text()
+    assert (
+        "separate; it has collapsed, so training used real pairs only"
+        in (run / "validation" / "report.html").read_text()
+    )
     with pytest.raises(RunError, match=r"switched off in training \(it has collapsed\)"):
         genseg.generate(run, tmp_path / "set")
 
