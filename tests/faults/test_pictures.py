@@ -53,7 +53,7 @@ def test_every_truncated_picture_of_any_format_is_listed_at_once(run: Run, data:
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
         path.with_suffix("" if suffix == ".png" else ".png").unlink(missing_ok=True)
         names.append(path.name)
-    assert_refused(run, data, tmp_path / "out", "4 fault(s)", "unreadable", "Copy or export the file again.", *names)
+    assert_refused(run, data, tmp_path / "out", "4 problem(s)", "unreadable", "Copy or export the file again.", *names)
 
 
 @pytest.mark.fault(2)
@@ -171,7 +171,7 @@ def test_a_single_pixel_and_a_giant_stop_together(run: Run, data: Path, tmp_path
     for folder in ("images", "masks"):
         Image.open(data / folder / f"{FIRST}.png").resize((1, 1)).save(data / folder / f"{FIRST}.png")
     (data / "images" / f"{SECOND}.png").write_bytes(_header_of_png(20_000))
-    parts = ("too-small", "an image of 1 x 1", "at least 8 x 8", "too-large", FIRST, SECOND, "2 fault(s)")
+    parts = ("too-small", "an image of 1 x 1", "at least 8 x 8", "too-large", FIRST, SECOND, "2 problem(s)")
     assert_refused(run, data, tmp_path / "out", *parts)
 
 

@@ -212,7 +212,7 @@ def test_images_of_another_kind_are_all_named_and_the_others_are_segmented(
     tifffile.imwrite(scans / "two.tif", two, planarconfig="separate", photometric="minisblack")
     shutil.copy(volume_phantoms / "images" / "phantom_001.nii.gz", scans / "volume.nii.gz")
     message = _refusal(run, "predict", rgb_run, scans, "-o", tmp_path / "out", "--device", "cpu")
-    for part in ("3 fault(s)", "deep", "0 to 255", "two", "2 channels", "volume", "an image of 3 dimensions"):
+    for part in ("3 problem(s)", "deep", "0 to 255", "two", "2 channels", "volume", "an image of 3 dimensions"):
         assert part in message
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["right.png"]
 

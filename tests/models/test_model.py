@@ -223,7 +223,7 @@ def test_an_evaluation_writes_its_report_only_where_it_is_told_to(
     names = ["report.html", "scores.csv", "scores.json"]
     assert sorted(path.name for path in (tmp_path / "new" / "report").iterdir()) == names
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="cannot be used for results"):
+    with pytest.raises(RunError, match="not usable for results"):
         model.evaluate(rgb_phantoms, tmp_path / "file")
 
 

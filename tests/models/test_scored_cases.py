@@ -44,7 +44,7 @@ def test_parts(labelled: list[CaseFiles], part: Part, expected: str) -> None:
     ("labelled", "part"), [(_files("abcd"), "test"), (_files("dc"), "test"), (_files("xyz"), "validation")]
 )
 def test_a_part_without_case_is_refused_rather_than_replaced(labelled: list[CaseFiles], part: Part) -> None:
-    with pytest.raises(RunError, match=f"no {part} case among the {len(labelled)} labelled cases. Use --split"):
+    with pytest.raises(RunError, match=f"no {part} case among the {len(labelled)} labelled cases; use --split"):
         choose_part(labelled, part, SPLIT)
 
 

@@ -375,7 +375,7 @@ def test_lines_that_a_crash_has_cut_short_are_left_out(make_model: MakeModel, sc
         (MemoryError(), FaultCode.TOO_LARGE, "memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), FaultCode.TOO_LARGE, "memory"),
         (OSError(36, os.strerror(36)), FaultCode.UNUSABLE_NAME, "name"),
-        (ZeroDivisionError("Doe^John"), FaultCode.UNEXPECTED, "ZeroDivisionError at predict/folder.py, line"),
+        (ZeroDivisionError("Doe^John"), FaultCode.UNEXPECTED, "ZeroDivisionError at results/folder.py, line"),
     ],
 )
 def test_whatever_goes_wrong_with_one_image_is_its_own_problem(
