@@ -47,5 +47,5 @@ def test_impossible_first_values_are_all_named() -> None:
 
 
 def test_unknown_ranges_are_all_named() -> None:
-    with pytest.raises(SettingsError, match=r"called size, twist; there are rotation, scale"):
+    with pytest.raises(SettingsError, match=r"mask range 'size'.*mask range 'twist'.*choose from rotation, scale"):
         MaskRanges(2, {"twist": 0.1, "size": 0.1, "shear": 0.1})

@@ -107,7 +107,7 @@ def test_two_writings_are_equal_to_the_byte(kind: PhantomKind, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("kind", "cases", "size", "message"),
-    [("rgb", 2, None, "cases: 2"), ("rgb", 3, 8, "size: 8"), ("mono", 3, None, "unknown kind 'mono'")],
+    [("rgb", 2, None, "cases: 2"), ("rgb", 3, 8, "size: 8"), ("mono", 3, None, "unknown kind of phantom 'mono'")],
 )
 def test_impossible_requests_are_refused_and_nothing_is_written(
     kind: PhantomKind, cases: int, size: int | None, message: str, tmp_path: Path

@@ -75,9 +75,9 @@ class MaskRanges(nn.Module):
         return {name: reach.limit * getattr(self, name).sigmoid() for name, reach in self._reaches.items()}
 
     def _check(self, chosen: Mapping[str, float]) -> None:
-        for name in chosen:
-            if name not in self._reaches:
-                raise SettingsError(unknown("mask range", name, self._reaches))
+        strangers = sorted(set(chosen) - set(self._reaches))
+        if strangers:
+            raise SettingsError("; ".join(unknown("mask range", name, self._reaches) for name in strangers))
         wrong = [
             f"{name} = {chosen[name]:g} (between 0 and {reach.limit:g})"
             for name, reach in self._reaches.items()
