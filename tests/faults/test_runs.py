@@ -335,7 +335,7 @@ def test_a_training_that_memory_is_too_small_for_is_refused_with_numbers(
 ) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: 2**29)
     message = _refusal(run, "train", data, "-o", tmp_path / "run", *SHORT, "--size", 256, "--batch-size", 64)
-    assert re.search(r"takes \d+\.\d GiB of memory, \d+\.\d GiB more than now, and 0\.5 GiB are free on cpu", message)
+    assert re.search(r"needs \d+\.\d GiB of memory, \d+\.\d GiB more than now; 0\.5 GiB are free on cpu", message)
     assert re.search(r"lower --batch-size \(now 64, \d+ should fit\) or --size", message)
     assert not (tmp_path / "run").exists()
 

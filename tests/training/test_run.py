@@ -167,7 +167,8 @@ def test_a_run_is_not_resumed_with_other_settings_and_all_of_them_are_named(
         + (
             "this run has finished and cannot be changed; start a new run in another folder (-o)"
             if finished
-            else "--resume can change only --device; leave out the other options, or start a new run in another folder (-o)"
+            else "--resume can change only --device; leave out the other options, "
+            "or start a new run in another folder (-o)"
         )
         + "; --size is 32 in this run (64 requested), --updates is 4 in this run (900 requested), "
         "--flips is 0,1 in this run (0 requested), --folds is not set in this run (3 requested), "
