@@ -187,5 +187,5 @@ def test_a_run_folder_without_pytorch_says_what_to_install(
     arguments = [str(picture_run), str(rgb_phantoms / "images"), "-o", str(tmp_path / "masks")]
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True)
     assert done.returncode == 2
-    assert "pip install 'genseg[train]'" in done.stderr.replace("\n", " ")
+    assert "pip install 'genseg[train]'" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

@@ -27,7 +27,9 @@ Where = Literal["everywhere", "stage I", "pairs"]
 
 def _found(problem: Problem, method: Method = "exact") -> Hypergradient:
     """The hypergradient of the next update, on copies, so that the problem stays as it is."""
-    found = problem.step(*copy.deepcopy((problem.learner, problem.generation)), is_steered=True, method=method).found
+    found = problem.step(
+        *copy.deepcopy((problem.learner, problem.generation)), is_steered=True, hypergradient=method
+    ).found
     assert found is not None
     return found
 

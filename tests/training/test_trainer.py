@@ -186,11 +186,11 @@ def test_progress_is_told_after_each_update(train_in: Train, tmp_path: Path) -> 
 
 
 def test_without_held_out_cases_there_is_no_validation(
-    make_plan: Callable[..., Plan], make_case: Callable[..., Prepared], machine: Machine, run: RunFolder
+    make_plan: Callable[..., Plan], make_case: Callable[..., Prepared], machine: Machine, tmp_path: Path
 ) -> None:
     course = Course(make_plan(updates=2), 0, [make_case(0), make_case(1)], ["a", "b"], machine)
-    train(course, [], run, silent)
-    assert {event["event"] for event in read_events(run.path)} == {"step"}
+    train(course, [], RunFolder(tmp_path), silent)
+    assert {event["event"] for event in read_events(tmp_path)} == {"step"}
 
 
 def train_events(train_in: Train, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
