@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 from genseg.errors import SettingsError
@@ -10,8 +11,8 @@ from genseg.errors import SettingsError
 GROUP = "genseg.plugins"
 """Entry points of this group name functions without arguments, which call `genseg.register_segmenter` and the like."""
 
-_lock = threading.Lock()
-_loaded: set[str] = set()
+_lock = threading.RLock()  # what a package registers may look names up itself
+_loaded: set[EntryPoint] = set()
 
 
 def load_plugins() -> None:
@@ -20,16 +21,23 @@ def load_plugins() -> None:
     Raises SettingsError naming the entry point whose function fails.
     """
     with _lock:
-        for entry in entry_points(group=GROUP):
-            if entry.name not in _loaded:
+        for entry in _installed():
+            if entry not in _loaded:
+                _loaded.add(entry)
                 _register(entry)
-                _loaded.add(entry.name)
+
+
+@cache
+def _installed() -> tuple[EntryPoint, ...]:
+    """Every file that is read asks for them, and to find them the records of all installed packages are read."""
+    return tuple(entry_points(group=GROUP))
 
 
 def _register(entry: EntryPoint) -> None:
     try:
         entry.load()()
     except Exception as error:  # a stranger's code may raise anything
+        _loaded.discard(entry)  # so that the next who asks is told too
         owner = "an installed package" if entry.dist is None else f"the package {entry.dist.name}"
         raise SettingsError(
             f"plugin {entry.name!r} of {owner} could not be loaded ({type(error).__name__}: {error}); "
