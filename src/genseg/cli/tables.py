@@ -13,7 +13,6 @@ from rich.text import Text
 from genseg.base.files import printable
 from genseg.config import Plan
 from genseg.errors import Fault, listed, merge_faults
-from genseg.examine.channels import called
 from genseg.segmenters.registry import segmenters
 
 if TYPE_CHECKING:  # these take seconds to import, and here only their names are needed
@@ -140,6 +139,8 @@ def segmenters_table() -> Table:
 
 def _rules(plan: Plan) -> str:
     """The intensity rule of each channel, or one for all unnamed channels."""
+    from genseg.examine.channels import called
+
     if len({str(rule) for rule in plan.intensity}) == 1 and not any(rule.channel for rule in plan.intensity):
         return str(plan.intensity[0])
     return "; ".join(f"{called(number, rule.channel)}: {rule}" for number, rule in enumerate(plan.intensity))

@@ -16,6 +16,7 @@ from genseg.base.durations import in_words
 from genseg.base.files import atomic_write_bytes, inner_folder, printable, stay_inside
 from genseg.base.progress import Progress
 from genseg.choices import Copies, Part, Precision, Target, Tilt
+from genseg.cli import tables
 from genseg.cli.options import number_between, one_of, settings_from, settings_options, whole_number, whole_numbers
 from genseg.cli.progress import progress_bars
 from genseg.config import LARGEST_SEED, LARGEST_SIDE, MOST_CASES, Plan, Settings
@@ -84,7 +85,6 @@ def check(
 ) -> None:
     """Check the dataset exactly as training will read it and report every problem."""
     import genseg
-    from genseg.cli import tables
 
     settings = settings_from(values)
     with progress_bars() as progress:
@@ -155,7 +155,6 @@ def train(
 ) -> None:
     """Train a segmentation model and save it, with its full record, in a run folder."""
     import genseg
-    from genseg.cli import tables
     from genseg.compute.device import choose_machine
 
     settings = settings_from(values)
@@ -199,7 +198,6 @@ def curve(
 ) -> None:
     """Measure a learning curve and estimate how many more labels a given gain needs."""
     import genseg
-    from genseg.cli import tables
 
     settings = settings_from(values)
     numbers = None if counts is None else whole_numbers(counts, "counts")
@@ -270,8 +268,6 @@ def predict(
 
 
 def _predict_folder(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
-    from genseg.cli import tables
-
     with progress_bars() as progress:
         predicted = model.predict_folder(images, out, extras=extras, progress=progress)
     _say(f"{len(predicted)} masks saved to {out}.")
@@ -284,7 +280,6 @@ def _predict_folder(model: Model, images: Path, out: Path, extras: list[Extra]) 
 
 def _watch(model: Model, images: Path, out: Path, extras: list[Extra]) -> None:
     """Segment new images until Ctrl-C, one line per image."""
-    from genseg.cli import tables
     from genseg.training.interrupt import postponed_interrupt
 
     errors = Console(stderr=True)
@@ -353,7 +348,6 @@ def evaluate(
 ) -> None:
     """Score a model against expert masks and write a report with metrics and example images."""
     import genseg
-    from genseg.cli import tables
 
     model = genseg.load(run, device=device)
     folder = _evaluation_folder(run, data, split) if out is None else out
@@ -423,8 +417,6 @@ def phantom(
 @app.command()
 def segmenters() -> None:
     """List the networks available for `--segmenter`."""
-    from genseg.cli import tables
-
     Console().print(tables.segmenters_table())
 
 
@@ -457,8 +449,6 @@ def _showing_plan(run: Path, progress: Progress) -> Progress:
 
 
 def _show_plan(plan: Plan) -> None:
-    from genseg.cli import tables
-
     Console().print(tables.plan_table(plan))
     if plan.size_note:
         _say(f"Image size: {plan.size_note}.")
