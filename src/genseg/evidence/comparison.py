@@ -135,7 +135,7 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     compared = judge(plan.method, dice[plan.method], dice[BASELINE], groups)
     compared = replace(compared, by=by, images=images, halved=_halved(run))
     _deliver(data, run, compared, images, progress)
-    baseline, generated = ([getattr(case, side) for case in compared.cases] for side in ("baseline", "generated"))
+    baseline, generated = [case.baseline for case in compared.cases], [case.generated for case in compared.cases]
     draw_comparison(baseline, generated, compared.verdict, run.path / "comparison" / "comparison.png")
     run.write_json("comparison/comparison.json", compared.to_json())
     write_card(run)
