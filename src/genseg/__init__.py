@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from genseg.api import check, compare, curve, export_model, fit, generate, load, plan
     from genseg.config import Plan, Settings
     from genseg.errors import GensegError
+    from genseg.generators.registry import register_generator
     from genseg.models.model import Model
     from genseg.read.formats import Decoded, register_reader
     from genseg.segmenters.registry import register_segmenter
@@ -27,6 +28,7 @@ __all__ = [
     "generate",
     "load",
     "plan",
+    "register_generator",
     "register_reader",
     "register_segmenter",
 ]
@@ -45,6 +47,7 @@ _HOMES = {
     "generate": "genseg.api",
     "load": "genseg.api",
     "plan": "genseg.api",
+    "register_generator": "genseg.generators.registry",
     "register_reader": "genseg.read.formats",
     "register_segmenter": "genseg.segmenters.registry",
 }

@@ -179,6 +179,9 @@ class Settings(_Checked):
     """What a user can ask of `genseg train`; every field has a default that works."""
 
     segmenter: str | None = Field(None, description="segmentation network (`genseg segmenters` lists them)")
+    generator: str | None = Field(
+        None, description="generator network of separate, joint-cut and joint (`genseg generators` lists them)"
+    )
     size: int | None = Field(
         None, ge=32, le=2048, description="2D images: train at the area of a square of this side; aspect ratio is kept"
     )
@@ -511,6 +514,11 @@ class Plan(_Checked):
     def pretraining(self) -> int:
         """Updates of the generator before the segmenter's first; 0 where there is none."""
         return 0 if self.generation is None else self.generation.pretraining
+
+    @property
+    def generator(self) -> str | None:
+        """Name of the generator; None where there is none."""
+        return None if self.generation is None else self.generation.generator
 
     @property
     def synthetic(self) -> int:

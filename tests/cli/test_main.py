@@ -26,7 +26,7 @@ def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(tables, "segmenters_table", fail)
+    monkeypatch.setattr(tables, "networks_table", fail)
 
 
 def test_version_is_the_project_s(run: Run, repository: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_mean_is_shown_with_its_interval_where_there_is_one(estimate: Estimate
 
 
 def test_every_segmenter_is_listed() -> None:
-    printed = _printed(tables.segmenters_table(), width=150)
+    printed = _printed(tables.networks_table("Segmenters", segmenters().values()), width=150)
     assert all(name in printed for name in segmenters())
 
 

@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, jvp
 from torch.nn import functional
 
 from genseg.errors import RunError
+from genseg.generators.registry import restore_generator
 from genseg.generators.style import style_shape
 from genseg.generators.unet import MaskToImage
 
@@ -45,14 +46,14 @@ def test_each_channel_is_bounded_or_free_by_itself(rank: int) -> None:
     torch.manual_seed(0)
     mixed = MaskToImage(rank, 2, 3, (4, 6), style_size=STYLE, bounded=[True, False, True])
     torch.nn.init.constant_(mixed.head.bias, 1.5)
-    free = MaskToImage.from_description({**mixed.describe(), "bounded": False})
+    free = restore_generator({**mixed.describe(), "bounded": False})
     free.load_state_dict(mixed.state_dict())
     image, plain = (generator(_mask(rank), _style(rank)) for generator in (mixed, free))
     torch.testing.assert_close(image[:, 1], plain[:, 1])
     torch.testing.assert_close(image[:, ::2], plain[:, ::2].tanh())
     assert image[:, 1].max() > 1
     with pytest.raises(RunError, match="cannot be built"):
-        MaskToImage.from_description({**mixed.describe(), "bounded": [True]})
+        restore_generator({**mixed.describe(), "bounded": [True]})
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -129,7 +130,7 @@ def test_description_and_weights_give_the_same_generator_back(rank: int, decided
     generator = _generator(rank, channels=3)
     if decided:
         generator.discretise()
-    again = MaskToImage.from_description(json.loads(json.dumps(generator.describe())))
+    again = restore_generator(json.loads(json.dumps(generator.describe())))
     again.load_state_dict(generator.state_dict())
     assert torch.equal(again(_mask(rank), _style(rank)), generator(_mask(rank), _style(rank)))
     assert again.describe() == generator.describe()
@@ -142,7 +143,7 @@ def test_description_and_weights_give_the_same_generator_back(rank: int, decided
 )
 def test_a_description_that_fits_no_generator_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(RunError, match=re.escape("generator: cannot be built from its description")):
-        MaskToImage.from_description(_generator(2).describe() | change)
+        restore_generator(_generator(2).describe() | change)
 
 
 @pytest.mark.parametrize("rank", [2, 3])

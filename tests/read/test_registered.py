@@ -8,24 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from registrations import registrations_end
 
 import genseg
 from genseg.errors import DataError, FaultCode, SettingsError
 from genseg.index import index_dataset
-from genseg.read import formats, is_scan_file, read_image, read_mask, stem
+from genseg.read import is_scan_file, read_image, read_mask, stem
 from genseg.write.masks import write_mask
 
 MAGIC = b"MYSCAN\n"
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """What a test registers ends with it."""
-    suffixes, readers = dict(formats.SUFFIXES), dict(formats._readers)
-    yield
-    for known, before in ((formats.SUFFIXES, suffixes), (formats._readers, readers)):
-        known.clear()
-        known.update(before)
+def _registrations_end() -> Iterator[None]:
+    with registrations_end():
+        yield
 
 
 def decode(data: bytes) -> genseg.Decoded:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from registrations import registrations_end
 from torch import Tensor, nn
 
 import genseg
 from genseg.errors import SettingsError
-from genseg.segmenters import registry
 from genseg.segmenters.registry import build_segmenter, default_segmenter, segmenter_spec, segmenters
 
 
@@ -43,6 +44,12 @@ def test_defaults_are_those_that_the_summaries_name(rank: int, name: str) -> Non
     assert segmenter_spec(name, rank) is segmenters()[name]
 
 
+@pytest.fixture(autouse=True)
+def _registrations_end() -> Iterator[None]:
+    with registrations_end():
+        yield
+
+
 class OneConvolution(nn.Module):
     """The smallest segmenter that keeps the contract."""
 
@@ -59,12 +66,6 @@ class OneConvolution(nn.Module):
         return logits, [logits]
 
 
-@pytest.fixture
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_known", dict(registry._known))
-
-
-@pytest.mark.usefixtures("_as_before")
 def test_a_registered_segmenter_trains_and_is_loaded_by_its_name(
     rgb_phantoms: Path, tiny_training: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -75,7 +76,6 @@ def test_a_registered_segmenter_trains_and_is_loaded_by_its_name(
     assert mask.shape == (24, 20)
 
 
-@pytest.mark.usefixtures("_as_before")
 def test_a_builder_may_be_named_instead_of_imported() -> None:
     genseg.register_segmenter("named", "genseg.segmenters.unet:build_small_unet", summary="", ranks=(3,))
     assert build_segmenter("named", 3, 1, 2)(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
@@ -83,7 +83,6 @@ def test_a_builder_may_be_named_instead_of_imported() -> None:
         segmenter_spec("named", 2)
 
 
-@pytest.mark.usefixtures("_as_before")
 def test_a_network_without_features_is_refused() -> None:
     genseg.register_segmenter("bare", lambda *_: nn.Conv2d(1, 2, 1), summary="")
     with pytest.raises(SettingsError, match=r"'bare'.*with_features"):

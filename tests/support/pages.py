@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from registrations import registrations_end
 
 from genseg.cli import main
-from genseg.read import formats
-from genseg.segmenters import registry
 
 REASONS = ("needs a GPU", "needs a network", "needs a cluster", "runs until Ctrl-C")
 SMALLER = (
@@ -42,11 +41,8 @@ class Page:
 
     def run(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Run every block that can run here. Fails with the command and what it printed."""
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, registrations_end():
             patch.chdir(folder)
-            # What a page registers ends with it.
-            patch.setattr(registry, "_known", dict(registry._known))
-            patch.setattr(formats, "_readers", {})
             for language, code in self.blocks:
                 if not _is_skipped(code):
                     _run_python(code) if language == "python" else _run_shell(code, patch, capsys)

@@ -333,7 +333,7 @@ def test_a_network_that_saw_no_mirrored_image_is_shown_none(method: str) -> None
     assert _plan(_figures((64, 64)), method=method).mirroring == (method != "plain")
 
 
-def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
+def test_updates_of_a_generator_are_asked_of_methods_that_have_one() -> None:
     assert _plan(_figures((64, 64)), method="separate", pretraining=7).pretraining == 7
     for method in ("plain", "strong-augmentation", "copy-paste", "cutmix"):
         with pytest.raises(
@@ -343,6 +343,22 @@ def test_updates_of_a_generator_are_asked_of_arms_that_have_one() -> None:
     given, wanted = (_plan(_figures((64, 64)), method="joint", pretraining=count) for count in (7, 9))
     with pytest.raises(SettingsError, match=r"pretraining: 7 in the plan, 9 requested \(pretraining\)"):
         check_plan(given, wanted, Settings(method="joint", pretraining=9))
+
+
+def test_a_generator_is_chosen_by_name_for_methods_that_have_one() -> None:
+    assert _plan(_figures((64, 64)), method="separate").generator == "small"
+    assert _plan(_figures((64, 64)), method="plain").generator is None
+    assert _plan(_figures((64, 64)), generator="medium", batch_size=3).method == "joint"
+    with pytest.raises(SettingsError, match=r"unknown generator 'smal'; did you mean 'small'"):
+        _plan(_figures((64, 64)), generator="smal")
+    with pytest.raises(SettingsError, match="generator: large requested, but training method plain has no generator"):
+        _plan(_figures((64, 64)), method="plain", generator="large")
+    given, wanted = (_plan(_figures((64, 64)), generator=name) for name in ("small", "large"))
+    with pytest.raises(SettingsError, match=r"generator: small in the plan, large requested \(generator\)"):
+        check_plan(given, wanted, Settings(generator="large"))
+    edited = given.model_copy(update={"generation": given.generation.model_copy(update={"generator": "gone"})})
+    with pytest.raises(SettingsError, match="unknown generator 'gone'"):
+        check_plan(edited, given, Settings())
 
 
 @pytest.mark.parametrize(

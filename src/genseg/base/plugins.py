@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from genseg.errors import SettingsError
 
@@ -25,6 +28,15 @@ def load_plugins() -> None:
             if entry not in _loaded:
                 _loaded.add(entry)
                 _register(entry)
+
+
+def resolve(builder: str | Callable[..., Any]) -> Callable[..., Any]:
+    """A function, or what "module:function" names, which is imported now."""
+    if not isinstance(builder, str):
+        return builder
+    module, function = builder.split(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 @cache

@@ -13,15 +13,16 @@ from rich.text import Text
 from genseg.base.files import printable
 from genseg.config import Plan
 from genseg.errors import Fault, listed, merge_faults
-from genseg.segmenters.registry import segmenters
 
 if TYPE_CHECKING:  # these take seconds to import, and here only their names are needed
     from genseg.evaluate import EvaluationSummary
     from genseg.evidence.learning_curve import LearningCurve
     from genseg.examine.statistics import Statistics
+    from genseg.generators.registry import GeneratorSpec
     from genseg.index import Index
     from genseg.labels import LabelMap
     from genseg.results.folder import PredictedCase
+    from genseg.segmenters.registry import SegmenterSpec
 
 SHOWN_PAIRS = 20
 """Most rows of the table of pairs that are printed unless all are asked for."""
@@ -131,10 +132,10 @@ def curve_table(curve: LearningCurve) -> Table:
     return _table("Dice by number of training cases, mean and 95 % interval", ("training cases", "Dice"), rows)
 
 
-def segmenters_table() -> Table:
-    """Every segmenter that `--segmenter` takes."""
-    rows = [(s.name, ", ".join(f"{rank}D" for rank in s.ranks), s.summary) for s in segmenters().values()]
-    return _table("Segmenters", ("name", "data", "description"), rows)
+def networks_table(title: str, specs: Iterable[SegmenterSpec | GeneratorSpec]) -> Table:
+    """Every network that `--segmenter` or `--generator` takes."""
+    rows = [(spec.name, ", ".join(f"{rank}D" for rank in spec.ranks), spec.summary) for spec in specs]
+    return _table(title, ("name", "data", "description"), rows)
 
 
 def _rules(plan: Plan) -> str:

@@ -417,7 +417,17 @@ def phantom(
 @app.command()
 def segmenters() -> None:
     """List the networks available for `--segmenter`."""
-    Console().print(tables.segmenters_table())
+    from genseg.segmenters.registry import segmenters as known
+
+    Console().print(tables.networks_table("Segmenters", known().values()))
+
+
+@app.command()
+def generators() -> None:
+    """List the networks available for `--generator`."""
+    from genseg.generators.registry import generators as known
+
+    Console().print(tables.networks_table("Generators", known().values()))
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ Wu and He, Group Normalization, ECCV 2018 (an image must not depend on the other
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from genseg.compute.layers import ADAPTIVE_MEAN, CONVOLUTION, GroupNorm, at_least_float32, crop
-from genseg.errors import RunError
 from genseg.generators.cells import STRIDE, MixedConvolution
 from genseg.generators.fields import lay_out
+from genseg.generators.generator import ImageGenerator
 
 SLOPE = 0.2
 GROUPS = 4
@@ -66,13 +66,12 @@ class Double(nn.Module):
         return functional.leaky_relu(self.modulation(self.cell(features), style), SLOPE)
 
 
-class MaskToImage(nn.Module):
+class MaskToImage(ImageGenerator):
     """U-Net from a soft mask and a style to an image.
 
     widths: channels of the encoder's levels, finest (half the size) first; each level halves the size. The decoder
-    mirrors them and ends at full size with half of `widths[0]`. bounded: for each channel, or for all, whether tanh
-    puts it into [-1, 1], as suits eight-bit pictures; it is free otherwise, as suits z-scored ones. Mask and style also
-    go straight into the last convolution, which keeps the edges of objects where the mask has them.
+    mirrors them and ends at full size with half of `widths[0]`. Mask and style also go straight into the last
+    convolution, which keeps the edges of objects where the mask has them.
     """
 
     def __init__(
@@ -85,12 +84,8 @@ class MaskToImage(nn.Module):
         style_size: int,
         bounded: bool | Sequence[bool],
     ) -> None:
-        super().__init__()
-        self.rank, self.classes, self.channels = rank, classes, channels
+        super().__init__(rank, classes, channels, bounded)
         self.widths, self.style_size = list(widths), style_size
-        self.bounded = [bounded] * channels if isinstance(bounded, bool) else list(bounded)
-        if len(self.bounded) != channels:
-            raise ValueError(f"{channels} channels and {len(self.bounded)} statements about their bounds")
         self.encoder = nn.ModuleList(
             Halve(rank, above, width, first=level == 0)
             for level, (above, width) in enumerate(pairwise([classes, *widths]))
@@ -118,53 +113,11 @@ class MaskToImage(nn.Module):
         with torch.autocast(mask.device.type, enabled=False):
             # Eight bits of mantissa would put steps into the image.
             image = self.head(at_least_float32(torch.cat([deep, laid_out], 1)))
-        return crop(self._bound(image), mask.shape[2:])
-
-    def _bound(self, image: Tensor) -> Tensor:
-        if all(self.bounded) or not any(self.bounded):
-            return image.tanh() if any(self.bounded) else image
-        pairs = zip(image.split(1, 1), self.bounded, strict=True)
-        return torch.cat([channel.tanh() if bounded else channel for channel, bounded in pairs], 1)
-
-    def cells(self) -> list[MixedConvolution]:
-        """All searchable cells, encoder first, in the order in which data meet them."""
-        return [module for module in self.modules() if isinstance(module, MixedConvolution)]
-
-    def architecture(self) -> list[nn.Parameter]:
-        """The logits of the cells; empty after `discretise`."""
-        return [cell.logits for cell in self.cells() if cell.logits is not None]
-
-    def weights(self) -> list[nn.Parameter]:
-        """All parameters that are not architecture."""
-        logits = {id(parameter) for parameter in self.architecture()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in logits]
-
-    def architecture_entropy(self) -> Tensor:
-        """Mean entropy of the cells, 1 = undecided, 0 = decided. A differentiable scalar."""
-        return torch.stack([cell.entropy() for cell in self.cells()]).mean()
-
-    def discretise(self) -> None:
-        """Keep the strongest candidate of every cell, in place. Optimisers must be made anew afterwards."""
-        for cell in self.cells():
-            cell.discretise()
+        return crop(self.within_bounds(image), mask.shape[2:])
 
     def describe(self) -> dict[str, Any]:
-        """What `from_description` builds this generator from, as JSON values; the weights are in `state_dict`."""
-        names = ("rank", "classes", "channels", "widths", "style_size", "bounded")
-        return {name: getattr(self, name) for name in names} | {"kernels": [cell.kernels for cell in self.cells()]}
-
-    @classmethod
-    def from_description(cls, description: Mapping[str, Any]) -> MaskToImage:
-        """A generator of random weights, built as the one that was described; raises RunError where it cannot be."""
-        try:
-            settings = dict(description)
-            kernels = settings.pop("kernels")
-            generator = cls(**settings)
-            for cell, kept in zip(generator.cells(), kernels, strict=True):
-                cell.keep(kept)
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise RunError(f"generator: cannot be built from its description {dict(description)}: {error}") from error
-        return generator
+        """As of every generator, with what the levels are built from."""
+        return {**super().describe(), "widths": self.widths, "style_size": self.style_size}
 
 
 def _pad_to_multiple(mask: Tensor, divisor: int) -> Tensor:

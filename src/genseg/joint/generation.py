@@ -12,9 +12,9 @@ from genseg.compute.device import Machine
 from genseg.compute.randomness import seed_for
 from genseg.config import BOUNDED, LARGEST_SHARE, GenerationPlan, Plan
 from genseg.generators.discriminator import PatchDiscriminator
+from genseg.generators.generator import ImageGenerator
 from genseg.generators.registry import STYLE_SIZE, build_generator
 from genseg.generators.style import StyleDistribution, StyleEncoder, sample_style, style_divergence
-from genseg.generators.unet import MaskToImage
 from genseg.joint.steps import Tensors
 from genseg.masks.ranges import UPRIGHT, MaskRanges
 
@@ -31,7 +31,7 @@ BETAS = (0.5, 0.999)
 class Translator(nn.Module):
     """What stage I trains: the generator, and the encoder that tells it the style of a real image."""
 
-    def __init__(self, generator: MaskToImage, encoder: StyleEncoder) -> None:
+    def __init__(self, generator: ImageGenerator, encoder: StyleEncoder) -> None:
         super().__init__()
         self.generator = generator
         self.encoder = encoder

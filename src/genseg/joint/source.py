@@ -15,7 +15,8 @@ from genseg.compute.device import Machine
 from genseg.compute.randomness import generator_for
 from genseg.config import Plan
 from genseg.generators.copies import CopyTest
-from genseg.generators.unet import MaskToImage
+from genseg.generators.generator import ImageGenerator
+from genseg.generators.registry import restore_generator
 from genseg.joint.generation import SteeredParameters, begin_steered
 from genseg.joint.steps import Tensors
 from genseg.joint.synthesis import MaskPool, Pairs, make_masks, synthesise
@@ -30,7 +31,7 @@ class PairSource:
     generated image is one of theirs.
     """
 
-    generator: MaskToImage
+    generator: ImageGenerator
     steered: SteeredParameters
     names: Sequence[str]
     masks: Sequence[NDArray[np.uint8]]
@@ -75,7 +76,7 @@ class PairSource:
         """
         names = described["cases"]
         with torch.random.fork_rng():
-            generator = MaskToImage.from_description(described["architecture"])
+            generator = restore_generator(described["architecture"])
         steered = begin_steered(plan, len(names))
         for module, part in ((generator, "generator."), (steered, "knobs.")):
             module.load_state_dict(

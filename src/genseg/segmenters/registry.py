@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from genseg.base.plugins import load_plugins
+from genseg.base.plugins import load_plugins, resolve
 from genseg.errors import SettingsError, unknown
 
 if TYPE_CHECKING:
@@ -159,11 +158,7 @@ def build_segmenter(name: str, rank: int, channels: int, classes: int) -> nn.Mod
     Random weights come from torch's global generator: seed it first. Raises SettingsError as `segmenter_spec`, and for
     a registered one that does not keep the contract.
     """
-    builder = segmenter_spec(name, rank).builder
-    if isinstance(builder, str):
-        module, function = builder.split(":")
-        builder = getattr(import_module(module), function)
-    segmenter: nn.Module = builder(rank, channels, classes)
+    segmenter: nn.Module = resolve(segmenter_spec(name, rank).builder)(rank, channels, classes)
     if not hasattr(segmenter, "with_features"):
         raise SettingsError(
             f"segmenter {name!r}: its network has no method `with_features(image)`, which returns the logits and a "

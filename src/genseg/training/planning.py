@@ -11,6 +11,7 @@ from genseg.compute.device import Machine
 from genseg.config import MULTIPLE, GenerationPlan, Plan, Settings, TrainingMethod
 from genseg.errors import SettingsError
 from genseg.examine.statistics import Statistics
+from genseg.generators.registry import DEFAULT_GENERATOR, generator_spec
 from genseg.labels import LabelMap
 from genseg.segmenters.registry import default_segmenter, segmenter_spec, segmenters
 from genseg.training.estimate import estimate_seconds
@@ -59,6 +60,7 @@ SIDED = re.compile(
 
 DECIDED_BY = {
     "segmenter": "segmenter",
+    "generator": "generator",
     "size": "patch_size",
     "updates": "updates",
     "pretraining": "pretraining",
@@ -139,6 +141,8 @@ def check_plan(plan: Plan, derived: Plan, settings: Settings) -> None:
     if wrong:
         raise SettingsError("the plan cannot be used: " + "; ".join(wrong))
     segmenter_spec(plan.segmenter, plan.rank)
+    if plan.generator is not None:
+        generator_spec(plan.generator, plan.rank)
 
 
 def _other_channels(plan: Plan, derived: Plan) -> list[str]:
@@ -254,18 +258,25 @@ def _default_method(settings: Settings, rank: int, kind: str, patients: int, bat
     synthetic ones in their place cost more than they bring. Nor where a batch would hold one real image alone.
     """
     pays = (rank == 2 or kind != "cpu") and batch_size >= PAYING_BATCH
-    is_asked_for = settings.pretraining is not None
+    is_asked_for = settings.pretraining is not None or settings.generator is not None
     return "joint" if min(patients, batch_size) > 1 and (pays or is_asked_for) else "strong-augmentation"
 
 
 def _generation(method: TrainingMethod, settings: Settings, rank: int, kind: str) -> GenerationPlan | None:
     if method == "separate" or method == "joint-cut" or method == "joint":
         pretraining = settings.pretraining or PRETRAINING[rank][kind]
-        return GenerationPlan(method=method, pretraining=pretraining, batch_size=STAGE_ONE_BATCH[rank])
+        generator = generator_spec(settings.generator or DEFAULT_GENERATOR, rank).name
+        batch_size = STAGE_ONE_BATCH[rank]
+        return GenerationPlan(method=method, generator=generator, pretraining=pretraining, batch_size=batch_size)
+    in_vain = []
     if settings.pretraining is not None:
+        in_vain.append(f"pretraining: {settings.pretraining} generator updates requested")
+    if settings.generator is not None:
+        in_vain.append(f"generator: {settings.generator} requested")
+    if in_vain:
         raise SettingsError(
-            f"pretraining: {settings.pretraining} generator updates requested, but training method {method} has no "
-            "generator; leave it out, or choose --method separate or joint"
+            f"{'; '.join(in_vain)}, but training method {method} has no generator; leave it out, or choose --method "
+            "separate or joint"
         )
     return None
 
