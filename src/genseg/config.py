@@ -72,7 +72,8 @@ LARGEST_SHARE = 0.8
 class _Checked(BaseModel):
     """Frozen record that comes from and goes to YAML and knows no key but its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Built when a record is first made: `--help` names fields and makes none.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def from_mapping(

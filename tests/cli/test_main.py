@@ -23,7 +23,7 @@ Run = Callable[..., tuple[int, str, str]]
 def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Make the verb `segmenters` meet `error`."""
 
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(tables, "networks_table", fail)
