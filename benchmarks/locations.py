@@ -10,12 +10,13 @@ from typing import Any
 TASKS = ("polyp_cvc_clinicdb", "foot_ulcer_fuseg", "skin_isic2017", "breast_us_busi")
 """The data sets of pictures that choices are made on."""
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def data_root() -> Path:
     """Folder of real data sets: GENSEG_DATA, or `../shared/data` beside the project."""
-    return Path(os.environ.get("GENSEG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    return Path(os.environ.get("GENSEG_DATA", ROOT.parent / "shared" / "data"))
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 def _as_before(generation: dict[str, Any]) -> dict[str, Any]:
     """A plan's generation as earlier versions wrote it."""
-    names = {"method": "arm", "hypergradient": "method"}
+    names = {"method": "arm", "hypergradient": "method", "held_out": "waiting", "steering_rate": "knob_rate"}
     return {names.get(name, name): value for name, value in generation.items()}
 
 

@@ -30,17 +30,18 @@ Written by `docs/reference/make_errors_page.py`; edit the texts in `src/genseg/e
 |---|---|
 {exits}
 
-## Faults of data
+## Problems in data
 
-All faults of a data set are listed at once. Each names the file, what was found, what was expected and the cure, under
-a code that stays the same in all versions:
+All problems in a dataset are listed at once. Each names the file, what was found, what was expected and what to do,
+under a code that stays the same in all versions:
 
 ```
 {example}
 ```
 
-A fault stops, or is a warning where the data can be used as they are: `genseg check` shows warnings too. In Python they
-are in `faults` of the error and of the examination, with `code`, `file`, `found`, `expected`, `cure` and `stops`.
+A problem stops the command, or is a warning if the data can be used as they are; `genseg check` shows warnings too. In
+Python they are in `faults` of the error and of the examination, with `code`, `file`, `found`, `expected`, `cure` and
+`stops`.
 
 | code | meaning | cure |
 |---|---|---|

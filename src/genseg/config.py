@@ -332,7 +332,7 @@ class GenerationPlan(_Checked):
         description="synthetic fraction of each batch; with joint, the initial value",
     )
     every: int = Field(8, ge=1, le=MOST_UPDATES, description="segmenter updates between stages I and III")
-    waiting: float = Field(
+    held_out: float = Field(
         0.25,
         gt=0,
         lt=1,
@@ -349,7 +349,7 @@ class GenerationPlan(_Checked):
         "of a steered generator keeps its strongest operation",
     )
     hypergradient: Method = Field("exact", description="computation of the mixed products in the hypergradient")
-    knob_rate: float = Field(
+    steering_rate: float = Field(
         0.02, gt=0, lt=1, description="stage III: learning rate of Adam for architecture and steered parameters"
     )
     radius: float = Field(
@@ -363,9 +363,11 @@ class GenerationPlan(_Checked):
     @classmethod
     def _by_old_names(cls, values: Any) -> Any:
         """Earlier plans say `arm` for the method, and `method` for the hypergradient."""
-        if not isinstance(values, Mapping) or ("arm" not in values and values.get("method") not in get_args(Method)):
+        if not isinstance(values, Mapping):
             return values
-        old = {"arm": "method", "method": "hypergradient"}
+        old = {"waiting": "held_out", "knob_rate": "steering_rate"}
+        if "arm" in values or values.get("method") in get_args(Method):
+            old |= {"arm": "method", "method": "hypergradient"}
         return {old.get(name, name): value for name, value in values.items()}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import suite
+from benchmarks.accuracy import suite
 
 
 @pytest.fixture

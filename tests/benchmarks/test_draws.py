@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from draws import drawn
+from benchmarks.accuracy.draws import drawn
 from genseg.examine.split import labelled_subset
 from genseg.index import index_dataset
 

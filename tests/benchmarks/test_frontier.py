@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import frontier
-from frontier import Run
+from benchmarks.accuracy import frontier
+from benchmarks.accuracy.frontier import Run
 
 
 def test_runs_that_differ_have_records_that_differ() -> None:

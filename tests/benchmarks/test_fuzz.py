@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import fuzz
-from fuzz import Inputs, Limits, Recipe, Record, Worker, read_record, write_record
-from fuzz_edits import damage, draw_damage
-from fuzz_samples import Sample, make_samples
+from benchmarks.robustness import fuzz
+from benchmarks.robustness.fuzz import Inputs, Limits, Recipe, Record, Worker, read_record, write_record
+from benchmarks.robustness.fuzz_edits import damage, draw_damage
+from benchmarks.robustness.fuzz_samples import Sample, make_samples
 
 WORKER = """
 import json, os, signal, sys, time

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kill import kill_and_resume
+from benchmarks.robustness.kill import kill_and_resume
 
 
 @pytest.mark.fault(30)
 def test_killed_trainings_end_as_the_one_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kill.OPTIONS", ("--method", "strong-augmentation", *TINY))
+    monkeypatch.setattr("benchmarks.robustness.kill.OPTIONS", ("--method", "strong-augmentation", *TINY))
     *_, record = kill_and_resume(tmp_path, kills=2, seed=1)
     assert (record.kills, record.different) == (2, 0)
     assert record.finished >= 1

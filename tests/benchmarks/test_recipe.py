@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.accuracy.recipe import FEATURES, build, deep_loss, fit_recipe
 from genseg.config import Plan, Settings
 from genseg.segmenters.loss import segmentation_loss
-from recipe import FEATURES, build, deep_loss, fit_recipe
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import report
-from records import Cell, difference, mean_dice, read_cells
-from suite import Run, Suite
+from benchmarks.accuracy import report
+from benchmarks.accuracy.records import Cell, difference, mean_dice, read_cells
+from benchmarks.accuracy.suite import Run, Suite
 
 SUITE = Suite.model_validate(
     {

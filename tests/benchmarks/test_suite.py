@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from suite import Run, Suite, suite_names
+from benchmarks.accuracy.suite import Run, Suite, suite_names
 
 
 @pytest.mark.parametrize("name", suite_names())

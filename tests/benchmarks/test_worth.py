@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from records import Cell
-from worth import labels_for, worth_table
+from benchmarks.accuracy.records import Cell
+from benchmarks.accuracy.worth import labels_for, worth_table
 
 Scores = dict[tuple[int, int], tuple[float, float]]
 

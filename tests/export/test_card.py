@@ -126,11 +126,11 @@ def test_what_held_out_cases_taught_is_told(run: RunFolder, change: Callable[...
     text = _text(run)
     assert "Probabilities are not calibrated" in text
     assert "Out-of-distribution images are not detected" in text
-    change("model/trust.json", lambda content: content.update(mendings=[MENDING]))
+    change("model/trust.json", lambda content: content.update(mendings=[STEP]))
     assert "fill-holes of object (+2.0 Dice points)" in _text(run).replace("lesion", "object")
 
 
-MENDING = {"class_index": 1, "rule": "fill-holes", "gain": 0.02, "least": 0.0}
+STEP = {"class_index": 1, "rule": "fill-holes", "gain": 0.02, "least": 0.0}
 
 
 @pytest.mark.fault(56)

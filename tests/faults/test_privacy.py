@@ -29,7 +29,7 @@ from PIL.PngImagePlugin import PngInfo
 from pydicom import DataElement, Dataset
 from pydicom.datadict import tag_for_keyword
 
-from dicom_files import write_dicom, write_series
+from benchmarks.robustness.dicom_files import write_dicom, write_series
 from genseg.errors import DataError
 from genseg.read import read_image
 from genseg.synthetic.phantoms import write_phantoms

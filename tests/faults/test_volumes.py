@@ -16,7 +16,7 @@ from _pytest.mark.structures import ParameterSet
 from nibabel.nifti1 import Nifti1Header, Nifti1Image
 from refusals import assert_refused
 
-from dicom_files import PATIENT, write_dicom, write_series
+from benchmarks.robustness.dicom_files import PATIENT, write_dicom, write_series
 
 Run = Callable[..., tuple[int, str, str]]
 Plant = Callable[[Path], None]

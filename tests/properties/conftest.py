@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fuzz_samples import Sample, make_samples
+from benchmarks.robustness.fuzz_samples import Sample, make_samples
 
 settings.register_profile(
     "genseg",

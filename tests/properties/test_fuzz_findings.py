@@ -1,4 +1,4 @@
-"""What `benchmarks/fuzz.py` has found, and what was found where it pointed: each refused by name, or read as it is."""
+"""What `benchmarks/robustness/fuzz.py` has found, and what was found where it pointed: refused by name, or read."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nibabel.nifti1 import Nifti1Header
 from pydicom import dcmread
 from tifffile import TiffFile
 
-from dicom_files import PATIENT
-from fuzz_samples import VOLUME, Sample
+from benchmarks.robustness.dicom_files import PATIENT
+from benchmarks.robustness.fuzz_samples import VOLUME, Sample
 from genseg.errors import DataError, Fault, FaultCode
 from genseg.examine.cases import read_raw_case
 from genseg.read import read_image

@@ -19,7 +19,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from dicom_files import write_dicom
+from benchmarks.robustness.dicom_files import write_dicom
 from genseg.config import Plan
 from genseg.errors import DataError, FaultCode
 from genseg.examine.cases import DEFAULT_OPTIONS, read_raw_case, to_case

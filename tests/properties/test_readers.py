@@ -16,9 +16,9 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicom_files import write_dicom
-from fuzz_samples import Sample
-from fuzz_worker import DATA_SETS, sound
+from benchmarks.robustness.dicom_files import write_dicom
+from benchmarks.robustness.fuzz_samples import Sample
+from benchmarks.robustness.fuzz_worker import DATA_SETS, sound
 from genseg.errors import GensegError, MissingExtraError
 from genseg.read import ReadOptions, read_image, read_mask
 from genseg.read.itk import load_simpleitk

@@ -14,7 +14,7 @@ from nibabel.nifti1 import Nifti1Header, Nifti1Image, Nifti1Pair
 from nibabel.nifti2 import Nifti2Image
 from nibabel.orientations import inv_ornt_aff
 
-from dicom_files import PATIENT
+from benchmarks.robustness.dicom_files import PATIENT
 from genseg.errors import DataError, Fault, FaultCode
 from genseg.read import ReadOptions, is_scan_file, read_image, read_mask
 from genseg.read.geometry import spacing_of

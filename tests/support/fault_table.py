@@ -39,7 +39,7 @@ class FaultTable:
 
     def pytest_sessionfinish(self) -> None:
         """Write the table."""
-        lines = ["| row | fault | proper behaviour | tests | result |", "|---|---|---|---|---|"]
+        lines = ["| row | problem | proper behaviour | tests | result |", "|---|---|---|---|---|"]
         for number, row in read_rows().items():
             tests = self._outcomes[number]
             named = "<br>".join(f"`{name}`" for name in tests)

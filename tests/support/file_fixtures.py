@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-import dicom_files
-from dicom_files import PATIENT
+from benchmarks.robustness import dicom_files
+from benchmarks.robustness.dicom_files import PATIENT
 from genseg.errors import DataError, Fault
 from genseg.read import ReadOptions, read_image
 

@@ -129,7 +129,7 @@ def make_problem(
     growing: as in the plan; images are then twice as large in the end as they are otherwise.
     """
     settings = GenerationPlan(
-        **{"pretraining": 3, "batch_size": 3, "waiting": 0.5, "refresh": 8, "every": 1, "search": 1, **changes}
+        **{"pretraining": 3, "batch_size": 3, "held_out": 0.5, "refresh": 8, "every": 1, "search": 1, **changes}
     )
     cases = cases or blob_cases(rank, size=2 * SIZE[rank] if growing else None)
     plan = Plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from dicom_files import PATIENT
+from benchmarks.robustness.dicom_files import PATIENT
 
 
 def assert_refused(run: Callable[..., tuple[int, str, str]], data: Path, out: Path, *parts: str) -> None:

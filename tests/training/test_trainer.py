@@ -42,7 +42,7 @@ EVERY = 3
 """Updates between checkpoints."""
 
 
-JOINT = {"pretraining": 3, "batch_size": 2, "waiting": 0.5, "refresh": 2, "every": 2}
+JOINT = {"pretraining": 3, "batch_size": 2, "held_out": 0.5, "refresh": 2, "every": 2}
 
 
 @pytest.fixture(params=["strong-augmentation", "joint"])

@@ -10,7 +10,7 @@ import pytest
 
 from genseg.base.records import fitted
 from genseg.prepare.preprocess import Geometry, Prepared
-from genseg.trust.ood import PERCENTILES, Cloud, Familiarity, fingerprint
+from genseg.trust.ood import PERCENTILES, FeatureStatistics, OODDetector, fingerprint
 
 Images = list[tuple[np.ndarray, np.ndarray]]
 
@@ -34,7 +34,7 @@ def _prepared(image: np.ndarray, worked: tuple[int, ...] | None = None) -> Prepa
 
 
 def test_images_like_the_training_ones_are_accepted_and_others_are_not() -> None:
-    known = Familiarity.learn(_images(32, 1), _images(8, 2))
+    known = OODDetector.learn(_images(32, 1), _images(8, 2))
     assert known is not None
     usual = [known.ood_score(image) <= known.highest for image in _images(200, 3)]
     assert 0.9 <= np.mean(usual) <= 1
@@ -43,26 +43,26 @@ def test_images_like_the_training_ones_are_accepted_and_others_are_not() -> None
 
 
 def test_what_is_learned_survives_being_written_down() -> None:
-    known = Familiarity.learn(_images(12, 1), [])
+    known = OODDetector.learn(_images(12, 1), [])
     assert known is not None
-    again = fitted(Familiarity, json.loads(json.dumps(known.to_json())), "trust.json", "")
+    again = fitted(OODDetector, json.loads(json.dumps(known.to_json())), "trust.json", "")
     for image in _images(5, 2):
         assert again.ood_score(image) == pytest.approx(known.ood_score(image), abs=1e-3)
     assert again.highest == known.highest
 
 
 def test_too_few_images_teach_nothing() -> None:
-    assert Familiarity.learn(_images(4, 1), _images(8, 2)) is None
+    assert OODDetector.learn(_images(4, 1), _images(8, 2)) is None
 
 
 def test_figures_that_never_vary_are_no_reason_to_divide_by_nothing() -> None:
     figures = np.random.default_rng(0).normal(size=(8, 5))
     figures[:, 2] = 3.0
-    cloud = Cloud.around(figures)
+    statistics = FeatureStatistics.fit(figures)
     changed = figures[:1].copy()
     changed[0, 2] = 300.0
-    assert np.isfinite(cloud.distance(figures)).all()
-    assert cloud.distance(changed)[0] > cloud.distance(figures).max() + 1
+    assert np.isfinite(statistics.distance(figures)).all()
+    assert statistics.distance(changed)[0] > statistics.distance(figures).max() + 1
 
 
 def test_the_distance_is_that_of_mahalanobis_with_the_shrunken_covariance() -> None:
@@ -76,7 +76,7 @@ def test_the_distance_is_that_of_mahalanobis_with_the_shrunken_covariance() -> N
     share = min(1, error / norm(covariance - target))
     inverse = np.linalg.inv(share * target + (1 - share) * covariance)
     expected = 0.5 * np.log(np.einsum("ij,jk,ik->i", standard, inverse, standard) / 6)
-    assert Cloud.around(figures).distance(figures) == pytest.approx(expected, abs=1e-6)
+    assert FeatureStatistics.fit(figures).distance(figures) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("change", ["darker", "noisy", "channels"])

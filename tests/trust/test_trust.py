@@ -18,8 +18,8 @@ from genseg.predict.prediction import predict_case
 from genseg.read.case import Case
 from genseg.segmenters.network import Array, Response
 from genseg.trust.calibration import Calibration
-from genseg.trust.ood import Familiarity
-from genseg.trust.postprocess import Mending
+from genseg.trust.ood import OODDetector
+from genseg.trust.postprocess import PostprocessingStep
 from genseg.trust.trust import UNTESTED, Trust, learn_trust
 
 
@@ -60,7 +60,7 @@ def test_held_out_cases_teach_temperature_limits_and_what_is_usual(trust: Trust)
     assert trust.calibration.error_after is not None
     assert trust.calibration.error_after < trust.calibration.error_before / 2
     assert trust.temperature > 2
-    assert trust.familiarity is not None
+    assert trust.ood is not None
     assert trust.lowest_dice is not None
     assert 0.5 < trust.lowest_dice < 1
     assert not trust.often_empty
@@ -72,8 +72,8 @@ def _read(trust: Trust) -> Trust:
 
 def test_what_was_learned_survives_being_written_down(trust: Trust) -> None:
     again = _read(trust)
-    assert replace(again, familiarity=None) == replace(trust, familiarity=None)
-    assert (again.familiarity is None) == (trust.familiarity is None)
+    assert replace(again, ood=None) == replace(trust, ood=None)
+    assert (again.ood is None) == (trust.ood is None)
     assert _read(UNTESTED) == UNTESTED
 
 
@@ -113,8 +113,8 @@ def test_temperature_moves_confidence_and_no_mask(plan: Plan) -> None:
 def test_learned_rules_mend_the_mask(plan: Plan) -> None:
     case = _case(1)
     case.image[0, 6, 6] = 0
-    mending = replace(UNTESTED, mendings=(Mending(1, "fill-holes", 0.1),))
-    holed, whole = (predict_case(case, Brightness(), plan, trust).mask[6, 6] for trust in (UNTESTED, mending))
+    filling = replace(UNTESTED, postprocessing=(PostprocessingStep(1, "fill-holes", 0.1),))
+    holed, whole = (predict_case(case, Brightness(), plan, trust).mask[6, 6] for trust in (UNTESTED, filling))
     assert (holed, whole) == (0, 1)
 
 
@@ -122,7 +122,7 @@ def test_a_run_keeps_what_it_learned_and_its_model_uses_it(rgb_run: Path, rgb_ph
     kept = fitted(Trust, json.loads((rgb_run / "model" / "trust.json").read_text()), "trust.json", "")
     model = genseg.load(rgb_run)
     assert model.trust.temperature == kept.temperature != 1
-    assert isinstance(model.trust.familiarity, Familiarity)
+    assert isinstance(model.trust.ood, OODDetector)
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     (tmp_path / "images").mkdir()
     Image.fromarray(noise).save(tmp_path / "images" / "noise.png")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, SecondaryCaptureImageStorage
 
-from dicom_files import PATIENT
+from benchmarks.robustness.dicom_files import PATIENT
 from genseg.errors import DataError, FaultCode, MissingExtraError
 from genseg.read import ReadOptions, read_image
 from genseg.write.dicom_seg import SERIES_NUMBER, write_dicom_seg

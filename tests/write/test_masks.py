@@ -16,7 +16,7 @@ from nibabel.nifti2 import Nifti2Image
 from nibabel.orientations import inv_ornt_aff
 from PIL import Image
 
-from dicom_files import PATIENT
+from benchmarks.robustness.dicom_files import PATIENT
 from genseg.errors import DataError
 from genseg.read import ReadOptions, read_image, read_mask
 from genseg.write.masks import write_mask

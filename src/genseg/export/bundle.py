@@ -13,10 +13,10 @@ Source: MONAI Bundle Specification, https://docs.monai.io/en/stable/mb_specifica
 weights are safetensors and no model.pt, for that is a pickle. The network is an item of its own, "network", for MONAI
 code that knows nothing of genseg's way to prepare images.
 
-A run of the bundle gives the masks of `Model.predict_folder`, bit by bit: with mirroring, tiles and the mendings that
-were learned. It holds the logits of a whole image in memory, and leaves out all that tells when not to trust a mask:
-confidence, notes, `predictions.csv`, `measurements.csv` and the extras. The item "model" is a `genseg.Model`, which has
-them.
+A run of the bundle gives the masks of `Model.predict_folder`, bit by bit: with mirroring, tiles and the post-processing
+that was learned. It holds the logits of a whole image in memory, and leaves out all that tells when not to trust a
+mask: confidence, notes, `predictions.csv`, `measurements.csv` and the extras. The item "model" is a `genseg.Model`,
+which has them.
 """
 
 from __future__ import annotations

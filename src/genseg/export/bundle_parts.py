@@ -122,7 +122,7 @@ class PlannedInferer(Inferer):
 
 
 class FindMask:
-    """Postprocessing: logits to the most probable class of each pixel, in the image's own size, and mended."""
+    """Postprocessing: logits to the most probable class of each pixel, in the image's own size, and post-processed."""
 
     def __init__(self, model: Model) -> None:
         self._model = model

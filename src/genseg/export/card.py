@@ -145,9 +145,9 @@ def _trust(trust: Trust, plan: Plan) -> dict[str, Any]:
     """What the held-out cases taught, in a few figures."""
     return {
         "calibration": None if trust.calibration is None else asdict(trust.calibration),
-        "highest": None if trust.familiarity is None else trust.familiarity.highest,
+        "highest": None if trust.ood is None else trust.ood.highest,
         "lowest_dice": trust.lowest_dice,
-        "mendings": [{**asdict(one), "name": plan.class_names[one.class_index]} for one in trust.mendings],
+        "postprocessing": [{**asdict(one), "name": plan.class_names[one.class_index]} for one in trust.postprocessing],
     }
 
 

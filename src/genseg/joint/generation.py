@@ -168,7 +168,7 @@ def begin_generation(plan: Plan, cases: int, seed: int, machine: Machine) -> Gen
         steered,
         _adamw([*generator.weights(), *translator.encoder.parameters()], generation.learning_rate),
         _adamw(list(discriminator.parameters()), generation.learning_rate),
-        _adamw([*generator.architecture(), *steered.parameters()], generation.knob_rate),
+        _adamw([*generator.architecture(), *steered.parameters()], generation.steering_rate),
     )
 
 

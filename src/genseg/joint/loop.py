@@ -50,7 +50,7 @@ class JointLoop:
         """The update that ends the search."""
         self.steered = steered_updates(plan)
         """The updates that end with stage III."""
-        self.schedule = HeldOutSchedule(groups, self._settings.waiting, self.searched, seed)
+        self.schedule = HeldOutSchedule(groups, self._settings.held_out, self.searched, seed)
         """Which cases train in an update, and which are held out."""
         if self.searched and not self.schedule.most:
             raise SettingsError(

@@ -14,9 +14,9 @@ from genseg.prepare.preprocess import Geometry, prepare
 from genseg.read.case import Case
 from genseg.segmenters.inference import assemble, segment
 from genseg.segmenters.network import Array, Network, Response
-from genseg.trust.postprocess import mend
+from genseg.trust.postprocess import postprocess
 from genseg.trust.suitability import fit_case, flat_channels, is_in_colour
-from genseg.trust.trust import Trust, expected_dice, figures
+from genseg.trust.trust import Trust, expected_dice, ood_features
 
 IN_PIECES = "memory ran out: segmented in smaller tiles, with less context around each pixel"
 
@@ -54,9 +54,9 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
         raise DataError([fault]) from error
     except FloatingPointError as error:
         raise DataError([_overflow(case)]) from error
-    ood_score = None if trust.familiarity is None else trust.familiarity.ood_score(figures(prepared, found))
+    ood_score = None if trust.ood is None else trust.ood.ood_score(ood_features(prepared, found))
     dice = expected_dice(found)
-    mask = mend(found.mask, trust.mendings, case.spacing)
+    mask = postprocess(found.mask, trust.postprocessing, case.spacing)
     notes = _notes(mask, dice, ood_score, trust) + ((IN_PIECES,) if found.is_in_pieces else ())
     inside = (slice(None), *map(slice, prepared.geometry.worked))
     notes += tuple(flat_channels(prepared.image[inside], plan))
@@ -70,7 +70,7 @@ def mask_of_logits(
 ) -> NDArray[np.uint8]:
     """The mask that `predict_case` makes of a network's logits `(1, class, *spatial)` for a whole prepared image."""
     mask = assemble([Response(logits, ())], geometry, plan.classes, trust.temperature).mask
-    return mend(mask, trust.mendings, spacing)
+    return postprocess(mask, trust.postprocessing, spacing)
 
 
 def _overflow(case: Case) -> Fault:
@@ -84,8 +84,8 @@ def _overflow(case: Case) -> Fault:
 
 def _notes(mask: NDArray[np.uint8], dice: float | None, ood_score: float | None, trust: Trust) -> tuple[str, ...]:
     notes = []
-    if trust.familiarity is not None and ood_score is not None and ood_score > trust.familiarity.highest:
-        usual = trust.familiarity.highest
+    if trust.ood is not None and ood_score is not None and ood_score > trust.ood.highest:
+        usual = trust.ood.highest
         notes.append(f"differs from the training images (OOD score {ood_score:.1f}, expected up to {usual:.1f})")
     if not mask.any() and not trust.often_empty:
         notes.append("empty mask, although every training image had foreground")

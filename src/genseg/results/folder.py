@@ -123,7 +123,7 @@ def _named_as_before(plan: Plan) -> dict[str, Any]:
     """A plan with the names that it had first: masks stay those of their model when a value is renamed."""
     told = plan.model_dump(mode="json")
     if told["generation"] is not None:
-        first = {"method": "arm", "hypergradient": "method"}
+        first = {"method": "arm", "hypergradient": "method", "held_out": "waiting", "steering_rate": "knob_rate"}
         told["generation"] = {first.get(name, name): value for name, value in told["generation"].items()}
     return told
 

@@ -18,7 +18,7 @@ from genseg.training.views import has_views, kept_bytes
 
 OVERHEAD = 1.2
 """What kernels take beside their results, and what lies unused between tensors, as a factor; see
-`benchmarks/memory.py`."""
+`benchmarks/speed/memory.py`."""
 
 REMAINDER = 150 * 2**20
 """What a run takes beside tensors and cases: packages that come in later, pictures, the report."""

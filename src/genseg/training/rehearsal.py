@@ -135,7 +135,7 @@ class _Updates:
         with torch.set_grad_enabled(self.is_steered):
             mask = self.new_masks(generation.steered.ranges)
         new = NewMasks(mask, self.recipes, [0] * len(mask), range(self.cases))
-        held_out = max(JUDGED, math.ceil(self.cases * settings.waiting))
+        held_out = max(JUDGED, math.ceil(self.cases * settings.held_out))
         return JointBatch(
             real=self._real(self.plan.batch_size - len(mask)),
             new_masks=new,

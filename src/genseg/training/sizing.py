@@ -36,8 +36,8 @@ LEAST_GROWN = 160
 """Shortest side of pictures that grow: half of less would show too little."""
 
 METHOD_COST: dict[TrainingMethod, float] = {"separate": 1.6, "joint-cut": 1.7, "joint": 2.0}
-"""What a training takes with its generator, of the time of one without, on images that grow; `benchmarks/speed.py
---only growing` measures it."""
+"""What a training takes with its generator, of the time of one without, on images that grow;
+`benchmarks/speed/training.py --only growing` measures it."""
 
 NOMINAL = {"cuda": 3e7, "bfloat16": 1.2e6, "float32": 3e5}
 """Pixels of images that an update takes in a second: of a GPU, or of a processor's thread in its arithmetic. Rounded

@@ -1,4 +1,4 @@
-"""Mending of masks, learned on held-out cases: each rule is kept only where it is sure to help.
+"""PostprocessingStep of masks, learned on held-out cases: each rule is kept only where it is sure to help.
 
 Source of the rules and of keeping only what helps: Isensee et al., nnU-Net, Nature Methods 2021, online methods,
 "postprocessing".
@@ -28,7 +28,7 @@ SPECK_PERCENTILE = 5
 
 
 @dataclass(frozen=True)
-class Mending:
+class PostprocessingStep:
     """A rule for one class. gain: what it brought on the held-out cases, in Dice. least: size of an object that is no
     speck, as a share of the picture or in mm^3 of a volume.
     """
@@ -48,50 +48,52 @@ class Judged:
     spacing: tuple[float, ...]
 
 
-def mend(mask: Mask, mendings: Sequence[Mending], spacing: Sequence[float]) -> Mask:
+def postprocess(mask: Mask, steps: Sequence[PostprocessingStep], spacing: Sequence[float]) -> Mask:
     """`(*spatial)` class indices after the rules, one after the other; pixels taken from a class become background.
 
     A hole is filled only where nothing but background is in it. spacing: mm along each axis. Where there are no rules
     it is the very mask that was given.
     """
-    mended = mask.copy() if mendings else mask  # the mask of a whole slide is large
-    for one in mendings:
-        own = mended == one.class_index
+    result = mask.copy() if steps else mask  # the mask of a whole slide is large
+    for one in steps:
+        own = result == one.class_index
         changed = _RULES[one.rule](own, one.least / voxel_size(mask.shape, spacing))
-        mended[own & ~changed] = 0
-        mended[changed & (mended == 0)] = one.class_index
-    return mended
+        result[own & ~changed] = 0
+        result[changed & (result == 0)] = one.class_index
+    return result
 
 
-def learn_mending(held_out: Sequence[Judged], classes: int, specks: Sequence[float]) -> tuple[Mending, ...]:
+def learn_postprocessing(
+    held_out: Sequence[Judged], classes: int, specks: Sequence[float]
+) -> tuple[PostprocessingStep, ...]:
     """The rules whose gain in Dice, mean over classes, has a 95 % interval above 0 over the held-out cases.
 
-    specks: `Mending.least` of each foreground class.
+    specks: `PostprocessingStep.least` of each foreground class.
     """
     from genseg.evaluate import paired_bootstrap
     from genseg.evaluate.metrics import dice_scores
 
-    def scores(mendings: Sequence[Mending]) -> list[float]:
-        mended = [(one.truth, mend(one.found, mendings, one.spacing)) for one in held_out]
-        return [float(np.mean(dice_scores(truth, mask, classes))) for truth, mask in mended]
+    def scores(steps: Sequence[PostprocessingStep]) -> list[float]:
+        processed = [(one.truth, postprocess(one.found, steps, one.spacing)) for one in held_out]
+        return [float(np.mean(dice_scores(truth, mask, classes))) for truth, mask in processed]
 
-    kept: list[Mending] = []
+    kept: list[PostprocessingStep] = []
     for class_index, rule in product(range(1, classes), get_args(Rule)):
-        tried = Mending(class_index, rule, 0.0, specks[class_index - 1] if rule == "no-specks" else 0.0)
+        tried = PostprocessingStep(class_index, rule, 0.0, specks[class_index - 1] if rule == "no-specks" else 0.0)
         gain = paired_bootstrap(scores([*kept, tried]), scores(kept))
         if gain.difference is not None and gain.low is not None and gain.low > 0:
-            kept.append(Mending(class_index, rule, gain.difference, tried.least))
+            kept.append(PostprocessingStep(class_index, rule, gain.difference, tried.least))
     return tuple(kept)
 
 
 def object_sizes(mask: Mask, class_index: int, spacing: Sequence[float]) -> list[float]:
-    """Sizes of the objects of a class, in the unit of `Mending.least`."""
+    """Sizes of the objects of a class, in the unit of `PostprocessingStep.least`."""
     _, sizes = _objects(mask == class_index)
     return [float(size) * voxel_size(mask.shape, spacing) for size in sizes[1:]]
 
 
 def speck_size(sizes: Sequence[float]) -> float:
-    """`Mending.least` from the sizes of experts' objects; 0, at which there are no specks, where there are none."""
+    """`PostprocessingStep.least` from the sizes of objects in expert masks; 0 where there are none."""
     return float(np.percentile(sizes, SPECK_PERCENTILE)) if sizes else 0.0
 
 

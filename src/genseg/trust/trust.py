@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from genseg.base.progress import Progress, silent
 from genseg.base.records import Share
@@ -19,8 +20,8 @@ from genseg.read.case import IGNORE, Case
 from genseg.segmenters.inference import Segmentation, responses, segment
 from genseg.segmenters.network import Array, Checked, Network
 from genseg.trust.calibration import Calibration, LabelledLogits, calibrate
-from genseg.trust.ood import ACCEPTED, Familiarity, fingerprint
-from genseg.trust.postprocess import Judged, Mending, learn_mending, object_sizes, speck_size
+from genseg.trust.ood import ACCEPTED, OODDetector, fingerprint
+from genseg.trust.postprocess import Judged, PostprocessingStep, learn_postprocessing, object_sizes, speck_size
 from genseg.trust.suitability import fit_case
 
 MOST_PIXELS = 20_000
@@ -42,8 +43,8 @@ class Trust:
     """
 
     calibration: Calibration | None
-    familiarity: Familiarity | None
-    mendings: tuple[Mending, ...]
+    ood: Annotated[OODDetector | None, Field(validation_alias="familiarity")]
+    postprocessing: Annotated[tuple[PostprocessingStep, ...], Field(validation_alias="mendings")]
     lowest_dice: Share | None
     often_empty: bool
 
@@ -53,9 +54,11 @@ class Trust:
         return 1.0 if self.calibration is None else self.calibration.temperature
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain dictionaries, lists, numbers and text."""
-        clouds = None if self.familiarity is None else self.familiarity.to_json()
-        return {**asdict(self), "familiarity": clouds}
+        """All as plain dictionaries, lists, numbers and text, by the names that files have had from the first."""
+        content = asdict(self)
+        del content["ood"]
+        detector = None if self.ood is None else self.ood.to_json()
+        return {**content, "familiarity": detector, "mendings": content.pop("postprocessing")}
 
 
 UNTESTED = Trust(None, None, (), None, often_empty=False)
@@ -86,21 +89,21 @@ def _learned(
     for case in held_out:
         prepared = _prepared(case, plan)
         found = segment(network, prepared, plan, temperature)
-        unseen.append(figures(prepared, found))
+        unseen.append(ood_features(prepared, found))
         judged.append(Judged(found.mask, _truth(case), case.spacing))
         dice.append(expected_dice(found))
     known, sizes = [], [list[float]() for _ in range(plan.classes - 1)]
     once = plan.model_copy(update={"mirroring": False})  # mirrored images tell no other features
     for number, case in enumerate(training, 1):
         prepared = _prepared(case, plan)
-        known.append(figures(prepared, segment(network, prepared, once)))
+        known.append(ood_features(prepared, segment(network, prepared, once)))
         for class_index, own in enumerate(sizes, 1):
             own += object_sizes(_truth(case), class_index, case.spacing)
         progress("Calibrating", number, len(training))
     return Trust(
         calibration=calibration,
-        familiarity=Familiarity.learn(known, unseen),
-        mendings=learn_mending(judged, plan.classes, [speck_size(own) for own in sizes]),
+        ood=OODDetector.learn(known, unseen),
+        postprocessing=learn_postprocessing(judged, plan.classes, [speck_size(own) for own in sizes]),
         lowest_dice=_lowest([one for one in dice if one is not None]),
         often_empty=any(not _truth(case).any() for case in training),
     )
@@ -114,8 +117,8 @@ def _truth(case: Case) -> NDArray[np.uint8]:
     return np.zeros(case.spatial, np.uint8) if case.mask is None else case.mask
 
 
-def figures(prepared: Prepared, found: Segmentation) -> tuple[Array, ...]:
-    """What familiarity is judged by: intensities, and the features of each level."""
+def ood_features(prepared: Prepared, found: Segmentation) -> tuple[Array, ...]:
+    """What the OOD score is computed from: intensities, and the features of each level."""
     return fingerprint(prepared), *found.features
 
 
@@ -152,9 +155,9 @@ def check_together(network: Network, plan: Plan, trust: Trust) -> None:
     said = Checked(network)(image[None])
     if said.logits.shape != (1, plan.classes, *sides):
         raise ValueError(f"logits of size {said.logits.shape} for {plan.classes} classes and an image of {sides}")
-    rules = [one.class_index for one in trust.mendings if one.class_index >= plan.classes]
+    rules = [one.class_index for one in trust.postprocessing if one.class_index >= plan.classes]
     if rules:
         raise ValueError(f"post-processing for the classes {rules}, but there are {plan.classes}")
-    if trust.familiarity is not None:
+    if trust.ood is not None:
         prepared = Prepared("", image, None, Geometry(None, sides, sides), np.zeros(0, np.int64))
-        trust.familiarity.ood_score((fingerprint(prepared), *(level[0] for level in said.features)))
+        trust.ood.ood_score((fingerprint(prepared), *(level[0] for level in said.features)))

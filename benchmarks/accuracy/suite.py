@@ -14,9 +14,9 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.locations import RESULTS
 from genseg.config import TrainingMethod
 from genseg.segmenters.registry import segmenters
-from locations import RESULTS
 
 SUITES = Path(__file__).parent / "suites"
 

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Damaged files of every format are read as a user's are: each gives a case or a named refusal, and nothing else.
 
-    benchmarks/fuzz.py [--minutes 15] [--seed 0] [--data FOLDER] [--memory 4] [--seconds 20]
+    python -m benchmarks.robustness.fuzz [--minutes 15] [--seed 0] [--data FOLDER] [--memory 4] [--seconds 20]
 
 Small valid files are made (`fuzz_samples.py`), and the smallest of a folder of data sets join them; each input is one
 of these with some bytes changed (`fuzz_edits.py`). It is read as an image and as a mask, measured, its labels are
@@ -32,9 +31,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuzz_edits import Edit, damage, draw_damage
-from fuzz_samples import Sample, make_samples, real_samples
-from locations import RESULTS, data_root
+from benchmarks.locations import RESULTS, ROOT, data_root
+from benchmarks.robustness.fuzz_edits import Edit, damage, draw_damage
+from benchmarks.robustness.fuzz_samples import Sample, make_samples, real_samples
 
 WORKER = Path(__file__).with_name("fuzz_worker.py")
 _WALL = 6
@@ -138,7 +137,10 @@ class Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, str(WORKER), str(self._limits.memory), str(self._limits.seconds), str(self._folder)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         assert process.stdout is not None
         if process.stdout.readline() != b"ready\n":
             raise SystemExit("the process that reads does not start")
@@ -258,7 +260,7 @@ def read_record(results: Path) -> Record:
 
 def write_record(record: Record, results: Path) -> None:
     """Keep the record, and say on one line how it stands."""
-    head = {"command": "benchmarks/fuzz.py", "hours": round(record.seconds / 3600, 3)}
+    head = {"command": "python -m benchmarks.robustness.fuzz", "hours": round(record.seconds / 3600, 3)}
     kept = {**head, **vars(record), "seconds": round(record.seconds)}
     kept["by_format"] = {name: dict(sorted(counts.items())) for name, counts in sorted(record.by_format.items())}
     kept["refusals"] = dict(record.refusals.most_common())

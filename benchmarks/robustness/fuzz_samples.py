@@ -26,8 +26,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_files import PATIENT, write_dicom
-from fuzz_models import model_samples
+from benchmarks.robustness.dicom_files import PATIENT, write_dicom
+from benchmarks.robustness.fuzz_models import model_samples
 from genseg.errors import MissingExtraError
 from genseg.read import is_scan_file
 from genseg.read.formats import HEAD_BYTES, identify

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """A folder of 200 pictures and a DICOM series through the command line, as a clinic would, with the times.
 
-    benchmarks/clinic.py [--threads 1]
+    python -m benchmarks.speed.clinic [--threads 1]
 
 Models are trained for a few updates on phantoms and exported to OpenVINO (the time does not depend on what they have
 learned). Then `genseg predict` runs in a new process for each task: 200 pictures of 256 pixels with overlays, at first
@@ -28,8 +27,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 import genseg
+from benchmarks.locations import RESULTS
 from genseg.synthetic.phantoms import write_phantoms
-from locations import RESULTS
 
 PICTURES = 200
 SERIES = (128, 128, 60)
@@ -49,7 +48,7 @@ def main() -> None:
             picture_model, volume_model = (pool.apply(model_of, (work, kind)) for kind in ("rgb", "volume"))
         rows = [
             row(
-                "200 pictures, looked at once",
+                "200 images, not mirrored",
                 asked.threads,
                 picture_model,
                 pictures,
@@ -57,12 +56,16 @@ def main() -> None:
                 "--overlays",
                 "--fast",
             ),
-            row("200 pictures, mirrored too", asked.threads, picture_model, pictures, work / "b", "--overlays"),
+            row("200 images, mirrored as well", asked.threads, picture_model, pictures, work / "b", "--overlays"),
             row("a DICOM series", asked.threads, volume_model, series, work / "c", "--dicom-seg", "--contours"),
         ]
     from genseg.compute.device import processor_name
 
-    kept = {"command": f"benchmarks/clinic.py --threads {asked.threads}", "device": processor_name(), "rows": rows}
+    kept = {
+        "command": f"python -m benchmarks.speed.clinic --threads {asked.threads}",
+        "device": processor_name(),
+        "rows": rows,
+    }
     (RESULTS / "clinic.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(rows, indent=1) + "\n")
 

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Images per second from decoded file to mask, on 1 and on 2 threads, of every way to run a model on a processor.
 
-    benchmarks/latency.py [--sizes 128 256] [--volume] [--seconds 5] [--threads 1 2]
+    python -m benchmarks.speed.latency [--sizes 128 256] [--volume] [--seconds 5] [--threads 1 2]
 
 A model is trained for a few updates on phantoms (its speed does not depend on what it has learned), exported, and given
 a folder of PNG pictures of the same size, or NIfTI volumes of 36 voxels an edge; each is read from disk, prepared,
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locations import RESULTS
+from benchmarks.locations import RESULTS
 
 IMAGES = 12
 """Different files that are read in turn."""
@@ -79,7 +78,7 @@ def main() -> None:
                     sys.stdout.write(json.dumps(rows[-1]) + "\n")
                     sys.stdout.flush()
     target = RESULTS / ("latency-volume.json" if asked.volume else "latency.json")
-    command = "benchmarks/latency.py" + " --volume" * asked.volume
+    command = "python -m benchmarks.speed.latency" + " --volume" * asked.volume
     kept = {"command": command, "device": processor(), "rows": rows, "exports": exports, "steps": parts}
     target.write_text(json.dumps(kept, indent=1) + "\n")
 

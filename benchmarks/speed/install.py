@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """What an installation weighs and how long its first mask takes: with PyTorch, with ONNX Runtime, with OpenVINO.
 
-    benchmarks/install.py [--runtimes train runtime openvino]
+    python -m benchmarks.speed.install [--runtimes train runtime openvino]
 
 For each, genseg is installed with that extra under constraints.txt into a new environment, and predicts one phantom of
 256 pixels in a new process; the median of five is reported, and what `import genseg; genseg.load` alone takes is part
@@ -22,9 +21,8 @@ import time
 import venv
 from pathlib import Path
 
-from locations import RESULTS
+from benchmarks.locations import RESULTS, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 MODELS = {"train": "run", "runtime": "model.onnx", "openvino": "model.xml"}
 REPEATS = 5
 
@@ -41,7 +39,7 @@ def main() -> None:
         for extra in asked.runtimes:
             rows.append(measure(work, extra))
             sys.stdout.write(json.dumps(rows[-1]) + "\n")
-    text = json.dumps({"command": "benchmarks/install.py", "rows": rows}, indent=1)
+    text = json.dumps({"command": "python -m benchmarks.speed.install", "rows": rows}, indent=1)
     (RESULTS / "install.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """The read-out of frozen features on few labels: Dice with one image size and with three, seconds, and both networks.
 
-    benchmarks/readout.py [--tasks NAME ...] [--labels 10] [--size 256] [--cases 30] [--seed 0] [--data DIR]
-        [--threads 2] [--other SIZE UPDATES]
+    python -m benchmarks.accuracy.readout [--tasks NAME ...] [--labels 10] [--size 256] [--cases 30] [--seed 0]
+        [--data DIR] [--threads 2] [--other SIZE UPDATES]
 
 Scored are the first labelled cases beyond those that may be used (at most `--cases`), never test cases. `--other` also
 trains `unet-pretrained` at this size for so many updates on the same labels and scores it alone and averaged with the
@@ -27,6 +26,8 @@ import numpy as np
 import torch
 
 import genseg
+from benchmarks.accuracy.run import labels_of
+from benchmarks.locations import RESULTS, TASKS, data_root, write_record
 from genseg.base.progress import silent
 from genseg.evaluate.metrics import dice_scores
 from genseg.examine.split import labelled_subset
@@ -39,8 +40,6 @@ from genseg.segmenters.inference import responses
 from genseg.segmenters.network import Array
 from genseg.segmenters.resample import resampled
 from genseg.trust.suitability import fit_case
-from locations import RESULTS, TASKS, data_root, write_record
-from run import labels_of
 
 SIZES = {"one size": (Fraction(1),), "three sizes": readout.SCALES}
 
@@ -137,7 +136,7 @@ def command(task: str, asked: argparse.Namespace) -> str:
     """The command that makes these rows."""
     other = f" --other {' '.join(map(str, asked.other))}" if asked.other else ""
     chosen = f"--tasks {task} --labels {asked.labels} --size {asked.size} --cases {asked.cases} --seed {asked.seed}"
-    return f"benchmarks/readout.py {chosen} --threads {asked.threads}{other}"
+    return f"python -m benchmarks.accuracy.readout {chosen} --threads {asked.threads}{other}"
 
 
 def _arguments() -> argparse.Namespace:

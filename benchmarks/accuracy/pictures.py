@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.accuracy.records import Cell, by_task, dice_interval
 from genseg.drawing.figure import new_figure, save_figure
-from records import Cell, by_task, dice_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

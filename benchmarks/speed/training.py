@@ -1,10 +1,10 @@
-#!/usr/bin/env python3
 """Seconds per training step and peak memory, in one run: of the segmenters, float32 against the default precision; and
 of the joint loop, as a ratio to a plain update on as many images, with stage III at every update, every fourth and
 every eighth (the default), with exact and with cheap hypergradients; and of whole trainings on growing pictures of 256
 pixels, with and without generated pairs, the generator's own updates before them included.
 
-    benchmarks/speed.py [--steps 8] [--segmenters unet-small ...] [--threads 2] [--only segmenters|joint|growing]
+    python -m benchmarks.speed.training [--steps 8] [--segmenters unet-small ...] [--threads 2]
+        [--only segmenters|joint|growing]
 
 Each setting runs in a process of its own, so that peak memory is its own. Of plain steps the median is reported, after
 two of warming up; of joint steps the mean, for they come in kinds. Of whole trainings an update of each kind is timed
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from locations import RESULTS
+from benchmarks.locations import RESULTS
 
 if TYPE_CHECKING:
     from genseg.compute.device import Machine
@@ -357,7 +357,7 @@ def main() -> None:
     parser.add_argument("--only", choices=tuple(PARTS))
     asked = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
-    command = f"benchmarks/speed.py --steps {asked.steps} --threads {asked.threads}"
+    command = f"python -m benchmarks.speed.training --steps {asked.steps} --threads {asked.threads}"
     for part, (measured, name) in PARTS.items():
         if asked.only in (None, part):
             record = {"command": f"{command} --only {part}", "rows": measured(asked)}

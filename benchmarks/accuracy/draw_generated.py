@@ -1,7 +1,7 @@
-#!/usr/bin/env python3
 """What a generator makes of real pictures after its own updates alone, at half and at the whole size, to be looked at.
 
-    benchmarks/draw_generated.py skin_isic2017 [--size 256] [--updates 200] [--cases 16] [--threads 1] [--out FOLDER]
+    python -m benchmarks.accuracy.draw_generated skin_isic2017 [--size 256] [--updates 200] [--cases 16]
+        [--threads 1] [--out FOLDER]
 
 Trains stage I on a few training cases, as `genseg train` does before the segmenter's first update, and draws a sheet
 at each of the two sizes: real pictures, the same generated, new pairs. Prints the mean L1 error of the last updates.
@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from locations import data_root
-from speed import unjudged
+from benchmarks.locations import data_root
+from benchmarks.speed.training import unjudged
 
 if TYPE_CHECKING:
     from genseg.joint.generation import Generation

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """How long `genseg check` takes for large sets, and how much memory: 1,000, 3,000 and 10,000 pairs of small pictures.
 
-    benchmarks/check_scale.py [--counts 1000 3000 10000]
+    python -m benchmarks.speed.check_scale [--counts 1000 3000 10000]
 
 Each set is written (RGB pictures of 64 x 64, no two alike, and masks) and checked in a process of its own with one
 thread for mathematics, as from the command line, contact sheet and findings included. Writes
@@ -24,8 +23,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from locations import RESULTS
-from speed import alone
+from benchmarks.locations import RESULTS
+from benchmarks.speed.training import alone
 
 SIDE = 64
 
@@ -79,7 +78,10 @@ def main() -> None:
         )
         sys.stdout.flush()
     RESULTS.mkdir(exist_ok=True)
-    record = {"command": f"benchmarks/check_scale.py --counts {' '.join(map(str, asked.counts))}", "rows": rows}
+    record = {
+        "command": f"python -m benchmarks.speed.check_scale --counts {' '.join(map(str, asked.counts))}",
+        "rows": rows,
+    }
     (RESULTS / "check-scale.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

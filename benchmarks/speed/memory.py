@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """The forecast of memory against the peak that is measured, from the same process, over whole trainings on phantoms.
 
-    benchmarks/memory.py [--threads 1] [--rows 6 ...]
+    python -m benchmarks.speed.memory [--threads 1] [--rows 6 ...]
 
 Each setting is trained for a few updates in a process of its own, with everything that a training does: reading, the
 generator's updates, feedback, validation, the report. The forecast is made where a run makes it, before the first
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from locations import RESULTS
-from speed import alone, peak_mib, unjudged
+from benchmarks.locations import RESULTS
+from benchmarks.speed.training import alone, peak_mib, unjudged
 
 if TYPE_CHECKING:
     from genseg.compute.device import Machine
@@ -116,7 +115,7 @@ def main() -> None:
         sys.stdout.flush()
     RESULTS.mkdir(exist_ok=True)
     record = {
-        "command": f"benchmarks/memory.py --threads {asked.threads}",
+        "command": f"python -m benchmarks.speed.memory --threads {asked.threads}",
         "rows": [rows[number] for number in sorted(rows)],
     }
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """One model used by eight threads at once: each result is held against that of a single thread.
 
-    benchmarks/threads.py [--predictions 1000] [--threads 8]
+    python -m benchmarks.robustness.threads [--predictions 1000] [--threads 8]
 
 A tiny network is trained for a few updates on phantoms and exported to every runtime. Pictures of many sizes are
 segmented by one thread, one after the other, then again and again by all threads at once; mask, confidence, expected
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from locations import RESULTS
+from benchmarks.locations import RESULTS
 
 PICTURES = 50
 SIDES = 32, 96
@@ -37,7 +36,7 @@ def main() -> None:
     asked = _arguments()
     with tempfile.TemporaryDirectory() as temporary:
         rows = [{"runtime": name, **tried(model, asked)} for name, model in models(Path(temporary))]
-    command = f"benchmarks/threads.py --predictions {asked.predictions} --threads {asked.threads}"
+    command = f"python -m benchmarks.robustness.threads --predictions {asked.predictions} --threads {asked.threads}"
     (RESULTS / "threads.json").write_text(json.dumps({"command": command, "rows": rows}, indent=1) + "\n")
     for row in rows:
         sys.stdout.write("{runtime}: {different} of {predictions} differ, {seconds} s\n".format(**row))

@@ -1,6 +1,6 @@
 """The process in which `fuzz.py` has its inputs read: a line of JSON in, a line of JSON out, for each.
 
-    benchmarks/fuzz_worker.py MEMORY SECONDS FOLDER
+    python -m benchmarks.robustness.fuzz_worker MEMORY SECONDS FOLDER
 
 FOLDER is for what it writes. What libraries print goes to a file there, so that it is noticed.
 """
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from dicom_files import PATIENT
-from fuzz_models import MODELS
+from benchmarks.robustness.dicom_files import PATIENT
+from benchmarks.robustness.fuzz_models import MODELS
 from genseg.errors import DataError, FaultCode, GensegError
 from genseg.examine.cases import LoadOptions, RawCase, to_case
 from genseg.examine.one_pass import read_all

@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Everything that has to be seen on a GPU, in one command of under ten minutes: tests, updates, predictions, trainings.
 
-    benchmarks/gpu.py [--device cuda] [--minutes 9] [--parts tests updates prediction training] [--sizes 128 256 512]
-        [--steps 20] [--data DIR] [--at-once 4] [--out FILE]
+    python -m benchmarks.speed.gpu [--device cuda] [--minutes 9] [--parts tests updates prediction training]
+        [--sizes 128 256 512] [--steps 20] [--data DIR] [--at-once 4] [--out FILE]
 
 tests: those of the joint loop and of resuming, on that device. updates: seconds and peak memory of a plain and of a
 joint update, against the forecast. prediction: images per second by PyTorch (float32, bfloat16, compiled) and, where
@@ -31,8 +30,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from locations import RESULTS, TASKS, data_root, write_record
-from speed import JOINT_CASES, disks, plan_of, updates_of
+from benchmarks.locations import RESULTS, ROOT, TASKS, data_root, write_record
+from benchmarks.speed.training import JOINT_CASES, disks, plan_of, updates_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
     from genseg.config import Plan
 
-ROOT = Path(__file__).parents[1]
 TESTS = ("tests/joint", "tests/training/test_trainer.py", "tests/runs/test_checkpoint.py", "tests/generators")
 """Tests that follow GENSEG_TEST_DEVICE to another device."""
 
@@ -266,9 +264,9 @@ def train_together(runs: list[tuple[str, int, str]], device: str, data: Path) ->
 
 def _train(task: str, labels: int, way: str, device: str, data: Path) -> Row:
     chosen = ["--tasks", task, "--labels", str(labels), "--ways", way, "--segmenters", SEGMENTER, "--seeds", "0"]
-    command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "size", *chosen, "--draws", "0", "--development"]
+    command = [sys.executable, "-m", "benchmarks.accuracy.run", "size", *chosen, "--draws", "0", "--development"]
     command += ["--device", device, "--data", str(data), "--threads", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     said = (done.stdout or done.stderr).splitlines()[-1:]
     row: Row = {"task": task, "labels": labels, "way": way, "said": said}
@@ -318,7 +316,7 @@ def _about(device: str) -> Row:
     from genseg.compute.device import choose_machine
 
     return {
-        "command": f"benchmarks/gpu.py --device {device}",
+        "command": f"python -m benchmarks.speed.gpu --device {device}",
         "device": choose_machine(device).describe(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,

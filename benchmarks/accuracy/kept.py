@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from locations import RESULTS
-from tables import Table
+from benchmarks.accuracy.tables import Table
+from benchmarks.locations import RESULTS
 
 ANATOMY_ELSEWHERE = "foot_ulcer_medetec_ood"
 

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Volumes are computed right on this processor, whatever precision is asked for and whatever lay in memory.
 
-    benchmarks/precision.py [--tries 200] [--threads 1]
+    python -m benchmarks.robustness.precision [--tries 200] [--threads 1]
 
 Convolutions of the small U-Net whose gradients were seen to go wrong in bfloat16 are tried, each time with NaN in the
 memory that was freed before and 3e38 in fresh memory, and compared with float64; where the processor has bfloat16, so
@@ -26,8 +25,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from locations import RESULTS
-from speed import alone, plan_of
+from benchmarks.locations import RESULTS
+from benchmarks.speed.training import alone, plan_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -207,7 +206,8 @@ def main() -> None:
     asked = parser.parse_args()
     has_bfloat16 = choose_machine("cpu").dtype == torch.bfloat16
     record = {
-        "command": f"benchmarks/precision.py --tries {asked.tries} --steps {asked.steps} --threads {asked.threads}",
+        "command": f"python -m benchmarks.robustness.precision --tries {asked.tries} --steps {asked.steps} "
+        f"--threads {asked.threads}",
         "processor": processor_name(),
         "has_bfloat16": has_bfloat16,
         "torch": torch.__version__,

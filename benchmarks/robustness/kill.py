@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Trainings that are killed at random moments and resumed end with the very weights of one that was left alone.
 
-    benchmarks/kill.py [--kills 50] [--seed 0] [--threads 1]
+    python -m benchmarks.robustness.kill [--kills 50] [--seed 0] [--threads 1]
 
 A small joint training runs through the command line in a process of its own and gets SIGKILL after a random time, while
 it reads, prepares, pretrains the generator, trains, validates, or writes its results; a quarter of the kills wait until
@@ -26,9 +25,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.locations import RESULTS
 from genseg.base.files import TEMPORARY
 from genseg.synthetic.phantoms import write_phantoms
-from locations import RESULTS
 
 OPTIONS = (
     *("--method", "joint", "--segmenter", "unet-small", "--size", "32", "--updates", "40", "--pretraining", "60"),
@@ -61,7 +60,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(asked.threads)
     with tempfile.TemporaryDirectory() as temporary:
         for record in kill_and_resume(Path(temporary), asked.kills, asked.seed):
-            command = f"benchmarks/kill.py --kills {asked.kills} --seed {asked.seed}"
+            command = f"python -m benchmarks.robustness.kill --kills {asked.kills} --seed {asked.seed}"
             kept = {"command": command, **vars(record), "phases": dict(record.phases)}
             (RESULTS / "kill.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
             sys.stdout.write(json.dumps(kept) + "\n")

@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Dice against minutes of a processor, for several sizes of pictures: trains what is missing and draws the picture.
 
-    benchmarks/frontier.py [--tasks NAME ...] [--sizes 96 128 192 256 384] [--growing 0 0.5 0.75] [--labels 10]
-        [--seeds 0] [--updates 400] [--images 16] [--threads 1] [--data DIR]
+    python -m benchmarks.accuracy.frontier [--tasks NAME ...] [--sizes 96 128 192 256 384]
+        [--growing 0 0.5 0.75] [--labels 10] [--seeds 0] [--updates 400] [--images 16] [--threads 1] [--data DIR]
         [--keep DIR] [--draw]
 
 growing: share of the updates in which images are smaller than in the end, as in a plan; 0: none. Real pairs with strong
@@ -28,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from locations import RESULTS, TASKS, data_root, write_record
-from run import development_list, labels_of, scores_of
+from benchmarks.accuracy.run import development_list, labels_of, scores_of
+from benchmarks.locations import RESULTS, ROOT, TASKS, data_root, write_record
 
 USUAL_IMAGES = 16
 """In an update."""
 
 GROWING = (0.0, 0.5, 0.75)
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "frontier.png"
+PICTURE = ROOT / "docs" / "images" / "frontier.png"
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,9 @@ class Run:
     def command(self) -> str:
         """What makes it."""
         return (
-            f"benchmarks/frontier.py --tasks {self.task} --sizes {self.size} --growing {self.growing:g} "
-            f"--labels {self.labels} --seeds {self.seed} --updates {self.updates} --images {self.images}"
+            f"python -m benchmarks.accuracy.frontier --tasks {self.task} --sizes {self.size} "
+            f"--growing {self.growing:g} --labels {self.labels} --seeds {self.seed} --updates {self.updates} "
+            f"--images {self.images}"
         )
 
 

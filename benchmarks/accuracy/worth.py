@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from records import Cell, Record, Repeat, by_task, difference_across
-from tables import Table, show_difference
+from benchmarks.accuracy.records import Cell, Record, Repeat, by_task, difference_across
+from benchmarks.accuracy.tables import Table, show_difference
 
 BASELINE = "strong-augmentation"
 

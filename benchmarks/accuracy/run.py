@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Make the runs of a suite that are not there yet: train with few labels through the public API, score, keep a JSON.
 
-    benchmarks/run.py SUITE [--tasks NAME ...] [--ways NAME ...] [--segmenters NAME ...] [--labels 10 40]
-        [--seeds 0 1 2] [--draws 0 1] [--data DIR] [--device auto] [--threads 2] [--development]
+    python -m benchmarks.accuracy.run SUITE [--tasks NAME ...] [--ways NAME ...] [--segmenters NAME ...]
+        [--labels 10 40] [--seeds 0 1 2] [--draws 0 1] [--data DIR] [--device auto] [--threads 2] [--development]
 
 `--data` is a folder of data sets, by default what GENSEG_DATA says. Runs whose record is in `benchmarks/results/runs/`
 are passed over, so that an interrupted suite goes on where it stopped; several processes may share one, each with tasks
@@ -26,12 +25,12 @@ from typing import Any
 import torch
 
 import genseg
-from draws import drawn
+from benchmarks.accuracy.draws import drawn
+from benchmarks.accuracy.recipe import fit_recipe
+from benchmarks.accuracy.suite import RECIPE, Run, Suite, Task, suite_names
+from benchmarks.locations import data_root, write_record
 from genseg.examine.split import labelled_subset
 from genseg.index import index_dataset
-from locations import data_root, write_record
-from recipe import fit_recipe
-from suite import RECIPE, Run, Suite, Task, suite_names
 
 KEPT = ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")
 
@@ -157,8 +156,9 @@ def development_list(data: Path, used: int, folder: Path) -> Path | None:
 def command(suite: Suite, run: Run, development: bool) -> str:
     """The command that makes this run."""
     chosen = (
-        f"benchmarks/run.py {suite.name} --tasks {run.task} --ways {run.way} --segmenters {run.segmenter} "
-        f"--labels {run.labels} --seeds {run.seed} --draws {run.draw} --threads {torch.get_num_threads()}"
+        f"python -m benchmarks.accuracy.run {suite.name} --tasks {run.task} --ways {run.way} "
+        f"--segmenters {run.segmenter} --labels {run.labels} --seeds {run.seed} --draws {run.draw} "
+        f"--threads {torch.get_num_threads()}"
     )
     return chosen + " --development" * development
 

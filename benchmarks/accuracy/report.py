@@ -1,11 +1,11 @@
-#!/usr/bin/env python3
 """What the kept records of a suite say: tables as Markdown, and with the pictures as HTML.
 
-    benchmarks/report.py SUITE            print the tables
-    benchmarks/report.py SUITE --development    the ways on the labelled cases left over, by which choices may be made
-    benchmarks/report.py SUITE -o DIR     write DIR/report.md, DIR/report.html and the pictures
-    benchmarks/report.py --pages          put the tables of README and docs/results.md between their markers, and draw
-                                          the learning curves in docs/images
+    python -m benchmarks.accuracy.report SUITE                  print the tables
+    python -m benchmarks.accuracy.report SUITE --development    the ways on the labelled cases left over, by which
+                                                                choices may be made
+    python -m benchmarks.accuracy.report SUITE -o DIR           write DIR/report.md, DIR/report.html and the pictures
+    python -m benchmarks.accuracy.report --pages                put the tables of README and docs/results.md between
+                                                                their markers, and draw the curves in docs/images
 
 Dice is the mean over test cases, seeds and draws of the labelled cases, in brackets over how many runs. Differences are
 in Dice points with 95 % intervals over cases and, where there are several, runs, paired case by case over the runs that
@@ -23,15 +23,25 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from kept import kept_tables
-from pictures import draw_label_curves
-from records import Cell, Record, difference, difference_across, mean_dice, of_segmenter, read_cells, shared_repeats
-from suite import RECIPE, Suite, suite_names
-from tables import Table, show_difference
-from worth import BASELINE, worth_table
+from benchmarks.accuracy.kept import kept_tables
+from benchmarks.accuracy.pictures import draw_label_curves
+from benchmarks.accuracy.records import (
+    Cell,
+    Record,
+    difference,
+    difference_across,
+    mean_dice,
+    of_segmenter,
+    read_cells,
+    shared_repeats,
+)
+from benchmarks.accuracy.suite import RECIPE, Suite, suite_names
+from benchmarks.accuracy.tables import Table, show_difference
+from benchmarks.accuracy.worth import BASELINE, worth_table
+from benchmarks.locations import ROOT
 
-PAGES = [Path(__file__).parents[1] / page for page in ("README.md", "docs/results.md")]
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+PAGES = [ROOT / page for page in ("README.md", "docs/results.md")]
+IMAGES = ROOT / "docs" / "images"
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 DEFAULT = "unet-pretrained"
 """Network that is trained on 2D images unless another is asked for."""

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.accuracy.suite import Run, Suite
 from genseg.evaluate import Estimate, PairedDifference, bootstrap_interval, paired_bootstrap_over_strata
-from suite import Run, Suite
 
 Record = dict[str, Any]
 

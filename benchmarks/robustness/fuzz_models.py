@@ -22,8 +22,8 @@ from genseg.models.model import described_model
 from genseg.runs.delivered import Description, read_sealed, write_sealed
 from genseg.segmenters.network import Array, Response
 from genseg.trust.calibration import Calibration
-from genseg.trust.ood import Familiarity
-from genseg.trust.postprocess import Mending
+from genseg.trust.ood import OODDetector
+from genseg.trust.postprocess import PostprocessingStep
 from genseg.trust.trust import UNTESTED, Trust
 
 CLASSES, LEVELS = 3, (4, 6)
@@ -68,10 +68,10 @@ def trust() -> Trust:
     draw = np.random.default_rng(0)
     widths = (9, *LEVELS)  # of a grey picture, 9 figures of its intensities
     images = [[draw.normal(size=width).astype(np.float32) for width in widths] for _ in range(8)]
-    rules = (Mending(1, "no-specks", 0.02, 0.001), Mending(2, "fill-holes", 0.01))
+    rules = (PostprocessingStep(1, "no-specks", 0.02, 0.001), PostprocessingStep(2, "fill-holes", 0.01))
     calibration = Calibration(1.7, 0.05, 0.02, 8)
-    known = Familiarity.learn(images, images[:4])
-    return replace(UNTESTED, calibration=calibration, familiarity=known, mendings=rules, lowest_dice=0.6)
+    known = OODDetector.learn(images, images[:4])
+    return replace(UNTESTED, calibration=calibration, ood=known, postprocessing=rules, lowest_dice=0.6)
 
 
 def description() -> dict[str, Any]:

@@ -1,7 +1,7 @@
-#!/usr/bin/env python3
 """Whether a model's probabilities mean what they say, and whether it tells images that it was not made for.
 
-    benchmarks/trust.py [--tasks NAME ...] [--labels 40] [--size 128] [--data DIR] [--runs runs/trust] [--threads 2]
+    python -m benchmarks.accuracy.trust [--tasks NAME ...] [--labels 40] [--size 128] [--data DIR]
+        [--runs runs/trust] [--threads 2]
 
 Of each task a model is trained (strong augmentation, seed 0; a run that is there is used, one that stopped gone on
 with). On its test cases the expected calibration error is measured without and with the temperature that its held-out
@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from skimage import data as photographs
 
 import genseg
+from benchmarks.accuracy.run import labels_of
+from benchmarks.locations import RESULTS, data_root, write_record
 from genseg.base.progress import silent
 from genseg.examine.split import Split
 from genseg.index import index_dataset
@@ -35,8 +37,6 @@ from genseg.read.case import Case
 from genseg.trust.calibration import calibration_error
 from genseg.trust.suitability import fit_case
 from genseg.trust.trust import labelled_logits
-from locations import RESULTS, data_root, write_record
-from run import labels_of
 
 TASKS = ("skin_isic2017", "breast_us_busi", "polyp_cvc_clinicdb", "foot_ulcer_fuseg", "lung_heart_jsrt_multiclass")
 SAME_ANATOMY = {"foot_ulcer_fuseg": "foot_ulcer_medetec_ood"}
@@ -55,7 +55,9 @@ def main() -> None:
         measured = measure(task, asked)
         found = json.loads(target.read_text(encoding="utf-8"))["tasks"] if target.exists() else {}
         found[task] = measured
-        command = f"benchmarks/trust.py --labels {asked.labels} --size {asked.size} --threads {asked.threads}"
+        command = (
+            f"python -m benchmarks.accuracy.trust --labels {asked.labels} --size {asked.size} --threads {asked.threads}"
+        )
         write_record(target, {"command": command, "tasks": found})
         sys.stdout.write(f"{task}: {json.dumps(found[task])}\n")
 
@@ -65,7 +67,7 @@ def measure(task: str, asked: argparse.Namespace) -> dict[str, Any]:
     model = trained(task, asked)
     tests = test_cases(asked.data / task, model)
     usual = ood_score(model, tests)
-    highest = model.trust.familiarity.highest
+    highest = model.trust.ood.highest
     aliens = {name: ood_score(model, cases) for name, cases in alien_kinds(task, asked.data, model, tests)}
     return {
         "segmenter": model.plan.segmenter,
