@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import generated
+import genseg
 from genseg.cli.verbs import app
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "genseg"
@@ -76,6 +79,23 @@ def test_help_uses_the_words_of_the_field(run: Run, verb: str | None) -> None:
 def test_templates_use_the_words_of_the_field(template: Path) -> None:
     text = re.sub(r"{[{%].*?[%}]}", "", template.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert [match[0] for match in HOUSE_WORDS.finditer(text)] == []
+
+
+def _documented() -> Iterator[tuple[str, str]]:
+    """Name and docstring of everything that the reference shows."""
+    for name in genseg.__all__:
+        one = getattr(genseg, name)
+        own = vars(one).items() if isinstance(one, type) else ()
+        yield name, inspect.getdoc(one) or ""
+        yield from ((f"{name}.{key}", inspect.getdoc(member) or "") for key, member in own if not key.startswith("_"))
+    yield "results", generated.results()
+
+
+def test_the_reference_uses_the_words_of_the_field() -> None:
+    found = {
+        name: HOUSE_WORDS.findall(re.sub(r"`[^`\n]*`|^faults:| faults:", "", text)) for name, text in _documented()
+    }
+    assert {name: words for name, words in found.items() if words} == {}
 
 
 PAGES = sorted({REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", *(REPOSITORY / "docs").rglob("*.md")})

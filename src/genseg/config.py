@@ -537,12 +537,12 @@ class Plan(_Checked):
 
     @property
     def has_room(self) -> bool:
-        """Whether an update has a real image, and a synthetic one where there is a generator."""
+        """Whether each batch has room for a real image, and for a synthetic one if there is a generator."""
         return self.synthetic < self.batch_size and (self.generation is None or self.synthetic > 0)
 
     @property
     def length_unit(self) -> Unit:
-        """The unit in which distances are reported: pixels for pictures, which seldom know their spacing."""
+        """The unit of reported distances: pixels for 2D images, which seldom state their spacing."""
         return "px" if self.spacing is None else length_unit(self.spacing, self.spacing_unit)
 
     @property

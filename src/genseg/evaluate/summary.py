@@ -42,13 +42,11 @@ class ClassSummary:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """What an evaluation found. Made by `summarise`.
+    """Scores of every case, with means and intervals. Made by `summarise`.
 
-    class_names: of the foreground classes, in the order of the scores' tuples.
-    provenance: what made the figures (model, data, settings), for the reader; values as JSON can hold them.
-    warnings: what a reader of the figures must know, one sentence each.
-    in_training: what the model's training used each case for: "trained on", "held out", "no" or "unknown"; empty where
-        that was not looked into.
+    class_names: foreground classes, in the order of the scores' tuples. provenance: model, data and settings behind the
+    figures, as JSON values. warnings: what a reader of the figures must know, one sentence each. in_training: how each
+    case was used in training: "trained on", "held out", "no" or "unknown"; empty if that was not examined.
     """
 
     cases: tuple[CaseScores, ...]
@@ -61,7 +59,7 @@ class EvaluationSummary:
     in_training: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain dictionaries, lists, numbers and text; undefined or not estimable is None."""
+        """Everything as plain dictionaries, lists, numbers and text; undefined values become None."""
         dice = self.overall.dice
         return {
             "count": len(self.cases),
@@ -80,14 +78,14 @@ class EvaluationSummary:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of `rows`; the unit of HD95 is part of its name."""
+        """Column names of `rows`; the name of HD95 includes its unit."""
         hd95 = f"hd95_{self.tolerance.unit}"
         scores = ("case", "class", "dice", "iou", hd95, "surface_dice", "truth_voxels", "predicted_voxels")
         return (*scores, "in_training") if self.in_training else scores
 
     @property
     def marks(self) -> dict[str, str]:
-        """What a report writes beside the names of cases that training has seen; nothing if it only held all out."""
+        """Labels that a report puts beside cases seen in training; empty if training only held them out."""
         seen = {name: use for name, use in self.in_training.items() if use in ("trained on", "held out")}
         only_held_out = len(seen) == len(self.cases) and set(seen.values()) == {"held out"}
         return {} if only_held_out else seen
@@ -104,12 +102,12 @@ class EvaluationSummary:
         return (self.in_training[name],) if self.in_training else ()
 
     def write_json(self, path: Path) -> None:
-        """Write `to_json` to a file, atomically; in ASCII, so that a name cannot steer the terminal that shows it."""
+        """Write `to_json` to a file, atomically; in ASCII, so that no name can control a terminal."""
         text = json.dumps(self.to_json(), indent=1, allow_nan=False)
         atomic_write_bytes(path, f"{text}\n".encode())
 
     def write_csv(self, path: Path) -> None:
-        """Write `rows` under a line of column names, atomically; an undefined HD95 is an empty cell."""
+        """Write `rows` below their column names, atomically; an undefined HD95 is an empty cell."""
         atomic_write_csv(path, self.columns, self.rows())
 
 

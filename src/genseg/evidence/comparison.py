@@ -53,12 +53,12 @@ class ComparedCase:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What generated pairs brought on the user's own held-out cases.
+    """The effect of generated pairs on the user's own held-out cases.
 
-    method: with generated pairs. generated, baseline: mean Dice over patients (over images, where patients are not
-    known), difference: of them, with its interval. by: what folds kept together, in words. images: in an update of
-    every training, where one ran out of memory and all were begun anew. halved: at which update the run itself ran out
-    of memory before, and how many images it had from there on.
+    method: the training method with generated pairs. generated, baseline: mean Dice with and without them, over
+    patients (over images, if patients are unknown). difference: between the two, with its interval. by: the unit that
+    folds kept together, in words. images: per update of every training, if one ran out of memory and all were
+    restarted. halved: the update at which the run itself had run out of memory, and its images per update from there.
     """
 
     method: TrainingMethod
@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def delivered(self) -> TrainingMethod:
-        """The method whose model is delivered: the better one by the mean."""
+        """The method of the delivered model: the one with the higher mean."""
         return BASELINE if (self.difference.difference or 0.0) < 0 else self.method
 
     @property

@@ -62,12 +62,12 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """What was measured, the curve through it, and how many labels a gain would take.
+    """Measured points, the fitted curve, and the labels that a gain needs.
 
-    labels: how many there are. gain: in Dice. needed: labels in all from which on the score is by `gain` above what it
-    is with those there are; infinite where it never is, as `needed_low` and `needed_high`, its 95 % interval, may be.
-    band: `(3, number)`: numbers of labels, and the curve's lower and upper bounds there. images: in an update of every
-    training, where one ran out of memory and all were begun anew.
+    labels: number of labelled cases. gain: in Dice. needed: total number of labels at which Dice is `gain` higher than
+    with `labels`; infinite if the curve never gets there. needed_low, needed_high: its 95 % interval; also possibly
+    infinite. band: `(3, number)`: numbers of labels, and the curve's lower and upper bounds there. images: per update
+    of every training, if one ran out of memory and all were restarted.
     """
 
     points: tuple[CurvePoint, ...]
@@ -82,7 +82,7 @@ class LearningCurve:
 
     @property
     def verdict(self) -> str:
-        """How many more labels the gain takes, in words."""
+        """How many more labels the gain needs, in words."""
         fewer = f" Memory ran out, so all were trained with {self.images} images per update."
         return self._forecast + (fewer if self.images is not None else "")
 
@@ -110,7 +110,7 @@ class LearningCurve:
         return "never" if math.isinf(bound) else str(max(1, math.ceil(bound - self.labels)))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as plain dictionaries, lists, numbers and text; what is infinite is None."""
+        """Everything as plain dictionaries, lists, numbers and text; infinity becomes None."""
         needed = {name: _finite(getattr(self, name)) for name in ("needed", "needed_low", "needed_high")}
         return {**asdict(self), **needed, "band": self.band.tolist(), "verdict": self.verdict}
 

@@ -45,12 +45,11 @@ SHEET_CASES = 120
 
 @dataclass(frozen=True)
 class Examination:
-    """A dataset that was found usable.
+    """A dataset that can be trained on.
 
-    cases: the cases read, masks mapped to classes, grey images repeated to RGB where the set has both.
-    faults: warnings; anything worse was raised.
-    duplicates: pairs of names of nearly equal images.
-    groups: case name -> group of cases (same patient or nearly equal image) that must not be split.
+    cases: the cases read, with masks mapped to classes and grey images repeated to RGB if the dataset has both. faults:
+    warnings; anything worse was raised. duplicates: pairs of names of nearly identical images. groups: case name ->
+    group of cases (same patient or nearly identical image) that must stay together in a split.
     """
 
     index: Index

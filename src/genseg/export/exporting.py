@@ -43,7 +43,7 @@ CALIBRATED_ON = 40
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how near it comes to the original."""
+    """The exported file or folder, and how closely it reproduces the original."""
 
     path: Path
     parity: Parity

@@ -35,20 +35,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Model:
-    """A segmenter with all that it needs to read an image and give its mask.
+    """A trained segmenter with everything needed to read an image and predict its mask.
 
-    plan: how images are prepared and which network it is. labels: the classes. run: the run folder, or exported file,
-    that it came from. options, channel_files: how the training images were read, and whether each channel had a file of
-    its own. training: its training method, and why its generator was switched off where it was. trust: what its
-    held-out cases taught. sha256: of its weights, for telling models apart: as in `model.json` for a run folder, of
-    the file for an exported one, over those of all members for an ensemble. tile_batch: tiles of a large volume that
-    are computed at once. seen: hashes of the images that it was trained on, of each member of an ensemble; empty where
-    they are not known.
+    plan: network and preprocessing. labels: the classes. run: the run folder or exported file it was loaded from.
+    options, channel_files: how the training images were read, and whether each channel had its own file. training: the
+    training method, and why its generator was switched off, if it was. trust: calibration, OOD detection and
+    post-processing, learned on held-out cases. sha256: identifies the model: the hash in `model.json` of a run folder,
+    of an exported file, or over all members of an ensemble. tile_batch: tiles of a large volume computed at once. seen:
+    hashes of the training images, per member of an ensemble; empty if unknown.
 
-    Several threads may use one model, or models made from one another, at once: `predict`, `examine` and the other
-    methods that take one image keep nothing between calls and give each thread what it would get alone. Of
-    `predict_folder`, `watch`, `segment_video` and `evaluate`, each call needs an output folder of its own. The number
-    of threads that PyTorch computes with (`genseg.load(threads=...)`) is one for the whole process.
+    Several threads may use one model, or models derived from one another. `predict`, `examine` and the other methods
+    for a single image keep no state between calls and give every thread the result it would get alone. Each call of
+    `predict_folder`, `watch`, `segment_video` and `evaluate` needs its own output folder. PyTorch's number of threads
+    (`genseg.load(threads=...)`) is shared by the whole process.
     """
 
     plan: Plan
@@ -66,19 +65,18 @@ class Model:
     def predict(
         self, image: Path | str | NDArray[np.generic], spacing: Sequence[float] | None = None
     ) -> NDArray[np.uint8]:
-        """Segment one image; `examine` tells more. Returns class indices `(*spatial)` uint8."""
+        """Segment one image. Returns class indices, `(*spatial)` uint8; `examine` returns more."""
         return self.examine(image, spacing).mask
 
     def examine(self, image: Path | str | NDArray[np.generic], spacing: Sequence[float] | None = None) -> Prediction:
-        """Segment one image, and say how far its mask can be trusted.
+        """Segment one image, and report how far its mask can be trusted.
 
-        image: a file or DICOM folder, or pixels `(channel, *spatial)` or `(*spatial)` with values as a file would
-            store them (a picture's grey or RGB 0..255, CT in Hounsfield units). Volume arrays are taken to lie in RAS+
-            voxel order.
-        spacing: mm along each spatial axis of a volume given as an array; the plan's where None.
+        image: a file or DICOM folder, or an array `(channel, *spatial)` or `(*spatial)` with values as stored in files
+            (grey or RGB 0..255, CT in Hounsfield units). Volumes given as arrays are taken to be in RAS+ voxel order.
+        spacing: mm along each spatial axis of a volume given as an array; None for the spacing of the plan.
 
-        Mask and confidence are in the image's own size and voxel order. Raises DataError for an unreadable file, a
-        folder of several images, or an image of other dimensions or channels than the model's.
+        Mask and confidence have the image's own size and voxel order. Raises DataError if the file is unreadable, a
+        folder holds several images, or the image has other dimensions or channels than the model's.
         """
         if isinstance(image, Path | str):
             return self.examine_case(self.read(self._only_image(Path(image))))
@@ -92,22 +90,21 @@ class Model:
         extras: Sequence[Extra] = (),
         progress: Progress = silent,
     ) -> list[PredictedCase]:
-        """Segment every image of a folder (or one file) and write each mask in its image's geometry and format.
+        """Segment every image of a folder, or one file. Each mask has the geometry and format of its image.
 
-        extras: what else to write. "overlays": `overlays/NAME.png`, the image with the mask drawn over it.
-        "confidence": `confidence/NAME`, the probability in percent of each pixel's class. "contours": `contours.csv`,
-        the outline of every object. "dicom-seg": a DICOM segmentation beside the mask of each DICOM image.
-        `predictions.csv` (for each case what there is to say about it), `measurements.csv` (area or volume, and number
-        of objects) and `manifest.jsonl` (hashes of image, model and mask) are always written; see
-        `genseg.results.mask_folder`.
+        extras: further outputs. "overlays": `overlays/NAME.png`, the image with its mask. "confidence":
+            `confidence/NAME`, the probability of each pixel's class in percent. "contours": `contours.csv`, the
+            outline of every object. "dicom-seg": a DICOM segmentation beside the mask of each DICOM image.
 
-        Masks that lie in `out` already, of the same image and by the same model, are kept; those of another image or by
-        another model are moved into `out/replaced`; those that a person has edited since are left alone, without rows.
+        `predictions.csv` (notes on each case), `measurements.csv` (area or volume, and number of objects) and
+        `manifest.jsonl` (hashes of image, model and mask) are always written; see `genseg.results.mask_folder`.
 
-        Returns the cases, in the order of their names. Raises RunError where `out` cannot be used, holds the images or
-        files of someone else's that would be replaced, or another process is at work in it; DataError where two images
-        have one name, all before anything is written; and DataError naming every image that could not be segmented,
-        after all others were written.
+        Masks in `out` of the same image and model are kept. Masks of another image or model are moved into
+        `out/replaced`. Masks that a person has edited are left alone and get no rows.
+
+        Returns the cases in the order of their names. Before anything is written, raises RunError if `out` cannot be
+        used, would lose files that are not genseg's, or is in use by another process; and DataError if two images have
+        the same name. After all other images, raises DataError naming every image that could not be segmented.
         """
         check_extras(extras)
         entries = index_images(Path(images), channel_files=self.channel_files)
@@ -123,14 +120,14 @@ class Model:
         report: Callable[[DataError], None],
         extras: Sequence[Extra] = (),
     ) -> int:
-        """Segment the images that are in a folder and those that come into it, as `predict_folder`, until told to stop.
+        """Segment the images in a folder and those that arrive, as `predict_folder`, until told to stop.
 
-        Each is segmented once, when it is complete, and again when its content changes: the earlier mask is moved into
-        `out/replaced`, also where the new image cannot be read. is_stopped: asked several times a second. tell: told of
-        each mask that is made. report: told of each image that cannot be segmented, which stops no other, and of a
-        folder that cannot be reached, which is waited for.
+        Each image is segmented once it is complete, and again when its content changes. The earlier mask is then moved
+        into `out/replaced`, even if the new image cannot be read. is_stopped: called several times a second. tell:
+        called with each new mask. report: called with each image that cannot be segmented, and with a folder that
+        cannot be reached; neither ends the watch.
 
-        Returns the number of masks made. Raises RunError as `predict_folder`.
+        Returns the number of masks written. Raises RunError as `predict_folder`.
         """
         from genseg.results.live import predict_as_they_come
 
@@ -140,11 +137,10 @@ class Model:
         )
 
     def segment_video(self, video: Path | str, out: Path | str, *, progress: Progress = silent) -> VideoResult:
-        """Outline what is found in each frame of a video; see `genseg.models.video.segment_video`.
+        """Outline the objects in every frame of a video; see `genseg.models.video.segment_video`.
 
-        A model of grey pictures is given the frames in grey. Raises DataError for a file that is no whole video,
-        SettingsError for a model of volumes, RunError where `out` cannot be written, MissingExtraError without
-        imageio-ffmpeg.
+        A model of grey images gets grey frames. Raises DataError if the file is not a complete video, SettingsError
+        for a model of volumes, RunError if `out` cannot be written, MissingExtraError without imageio-ffmpeg.
         """
         from genseg.drawing.overlays import palette
         from genseg.models.video import segment_video
@@ -161,33 +157,32 @@ class Model:
         split: Part = "test",
         progress: Progress = silent,
     ) -> EvaluationSummary:
-        """Score predictions against experts' masks.
+        """Score predictions against expert masks.
 
-        data: a dataset in any layout that training reads. split: "test": the cases that the dataset declares as
-        test, all of them where it declares none and none was trained on; "validation": those held out in training;
-        "all": every labelled case. out: folder for report.html, scores.json and scores.csv; nothing is written where
-        it is None.
+        data: a dataset in any layout that training reads. split: "test": the cases declared as test, or all cases if
+            none is declared and none was trained on; "validation": the cases held out in training; "all": every
+            labelled case. out: folder for report.html, scores.json and scores.csv; None writes nothing.
 
-        Raises DataError with all faults of the cases, RunError where there is no case to score or `out` cannot be used.
+        Raises DataError with every problem in the cases, RunError if no case can be scored or `out` cannot be used.
         """
         from genseg.models.evaluation import evaluate_model
 
         return evaluate_model(self, Path(data), None if out is None else Path(out), split, progress)
 
     def without_mirroring(self) -> Model:
-        """The model that looks at each image once: several times as fast, and a little less exact."""
+        """The same model without test-time mirroring: several times faster, slightly less accurate."""
         return replace(self, plan=self.plan.model_copy(update={"mirroring": False}))
 
     def reading_tilted(self, tilt: Tilt) -> Model:
-        """The model that stops at DICOM stacks that lean, or straightens them; it does as in its training by itself."""
+        """The same model with another rule for gantry-tilted DICOM series; by default it follows its training."""
         return replace(self, options=replace(self.options, read=replace(self.options.read, tilt=tilt)))
 
     def read(self, files: CaseFiles) -> Case:
-        """Read an image as those of the training were read. Raises DataError for one that cannot be used."""
+        """Read an image the way the training images were read. Raises DataError if it cannot be used."""
         return to_case(read_raw_case(files, self.options), None, None)
 
     def examine_case(self, case: Case) -> Prediction:
-        """As `examine`, of an image that was read already."""
+        """As `examine`, for an image that has been read."""
         return predict_case(case, self.network, self.plan, self.trust, self.tile_batch)
 
     def _only_image(self, path: Path) -> CaseFiles:

@@ -29,11 +29,11 @@ _FRAMES_OF_RATE = 25
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What segmenting a video took.
+    """Length and speed of a segmented video.
 
-    frames: how many were written. seconds: from the first frame read to the whole video written.
-    frames_per_second: of all that: reading, segmenting, drawing and writing. segmenting_per_second: of segmenting
-    alone, the first frame included, for which a network warms up.
+    frames: number written. seconds: from the first frame read to the finished file. frames_per_second: of the whole:
+    reading, segmenting, drawing and writing. segmenting_per_second: of segmenting alone, including the slower first
+    frame.
     """
 
     frames: int

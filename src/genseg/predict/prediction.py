@@ -25,12 +25,12 @@ IN_GREY = "colour image: converted to grey, like the training images"
 
 @dataclass(frozen=True)
 class Prediction:
-    """A mask with what there is to say about it.
+    """A mask, and how far it can be trusted.
 
-    mask: `(*spatial)` uint8 class indices. confidence: `(*spatial)` uint8, the probability in percent of the class that
-    each pixel was given. expected_dice: the Dice to be expected by these probabilities, mean over the classes found;
-    None where nothing was. strangeness: how unlike the training images the image is, in standard deviations; None where
-    they were too few to tell. notes: in words, why a person should look at it; none where there is no reason.
+    mask: `(*spatial)` uint8 class indices. confidence: `(*spatial)` uint8, the probability of each pixel's class in
+    percent. expected_dice: the Dice expected from these probabilities, mean over the classes found; None if none was
+    found. ood_score: how far the image differs from the training images, in standard deviations; None if there were too
+    few of them. notes: reasons to review the mask, in words; empty if there is none.
     """
 
     mask: NDArray[np.uint8]

@@ -22,11 +22,11 @@ PatientSource = Literal["", "the CSV list", "DICOM headers", "DICOM studies", "f
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where one case lies on disk.
+    """An image and its mask, if it is labelled: the unit of training and prediction.
 
-    `images` holds one path, or one per channel (nnU-Net's `_0000`, `_0001`), or a single folder for a DICOM
-    series. `split` is "train", "val" or "test" where the dataset fixes it, else None. `patient` is the case's own
-    name where nothing is known of the patient; then `patient_source` is "".
+    image: `(channel, *spatial)`, values as stored; the plan's intensity rule scales them.
+    mask: `(*spatial)` uint8 class indices 0..classes-1, or None.
+    spacing, affine, modality, sha256, spacing_unit: as in `Scan`.
     """
 
     name: str

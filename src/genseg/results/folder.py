@@ -35,12 +35,11 @@ from genseg.write.masks import write_mask
 
 @dataclass(frozen=True)
 class PredictedCase:
-    """A case whose mask lies in the folder for results.
+    """A case with its mask in the output folder.
 
-    state: "new" where it was made just now; "kept" where it was there, of the same image and by the same model;
-    "edited" where a person has changed it since, so that nothing is known about it. set_aside: where an earlier mask of
-    this name was moved to, that was of another image, by another model, or someone else's. The other fields are those
-    of `Prediction`.
+    state: "new" if the mask was made now; "kept" if it was there already, of the same image and model; "edited" if a
+    person has changed it since, so that nothing is known about it. set_aside: where an earlier mask of this name was
+    moved: one of another image, another model, or not from genseg. The other fields are those of `Prediction`.
     """
 
     name: str

@@ -34,7 +34,7 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Generated:
-    """What was written. copies: how many images were marked as copies of training images: left out, or kept."""
+    """The synthetic dataset. copies: images marked as copies of training images, left out or kept."""
 
     folder: Path
     written: int
