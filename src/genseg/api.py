@@ -85,19 +85,16 @@ def fit(
     resuming: if it is not a run folder or the data have changed); TrainingError if the loss is not finite. After
     KeyboardInterrupt a run can be resumed.
     """
-    from genseg.fitting import fit_run
+    from genseg.fitting import finish_run
+    from genseg.training.run import run_training
 
     if plan is not None and settings is not None and settings.time is not None:
         raise SettingsError("time: the plan already fixes image size and updates; leave out time or the plan")
-    return fit_run(
-        Path(data),
-        Path(out),
-        settings or Settings(),
-        plan,
-        resume=resume,
-        accept_changes=accept_changes,
-        progress=progress,
+    data, wanted = Path(data), settings or Settings()
+    folder = run_training(
+        data, Path(out), wanted, plan, resume=resume, accept_changes=accept_changes, progress=progress
     )
+    return finish_run(folder, data, progress)
 
 
 @callers_state_kept()

@@ -1,4 +1,4 @@
-"""From a dataset to a model that knows its limits: trained, judged on its held-out cases, described on its card."""
+"""From a trained network to a model that knows its limits: judged on its held-out cases, described on its card."""
 
 from __future__ import annotations
 
@@ -7,41 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from genseg.base.progress import Progress
-from genseg.config import Plan, Settings
 from genseg.export.card import CARD, write_card
 from genseg.models.load import TRUST, load_model
 from genseg.models.model import Model
 from genseg.models.scored_cases import own_cases
 from genseg.runs.folder import RunFolder
-from genseg.training.run import run_training
 from genseg.trust.trust import learn_trust
 
 
-def fit_run(
-    data: Path,
-    out: Path,
-    settings: Settings,
-    plan: Plan | None,
-    *,
-    resume: bool,
-    accept_changes: bool = False,
-    may_halve: bool = True,
-    progress: Progress,
-) -> Model:
-    """Train, or go on; learn when to trust the model, score the held-out cases, write its card; see `genseg.fit`.
+def finish_run(folder: RunFolder, data: Path, progress: Progress) -> Model:
+    """The model of a run that was trained on `data`: learn when to trust it, score the held-out cases, write its card.
 
-    may_halve: as in `run_training`.
+    What is there already is left as it is. Raises RunError where a held-out case or the model cannot be used.
     """
-    folder = run_training(
-        data,
-        out,
-        settings,
-        plan,
-        resume=resume,
-        accept_changes=accept_changes,
-        may_halve=may_halve,
-        progress=progress,
-    )
     model = load_model(folder.path, folder.settings().device)
     if not folder.has_delivered(TRUST):
         model = learn_from_held_out(model, data, folder, progress)

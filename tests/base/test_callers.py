@@ -81,7 +81,7 @@ def test_checking_and_planning_change_nothing(joint_settings: Settings, rgb_phan
 
 
 WORKERS = {
-    "genseg.fitting.fit_run": lambda: genseg.fit("data", "out"),
+    "genseg.fitting.finish_run": lambda: genseg.fit("data", "run", resume=True),
     "genseg.evidence.comparison.compare_with_baseline": lambda: genseg.compare("data", "run"),
     "genseg.evidence.learning_curve.measure_curve": lambda: genseg.curve("data", "out"),
     "genseg.export.exporting.export_run": lambda: genseg.export_model("run", "data", "onnx"),

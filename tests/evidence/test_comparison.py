@@ -150,7 +150,7 @@ def test_what_is_trained_is_not_trained_again(
     compared: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shutil.copytree(compared, tmp_path / "run")
-    monkeypatch.setattr(trainings_module, "fit_run", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(trainings_module, "run_training", lambda *_, **__: pytest.fail("trained again"))
     told: list[tuple[str, int, int]] = []
     monkeypatch.setattr(comparison_module, "held_out_dice", _biased(0.2))
     again = genseg.compare(scans, run, progress=lambda *news: told.append(news))
@@ -329,7 +329,7 @@ def test_a_comparison_that_ran_out_of_memory_is_resumed_and_not_made_again(
     short_of_memory: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shutil.copytree(short_of_memory, tmp_path / "run")
-    monkeypatch.setattr(trainings_module, "fit_run", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(trainings_module, "run_training", lambda *_, **__: pytest.fail("trained again"))
     again = genseg.compare(scans, run)
     assert again.images == 2
     assert genseg.load(run, ensemble=True).predict(scans / "images" / "phantom_000.png").shape == (32, 32)

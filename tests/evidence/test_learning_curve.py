@@ -136,7 +136,7 @@ def test_each_number_is_trained_on_every_fold_and_fewer_are_among_more(measured:
 def test_what_is_trained_is_not_trained_again(
     measured: Path, scans: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainings_module, "fit_run", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(trainings_module, "run_training", lambda *_, **__: pytest.fail("trained again"))
     before = (measured / "curve.json").read_bytes()
     genseg.curve(scans, measured, settings=settings, counts=[3, 2, 1, 2])
     assert (measured / "curve.json").read_bytes() == before
@@ -190,7 +190,7 @@ def test_where_memory_runs_out_all_numbers_are_trained_with_half_the_images(
     made = {path.parents[1].name for path in tmp_path.glob("*/model/model.json")}
     assert made == {f"{number}-labels-fold-{fold}-with-1-images" for number in (1, 2, 3) for fold in range(2)}
     assert curve.verdict.endswith("Memory ran out, so all were trained with 1 images per update.")
-    monkeypatch.setattr(trainings_module, "fit_run", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(trainings_module, "run_training", lambda *_, **__: pytest.fail("trained again"))
     assert genseg.curve(scans, tmp_path, settings=settings, counts=[1, 2, 3]).images == 1
 
 

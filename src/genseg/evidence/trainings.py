@@ -12,11 +12,12 @@ from genseg.base.progress import Progress
 from genseg.base.records import Record, Share, fitted
 from genseg.config import Plan, Settings
 from genseg.errors import MemoryRanOutError, RunError
-from genseg.fitting import fit_run
+from genseg.fitting import finish_run
 from genseg.read.case import Case
 from genseg.runs.folder import RunFolder, fingerprints, with_fewer_images
 from genseg.runs.state import total_updates
 from genseg.training.recovery import with_half_the_batch
+from genseg.training.run import run_training
 
 SCORES = "validation/scores.json"
 
@@ -93,18 +94,13 @@ def _is_made(data: Path, training: Training, progress: Progress) -> bool:
         return True
     begun = (training.folder / "plan.yaml").is_file()
     try:
-        fit_run(
-            data,
-            training.folder,
-            training.settings,
-            training.plan,
-            resume=begun,
-            may_halve=False,
-            progress=progress,
+        folder = run_training(
+            data, training.folder, training.settings, training.plan, resume=begun, may_halve=False, progress=progress
         )
+        finish_run(folder, data, progress)
     except MemoryRanOutError:
         return False
-    shutil.rmtree(RunFolder(training.folder).checkpoints, ignore_errors=True)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return True
 
 
