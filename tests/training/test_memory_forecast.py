@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from genseg.training import memory_forecast as memory
 from genseg.training.dummy import made_up_cases
 from genseg.training.gather import TrainingData, gather
 from genseg.training.live_bytes import LiveBytes
-from genseg.training.memory_forecast import check_memory, forecast_memory
+from genseg.training.memory_forecast import check_memory, forecast_memory, needed_memory
 from genseg.training.rehearsal import _kinds, rehearse
 
 MIB = 2**20
@@ -130,6 +131,18 @@ def test_nothing_is_counted_where_there_is_plenty(
     monkeypatch.setattr(memory, "forecast_memory", lambda *_: pytest.fail("counted"))
     monkeypatch.setattr(memory, "free_memory", lambda: 2**40)
     check_memory(gathered, machine)
+    assert re.fullmatch(r"less than 2\.[0-9] GiB; 1024\.0 GiB are free", needed_memory(gathered, machine))
+
+
+@pytest.mark.fault(35)
+def test_the_bound_is_above_the_forecast_and_the_forecast_is_told_where_it_may_matter(
+    gathered: TrainingData, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = needed_memory(gathered, machine)
+    monkeypatch.setattr(memory, "free_memory", lambda: 160 * MIB)
+    forecast = forecast_memory(gathered, machine)
+    assert needed_memory(gathered, machine).endswith("more than now")
+    assert float(told.split()[2]) * 1024 * MIB > forecast.more
 
 
 @pytest.mark.fault(35)

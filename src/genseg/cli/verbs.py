@@ -114,7 +114,7 @@ def plan(
     from genseg.compute.device import choose_machine
     from genseg.training.estimate import estimate_seconds
     from genseg.training.gather import gather
-    from genseg.training.memory_forecast import forecast_memory
+    from genseg.training.memory_forecast import needed_memory
 
     settings = settings_from(values)
     machine = choose_machine(settings.device, settings.precision)
@@ -125,7 +125,7 @@ def plan(
     if out is not None:
         made.to_yaml(out)
     _say(f"Estimated time: {in_words(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
-    _say(f"Estimated memory: {forecast_memory(gathered, machine)}.")
+    _say(f"Estimated memory: {needed_memory(gathered, machine)}.")
     if made.generation is not None:
         _say("The comparison afterwards takes several times as long; `genseg train --no-compare` skips it.")
 

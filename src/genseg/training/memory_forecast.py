@@ -63,18 +63,36 @@ def forecast_memory(gathered: TrainingData, machine: Machine) -> MemoryForecast:
 def check_memory(gathered: TrainingData, machine: Machine) -> None:
     """Raise DeviceError, with the numbers, where the training would not fit into memory.
 
-    Counting takes seconds; it is left out where there is plenty beyond doubt.
+    Counting is left out where there is plenty; see `needed_memory`.
     """
-    plan = gathered.plan
-    pixels = plan.batch_size * math.prod(plan.patch_size)
-    if LARGEST_NETWORKS + MOST_PER_PIXEL * pixels + _case_bytes(gathered) < _free(machine) / 2:
+    if _has_plenty(gathered, machine):
         return
-    forecast = forecast_memory(gathered, machine)
+    plan, forecast = gathered.plan, forecast_memory(gathered, machine)
     if not forecast.fits:
         raise DeviceError(
             f"memory: this training needs {forecast}; {forecast.free / GIB:.1f} GiB are free on {machine.device}; "
             f"{_cure(plan, forecast)}, or free some memory"
         )
+
+
+def needed_memory(gathered: TrainingData, machine: Machine) -> str:
+    """How much memory a run will need, in words: a forecast, or a bound that is known at once where there is plenty.
+
+    A forecast runs the code of whole updates, which takes a minute for feedback on a slow processor.
+    """
+    if not _has_plenty(gathered, machine):
+        return str(forecast_memory(gathered, machine))
+    return f"less than {_bound(gathered) / GIB:.1f} GiB; {_free(machine) / GIB:.1f} GiB are free"
+
+
+def _has_plenty(gathered: TrainingData, machine: Machine) -> bool:
+    return _bound(gathered) < _free(machine) / 2
+
+
+def _bound(gathered: TrainingData) -> int:
+    """Bytes that no training of this many pixels comes to."""
+    pixels = gathered.plan.batch_size * math.prod(gathered.plan.patch_size)
+    return LARGEST_NETWORKS + MOST_PER_PIXEL * pixels + _case_bytes(gathered)
 
 
 def _free(machine: Machine) -> int:
