@@ -8,8 +8,11 @@ levels) saved as JPEG of quality 50, 75 and 95, or halved with linear interpolat
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from genseg.labels.label_map import MaskValue, brightest
 
@@ -70,15 +73,34 @@ def erased_values(counts: Mapping[Any, int], shapes: Shapes, kept: Collection[An
     near to what is kept, where the mask looks as if it had never been blurred.
     """
     lossless = is_lossless(counts, [shapes])
-    erased = []
-    for value in counts:
-        if value in kept:
-            continue
-        around = sum(plain for other, (_, plain) in shapes.items() if distance(value, other) <= _NEAR)
-        far = all(distance(value, other) > _APART for other in kept)
-        if (far and around >= _LEAST_SOLID) or (lossless and shapes.get(value, (0, 0))[0] >= _LEAST_SOLID):
-            erased.append(value)
-    return erased
+    others = [value for value in counts if value not in kept]
+    far = [value for value in others if all(distance(value, other) > _APART for other in kept)]
+    around = dict(zip(far, _plain_around(far, shapes), strict=True))
+    return [
+        value
+        for value in others
+        if around.get(value, 0) >= _LEAST_SOLID or (lossless and shapes.get(value, (0, 0))[0] >= _LEAST_SOLID)
+    ]
+
+
+def _plain_around(values: Sequence[Any], shapes: Shapes) -> list[int]:
+    """Of each value of a mask, the voxels of values near it whose neighbours are near them; above `_LEAST_SOLID`, it.
+
+    Near values are found by a tree: a photograph in a mask's place has tens of thousands of colours.
+    """
+    plain = {value: voxels for value, (_, voxels) in shapes.items() if voxels}
+    if not values or not plain:
+        return [0] * len(values)
+    from scipy.spatial import KDTree
+
+    known, places = list(plain), np.array(values).reshape(len(values), -1)
+    tree = KDTree(np.array(known).reshape(len(known), -1))
+    found = []
+    for place, count in zip(places, tree.query_ball_point(places, _NEAR, math.inf, return_length=True), strict=True):
+        # Each of these values has a voxel or more: only where they are few is there anything to add up.
+        few = tree.query_ball_point(place, _NEAR, math.inf) if count < _LEAST_SOLID else ()
+        found.append(sum(plain[known[one]] for one in few) if count < _LEAST_SOLID else _LEAST_SOLID)
+    return found
 
 
 def is_lossless(values: Collection[Any], masks: Sequence[Shapes]) -> bool:
