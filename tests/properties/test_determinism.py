@@ -1,7 +1,4 @@
-"""The same data and seed give the same model, byte by byte, whatever the machine and its folders are like.
-
-`tests/faults/test_surroundings.py` shows it for real pairs alone and another clock; here pairs are generated too.
-"""
+"""The same data and seed give the same model, byte by byte, whatever machine, clock and folders are like."""
 
 from __future__ import annotations
 
@@ -14,9 +11,16 @@ from pathlib import Path
 
 import pytest
 
-COMPARED = ("model/segmenter.safetensors", "model/generator.safetensors", "split.json", "cases.json", "plan.yaml")
+COMPARED = (
+    "model/segmenter.safetensors",
+    "model/generator.safetensors",
+    "split.json",
+    "cases.json",
+    "plan.yaml",
+    "validation/scores.csv",
+)
 TRAINING = """
-import locale, os, pathlib, sys
+import itertools, locale, os, pathlib, sys, time
 
 locale.setlocale(locale.LC_ALL, "")
 order = sys.argv.pop()
@@ -28,6 +32,8 @@ if order == "reversed":
         __enter__ = lambda self: self
         __next__ = lambda self: self.pop() if self else next(iter(()))
 
+    clock = itertools.count(2e9, -3600)
+    time.time = lambda: float(next(clock))
     os.listdir = lambda *place: sorted(listed(*place), reverse=True)
     os.scandir = lambda *place: Scanned(sorted(scanned(*place), key=lambda entry: entry.name))
     pathlib.Path.iterdir = lambda folder: iter(sorted(iterated(folder), reverse=True))
