@@ -131,3 +131,9 @@ def test_a_run_keeps_what_it_learned_and_its_model_uses_it(rgb_run: Path, rgb_ph
     assert case.notes[0] in (tmp_path / "out" / "predictions.csv").read_text()
     usual = [model.examine(path).notes for path in sorted((rgb_phantoms / "images").iterdir())]
     assert not any("unlike" in note for notes in usual[:5] for note in notes)
+
+
+def test_files_hold_the_names_that_they_had_from_the_first() -> None:
+    learned = replace(UNTESTED, postprocessing=(PostprocessingStep(1, "fill-holes", 0.1),))
+    assert list(learned.to_json()) == ["calibration", "familiarity", "mendings", "lowest_dice", "often_empty"]
+    assert learned.to_json()["mendings"] == ({"class_index": 1, "rule": "fill-holes", "gain": 0.1, "least": 0.0},)

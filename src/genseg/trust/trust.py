@@ -55,10 +55,9 @@ class Trust:
 
     def to_json(self) -> dict[str, Any]:
         """All as plain dictionaries, lists, numbers and text, by the names that files have had from the first."""
-        content = asdict(self)
-        del content["ood"]
-        detector = None if self.ood is None else self.ood.to_json()
-        return {**content, "familiarity": detector, "mendings": content.pop("postprocessing")}
+        names = {"ood": "familiarity", "postprocessing": "mendings"}
+        content = {**asdict(self), "ood": None if self.ood is None else self.ood.to_json()}
+        return {names.get(name, name): value for name, value in content.items()}
 
 
 UNTESTED = Trust(None, None, (), None, often_empty=False)
