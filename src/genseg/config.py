@@ -311,6 +311,10 @@ def renamed(old: str, new: str) -> str:
     return f"{old} is now called {new}; the old name will be removed in the next version"
 
 
+FIRST_NAMES = {"method": "arm", "hypergradient": "method", "held_out": "waiting", "steering_rate": "knob_rate"}
+"""Values of a `GenerationPlan` that have been renamed, and what the first version called them."""
+
+
 class GenerationPlan(_Checked):
     """How synthetic pairs are made, and how the error on held-out cases steers that."""
 
@@ -362,13 +366,13 @@ class GenerationPlan(_Checked):
     @model_validator(mode="before")
     @classmethod
     def _by_old_names(cls, values: Any) -> Any:
-        """Earlier plans say `arm` for the method, and `method` for the hypergradient."""
+        """Take the names of earlier plans. `method` was that of the hypergradient, and is told by its value."""
         if not isinstance(values, Mapping):
             return values
-        old = {"waiting": "held_out", "knob_rate": "steering_rate"}
-        if "arm" in values or values.get("method") in get_args(Method):
-            old |= {"arm": "method", "method": "hypergradient"}
-        return {old.get(name, name): value for name, value in values.items()}
+        present = {first: name for name, first in FIRST_NAMES.items()}
+        if "arm" not in values and values.get("method") not in get_args(Method):
+            del present["method"]
+        return {present.get(name, name): value for name, value in values.items()}
 
 
 class Plan(_Checked):

@@ -14,7 +14,7 @@ from genseg.segmenters import registry as segmenters
 @contextmanager
 def registrations_end() -> Iterator[None]:
     """Afterwards genseg knows the segmenters, generators and readers that it knew before."""
-    tables: list[dict[Any, Any]] = [segmenters._known, generators._registered, formats.SUFFIXES, formats._readers]
+    tables: list[dict[Any, Any]] = [segmenters._known, generators.GENERATORS, formats.SUFFIXES, formats._readers]
     before = [dict(table) for table in tables]
     try:
         yield

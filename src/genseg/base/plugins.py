@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from genseg.errors import SettingsError
+from genseg.errors import SettingsError, unknown
 
 GROUP = "genseg.plugins"
 """Entry points of this group name functions without arguments, which call `genseg.register_segmenter` and the like."""
@@ -37,6 +37,37 @@ def resolve(builder: str | Callable[..., Any]) -> Callable[..., Any]:
     module, function = builder.split(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found
+
+
+class Registered(Protocol):
+    """What a table of networks knows of each: its name, and the spatial ranks that it can work in."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ranks(self) -> tuple[int, ...]: ...
+
+
+_Spec = TypeVar("_Spec", bound=Registered)
+
+
+def check_registration(kind: str, name: str, ranks: tuple[int, ...], own: Container[str]) -> None:
+    """Raise SettingsError for the name of one of genseg's `own`, or ranks other than 2 and 3. kind: "segmenter"."""
+    if name in own:
+        raise SettingsError(f"{kind}: {name!r} is one of genseg's own; register yours under another name")
+    if not ranks or not set(ranks) <= {2, 3}:
+        raise SettingsError(f"{kind} {name!r}: ranks are 2, 3 or both, not {ranks}")
+
+
+def find_registered(kind: str, known: Mapping[str, _Spec], name: str, rank: int) -> _Spec:
+    """The entry called `name`. Raises SettingsError for an unknown name or a rank (2 or 3) that it cannot work in."""
+    suitable = [spec.name for spec in known.values() if rank in spec.ranks]
+    if name not in known:
+        raise SettingsError(unknown(kind, name, suitable))
+    if rank not in known[name].ranks:
+        raise SettingsError(f"{kind} {name!r} does not support {rank}D data; choose from {', '.join(suitable)}")
+    return known[name]
 
 
 @cache

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from genseg.base.plugins import load_plugins, resolve
-from genseg.errors import RunError, SettingsError, unknown
+from genseg.base.plugins import check_registration, find_registered, load_plugins, resolve
+from genseg.errors import RunError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,15 +57,13 @@ _SPECS = (
 )
 GENERATORS: dict[str, GeneratorSpec] = {spec.name: spec for spec in _SPECS}
 DEFAULT_GENERATOR = _SPECS[0].name
-
-
-_registered: dict[str, GeneratorSpec] = {}
+_OWN = frozenset(GENERATORS)
 
 
 def generators() -> Mapping[str, GeneratorSpec]:
     """Every generator by name, genseg's own first."""
     load_plugins()
-    return {**GENERATORS, **_registered}
+    return GENERATORS
 
 
 def register_generator(
@@ -90,11 +88,8 @@ def register_generator(
 
     Raises SettingsError for the name of one of genseg's own generators, or ranks other than 2 and 3.
     """
-    if name in GENERATORS:
-        raise SettingsError(f"generator: {name!r} is one of genseg's own; register yours under another name")
-    if not ranks or not set(ranks) <= {2, 3}:
-        raise SettingsError(f"generator {name!r}: ranks are 2, 3 or both, not {ranks}")
-    _registered[name] = GeneratorSpec(name, summary, builder=builder, ranks=tuple(ranks))
+    check_registration("generator", name, ranks, _OWN)
+    GENERATORS[name] = GeneratorSpec(name, summary, builder=builder, ranks=tuple(ranks))
 
 
 def generator_spec(name: str, rank: int) -> GeneratorSpec:
@@ -102,13 +97,7 @@ def generator_spec(name: str, rank: int) -> GeneratorSpec:
 
     Raises SettingsError for an unknown name or a rank that it cannot work in.
     """
-    known = generators()
-    suitable = [spec.name for spec in known.values() if rank in spec.ranks]
-    if name not in known:
-        raise SettingsError(unknown("generator", name, suitable))
-    if rank not in known[name].ranks:
-        raise SettingsError(f"generator {name!r} does not support {rank}D data; choose from {', '.join(suitable)}")
-    return known[name]
+    return find_registered("generator", generators(), name, rank)
 
 
 def build_generator(

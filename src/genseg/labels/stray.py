@@ -95,12 +95,14 @@ def _plain_around(values: Sequence[Any], shapes: Shapes) -> list[int]:
 
     known, places = list(plain), np.array(values).reshape(len(values), -1)
     tree = KDTree(np.array(known).reshape(len(known), -1))
-    found = []
-    for place, count in zip(places, tree.query_ball_point(places, _NEAR, math.inf, return_length=True), strict=True):
-        # Each of these values has a voxel or more: only where they are few is there anything to add up.
-        few = tree.query_ball_point(place, _NEAR, math.inf) if count < _LEAST_SOLID else ()
-        found.append(sum(plain[known[one]] for one in few) if count < _LEAST_SOLID else _LEAST_SOLID)
-    return found
+    counts = tree.query_ball_point(places, _NEAR, math.inf, return_length=True)
+    # Each of these values has a voxel or more: only where they are few is there anything to add up.
+    return [
+        _LEAST_SOLID
+        if count >= _LEAST_SOLID
+        else sum(plain[known[one]] for one in tree.query_ball_point(place, _NEAR, math.inf))
+        for place, count in zip(places, counts, strict=True)
+    ]
 
 
 def is_lossless(values: Collection[Any], masks: Sequence[Shapes]) -> bool:

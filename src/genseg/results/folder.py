@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from genseg.base.files import file_sha256, printable
 from genseg.base.progress import Progress
-from genseg.config import Plan
+from genseg.config import FIRST_NAMES, Plan
 from genseg.drawing.overlays import palette
 from genseg.errors import DataError, Fault, FaultCode, listed
 from genseg.index.names import match_key
@@ -122,8 +122,7 @@ def _named_as_before(plan: Plan) -> dict[str, Any]:
     """A plan with the names that it had first: masks stay those of their model when a value is renamed."""
     told = plan.model_dump(mode="json")
     if told["generation"] is not None:
-        first = {"method": "arm", "hypergradient": "method", "held_out": "waiting", "steering_rate": "knob_rate"}
-        told["generation"] = {first.get(name, name): value for name, value in told["generation"].items()}
+        told["generation"] = {FIRST_NAMES.get(name, name): value for name, value in told["generation"].items()}
     return told
 
 

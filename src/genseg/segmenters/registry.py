@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from genseg.base.plugins import load_plugins, resolve
-from genseg.errors import SettingsError, unknown
+from genseg.base.plugins import check_registration, find_registered, load_plugins, resolve
+from genseg.errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,10 +126,7 @@ def register_segmenter(
 
     Raises SettingsError for the name of one of genseg's own segmenters, or ranks other than 2 and 3.
     """
-    if name in _OWN:
-        raise SettingsError(f"segmenter: {name!r} is one of genseg's own; register yours under another name")
-    if not ranks or not set(ranks) <= {2, 3}:
-        raise SettingsError(f"segmenter {name!r}: ranks are 2, 3 or both, not {ranks}")
+    check_registration("segmenter", name, ranks, _OWN)
     _known[name] = SegmenterSpec(name, summary, tuple(ranks), builder, learning_rate, any_size)
 
 
@@ -138,13 +135,7 @@ def segmenter_spec(name: str, rank: int) -> SegmenterSpec:
 
     Raises SettingsError for an unknown name or a rank that it cannot work in.
     """
-    known = segmenters()
-    suitable = [spec.name for spec in known.values() if rank in spec.ranks]
-    if name not in known:
-        raise SettingsError(unknown("segmenter", name, suitable))
-    if rank not in known[name].ranks:
-        raise SettingsError(f"segmenter {name!r} does not support {rank}D data; choose from {', '.join(suitable)}")
-    return known[name]
+    return find_registered("segmenter", segmenters(), name, rank)
 
 
 def default_segmenter(rank: int) -> str:
