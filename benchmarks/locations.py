@@ -20,7 +20,7 @@ def data_root() -> Path:
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, whole or not at all: one that is there is not made again."""
+    """Write a record as JSON, whole or not at all."""
     from genseg.base.files import atomic_write_bytes  # here, for some benchmarks time how long imports take
 
     path.parent.mkdir(parents=True, exist_ok=True)

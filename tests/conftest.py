@@ -22,7 +22,7 @@ from genseg.prepare.preprocess import Geometry, Prepared
 from genseg.segmenters import unet
 from genseg.synthetic.phantoms import write_phantoms
 
-pytest_plugins = ["fault_table", "file_fixtures", "model_fixtures"]
+pytest_plugins = ["fault_table", "file_fixtures", "model_fixtures", "registrations"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 from genseg.base.files import TEMPORARY
 from genseg.synthetic.phantoms import write_phantoms
 
@@ -62,7 +62,7 @@ def main() -> None:
         for record in kill_and_resume(Path(temporary), asked.kills, asked.seed):
             command = f"python -m benchmarks.robustness.kill --kills {asked.kills} --seed {asked.seed}"
             kept = {"command": command, **vars(record), "phases": dict(record.phases)}
-            (RESULTS / "kill.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            write_record(RESULTS / "kill.json", kept)
             sys.stdout.write(json.dumps(kept) + "\n")
             sys.stdout.flush()
 

@@ -25,7 +25,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 from benchmarks.speed.training import alone, plan_of
 
 if TYPE_CHECKING:
@@ -215,8 +215,7 @@ def main() -> None:
         "trainings": repeat_trainings(asked.threads),
         "seconds": time_updates(asked.steps, asked.threads, has_bfloat16),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "precision.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS / "precision.json", record)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Writes benchmarks/results/threads.json.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 
 PICTURES = 50
 SIDES = 32, 96
@@ -37,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         rows = [{"runtime": name, **tried(model, asked)} for name, model in models(Path(temporary))]
     command = f"python -m benchmarks.robustness.threads --predictions {asked.predictions} --threads {asked.threads}"
-    (RESULTS / "threads.json").write_text(json.dumps({"command": command, "rows": rows}, indent=1) + "\n")
+    write_record(RESULTS / "threads.json", {"command": command, "rows": rows})
     for row in rows:
         sys.stdout.write("{runtime}: {different} of {predictions} differ, {seconds} s\n".format(**row))
 

@@ -10,7 +10,6 @@ benchmarks/results/check-scale.json, and prints a row a set.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 from benchmarks.speed.training import alone
 
 SIDE = 64
@@ -77,12 +76,11 @@ def main() -> None:
             f"{row['peak_memory_mib']:5} MiB\n"
         )
         sys.stdout.flush()
-    RESULTS.mkdir(exist_ok=True)
     record = {
         "command": f"python -m benchmarks.speed.check_scale --counts {' '.join(map(str, asked.counts))}",
         "rows": rows,
     }
-    (RESULTS / "check-scale.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS / "check-scale.json", record)
 
 
 if __name__ == "__main__":

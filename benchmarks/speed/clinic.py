@@ -27,7 +27,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 import genseg
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 from genseg.synthetic.phantoms import write_phantoms
 
 PICTURES = 200
@@ -66,7 +66,7 @@ def main() -> None:
         "device": processor_name(),
         "rows": rows,
     }
-    (RESULTS / "clinic.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write_record(RESULTS / "clinic.json", kept)
     sys.stdout.write(json.dumps(rows, indent=1) + "\n")
 
 

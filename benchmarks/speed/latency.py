@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 
 IMAGES = 12
 """Different files that are read in turn."""
@@ -80,7 +80,7 @@ def main() -> None:
     target = RESULTS / ("latency-volume.json" if asked.volume else "latency.json")
     command = "python -m benchmarks.speed.latency" + " --volume" * asked.volume
     kept = {"command": command, "device": processor(), "rows": rows, "exports": exports, "steps": parts}
-    target.write_text(json.dumps(kept, indent=1) + "\n")
+    write_record(target, kept)
 
 
 def prepare_kind(folder: Path, kind: str, size: int) -> None:

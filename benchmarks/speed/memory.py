@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 from benchmarks.speed.training import alone, peak_mib, unjudged
 
 if TYPE_CHECKING:
@@ -113,12 +113,11 @@ def main() -> None:
             f"forecast {row['forecast_mib']:6} MiB  peak {row['peak_mib']:6} MiB  {row['ratio']:.2f}\n"
         )
         sys.stdout.flush()
-    RESULTS.mkdir(exist_ok=True)
     record = {
         "command": f"python -m benchmarks.speed.memory --threads {asked.threads}",
         "rows": [rows[number] for number in sorted(rows)],
     }
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_record(path, record)
 
 
 if __name__ == "__main__":

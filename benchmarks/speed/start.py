@@ -10,7 +10,6 @@ benchmarks/results/start.json, and prints a row a command.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -18,7 +17,7 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 
 NOTHING = ("-c", "")
 COMMANDS = (
@@ -58,7 +57,7 @@ def main() -> None:
     rows = measure(repeats)
     for row in rows:
         sys.stdout.write(f"{row['processor_seconds']:7.3f} s  {row['command']}\n")
-    (RESULTS / "start.json").write_text(json.dumps({"repeats": repeats, "rows": rows}, indent=1) + "\n")
+    write_record(RESULTS / "start.json", {"repeats": repeats, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ does not lengthen. Writes benchmarks/results/speed.json, speed-joint.json or spe
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import statistics
@@ -29,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from benchmarks.locations import RESULTS
+from benchmarks.locations import RESULTS, write_record
 
 if TYPE_CHECKING:
     from genseg.compute.device import Machine
@@ -356,12 +355,11 @@ def main() -> None:
     parser.add_argument("--segmenters", nargs="+", default=["unet-small", "unet-large", "unet-pretrained"])
     parser.add_argument("--only", choices=tuple(PARTS))
     asked = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
     command = f"python -m benchmarks.speed.training --steps {asked.steps} --threads {asked.threads}"
     for part, (measured, name) in PARTS.items():
         if asked.only in (None, part):
             record = {"command": f"{command} --only {part}", "rows": measured(asked)}
-            (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            write_record(RESULTS / f"{name}.json", record)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,11 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from registrations import registrations_end
 from torch import Tensor, nn
 
 import genseg
@@ -27,6 +25,8 @@ from genseg.generators.registry import (
 )
 from genseg.generators.style import style_shape
 from genseg.generators.unet import MaskToImage
+
+pytestmark = pytest.mark.usefixtures("_registrations_end")
 
 
 def test_the_registry_imports_no_torch() -> None:
@@ -63,12 +63,6 @@ def test_an_unknown_name_is_refused_with_the_choices() -> None:
 
 def test_the_default_is_the_one_whose_summary_says_so() -> None:
     assert [name for name, spec in GENERATORS.items() if "the default" in spec.summary] == [DEFAULT_GENERATOR]
-
-
-@pytest.fixture(autouse=True)
-def _registrations_end() -> Iterator[None]:
-    with registrations_end():
-        yield
 
 
 class TwoConvolutions(nn.Module):

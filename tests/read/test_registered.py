@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from registrations import registrations_end
 
 import genseg
 from genseg.errors import DataError, FaultCode, SettingsError
@@ -16,13 +15,9 @@ from genseg.index import index_dataset
 from genseg.read import is_scan_file, read_image, read_mask, stem
 from genseg.write.masks import write_mask
 
+pytestmark = pytest.mark.usefixtures("_registrations_end")
+
 MAGIC = b"MYSCAN\n"
-
-
-@pytest.fixture(autouse=True)
-def _registrations_end() -> Iterator[None]:
-    with registrations_end():
-        yield
 
 
 def decode(data: bytes) -> genseg.Decoded:

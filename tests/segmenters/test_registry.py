@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from registrations import registrations_end
 from torch import Tensor, nn
 
 import genseg
 from genseg.errors import SettingsError
 from genseg.segmenters.registry import build_segmenter, default_segmenter, segmenter_spec, segmenters
+
+pytestmark = pytest.mark.usefixtures("_registrations_end")
 
 
 def test_the_registry_imports_no_torch() -> None:
@@ -42,12 +42,6 @@ def test_defaults_are_those_that_the_summaries_name(rank: int, name: str) -> Non
     assert default_segmenter(rank) == name
     assert "the default" in segmenters()[name].summary
     assert segmenter_spec(name, rank) is segmenters()[name]
-
-
-@pytest.fixture(autouse=True)
-def _registrations_end() -> Iterator[None]:
-    with registrations_end():
-        yield
 
 
 class OneConvolution(nn.Module):

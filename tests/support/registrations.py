@@ -1,10 +1,12 @@
-"""What a test or a page registers with genseg ends with it."""
+"""A pytest plugin: what a test or a page registers with genseg ends with it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from genseg.generators import registry as generators
 from genseg.read import formats
@@ -22,3 +24,9 @@ def registrations_end() -> Iterator[None]:
         for table, entries in zip(tables, before, strict=True):
             table.clear()
             table.update(entries)
+
+
+@pytest.fixture
+def _registrations_end() -> Iterator[None]:
+    with registrations_end():
+        yield
