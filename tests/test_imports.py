@@ -163,6 +163,20 @@ print(sorted({"torch", "monai"} & set(sys.modules)))
     assert _run(code).endswith("exit code 0\n[]\n")
 
 
+def test_the_list_of_verbs_imports_none_of_them() -> None:
+    code = """
+import sys
+from genseg.cli import main
+sys.argv = ["genseg", "--help"]
+try:
+    main()
+except SystemExit as stop:
+    print("exit code", stop.code)
+print(sorted({"pydantic", "numpy", "genseg.config", "genseg.cli.verbs"} & set(sys.modules)))
+"""
+    assert _run(code).endswith("exit code 0\n[]\n")
+
+
 def test_functions_are_short() -> None:
     lengths = dict(_functions())
     assert {place: length for place, length in lengths.items() if length > 80} == {}

@@ -15,6 +15,8 @@ import pytest
 from PIL import Image
 
 from genseg.cli import main, tables
+from genseg.cli.overview import HELP
+from genseg.cli.verbs import app
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -32,6 +34,13 @@ def _raise(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 def test_version_is_the_project_s(run: Run, repository: Path) -> None:
     assert f'version = "{version("genseg")}"' in (repository / "pyproject.toml").read_text()
     assert run("--version")[:2] == (0, f"genseg {version('genseg')}\n")
+
+
+def test_help_lists_every_verb(run: Run) -> None:
+    registered = [verb.callback.__name__ for verb in app.registered_commands if verb.callback]
+    assert registered == list(HELP)
+    shown = run("--help")[1]
+    assert all(f" {verb} " in shown for verb in registered)
 
 
 def test_a_refusal_is_one_message_and_exit_code_2(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

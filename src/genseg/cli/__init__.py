@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from typing import TYPE_CHECKING
 
-from genseg.base.files import FULL_DISK, printable
-from genseg.errors import GensegError, MissingExtraError
+if TYPE_CHECKING:
+    from genseg.errors import GensegError
 
 TRAINING_PACKAGES = ("torch", "monai", "safetensors", "matplotlib", "einops")
 """Packages missing from a prediction-only installation."""
@@ -20,10 +21,21 @@ def main() -> None:
 
     Exit codes: 0 done; 2 refused, the message says what to change; 4 disk or folder error; 130 interrupted.
     """
-    from genseg.cli.verbs import app
-
     _take_signals_as_ctrl_c()
     _print_whatever_there_is()
+    if set(sys.argv[1:]) <= {"--help", "--version"}:
+        from genseg.cli.overview import overview
+
+        overview()()
+    else:
+        _run_verb()
+
+
+def _run_verb() -> None:
+    """Run what the command line names, and show an error that stops it."""
+    from genseg.cli.verbs import app
+    from genseg.errors import GensegError, MissingExtraError
+
     try:
         app()
     except GensegError as error:
@@ -60,6 +72,7 @@ def _show(error: GensegError | OSError) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from genseg.base.files import FULL_DISK, printable
     from genseg.cli.tables import faults_table
     from genseg.errors import DataError
 

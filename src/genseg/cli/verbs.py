@@ -1,10 +1,9 @@
-"""The verbs of the command line. Slow imports are inside the verbs, so that `--help` is instant."""
+"""The verbs of the command line; what each does is said in `overview`. Slow imports are inside the verbs."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -18,6 +17,7 @@ from genseg.base.progress import Progress
 from genseg.choices import Copies, Part, Precision, Target, Tilt
 from genseg.cli import tables
 from genseg.cli.options import number_between, one_of, settings_from, settings_options, whole_number, whole_numbers
+from genseg.cli.overview import HELP, new_app
 from genseg.cli.progress import progress_bars
 from genseg.config import LARGEST_SEED, LARGEST_SIDE, MOST_CASES, Plan, Settings
 
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
     from genseg.results.manifest import Extra
     from genseg.synthetic.phantoms import PhantomKind
 
-app = typer.Typer(
-    name="genseg",
-    help="Train a segmentation model on a folder of labelled scans, and segment new images.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = new_app()
 
 COMPARING = (
     "Comparing training with and without generated pairs on every fold. "
@@ -58,22 +52,7 @@ Seed = Annotated[
 Device = Annotated[str, typer.Option(help=Settings.model_fields["device"].description)]
 
 
-def _show_version(is_asked_for: bool) -> None:
-    if is_asked_for:
-        _say(f"genseg {version('genseg')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    show_version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="print the version and exit")
-    ] = False,
-) -> None:
-    """Options before the verb."""
-
-
-@app.command()
+@app.command(help=HELP["check"])
 @settings_options(READING)
 def check(
     data: Data,
@@ -83,7 +62,6 @@ def check(
     all_pairs: Annotated[bool, typer.Option("--all-pairs", help="list every image-mask pair")] = False,
     **values: str | None,
 ) -> None:
-    """Check the dataset exactly as training will read it and report every problem."""
     import genseg
 
     settings = settings_from(values)
@@ -103,14 +81,13 @@ def check(
     _say(f"{len(examination.cases)} cases are ready for training{left_out}.")
 
 
-@app.command()
+@app.command(help=HELP["plan"])
 @settings_options()
 def plan(
     data: Data,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="YAML file for the plan, for editing")] = None,
     **values: str | None,
 ) -> None:
-    """Show the training plan for this dataset and machine, with estimated time and memory."""
     from genseg.compute.device import choose_machine
     from genseg.training.estimate import estimate_seconds
     from genseg.training.gather import gather
@@ -130,7 +107,7 @@ def plan(
         _say("The comparison afterwards takes several times as long; `genseg train --no-compare` skips it.")
 
 
-@app.command()
+@app.command(help=HELP["train"])
 @settings_options()
 def train(
     data: Data,
@@ -153,7 +130,6 @@ def train(
     ] = True,
     **values: str | None,
 ) -> None:
-    """Train a segmentation model and save it, with its full record, in a run folder."""
     import genseg
     from genseg.compute.device import choose_machine
 
@@ -178,7 +154,7 @@ def train(
         _say(verdict)
 
 
-@app.command()
+@app.command(help=HELP["curve"])
 @settings_options()
 def curve(
     data: Data,
@@ -196,7 +172,6 @@ def curve(
     ] = 2.0,
     **values: str | None,
 ) -> None:
-    """Measure a learning curve and estimate how many more labels a given gain needs."""
     import genseg
 
     settings = settings_from(values)
@@ -208,7 +183,7 @@ def curve(
     _say(f"Plot saved to {out / 'curve.png'}.")
 
 
-@app.command()
+@app.command(help=HELP["predict"])
 def predict(
     run: Run,
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="image, folder of images, or video")],
@@ -250,7 +225,6 @@ def predict(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Segment images. Masks keep each image's geometry; doubtful cases are flagged for review."""
     import genseg
 
     asked = {"overlays": overlays, "confidence": confidence, "contours": contours, "dicom-seg": dicom_seg}
@@ -315,7 +289,7 @@ def _stop_contradictions(watch: bool, video: bool, extras: list[Extra]) -> None:
         raise SettingsError(f"--{', --'.join(extras)}: not available for a video; leave it out")
 
 
-@app.command()
+@app.command(help=HELP["export"])
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder from `genseg train`")],
     data: Data,
@@ -326,7 +300,6 @@ def export(
         typer.Option(help="arithmetic; bfloat16 and int8 for openvino only", **one_of("precision", Precision)),
     ] = "float32",
 ) -> None:
-    """Export the model, without PyTorch or for MONAI, after verifying that it reproduces the original masks."""
     import genseg
 
     with progress_bars() as progress:
@@ -335,7 +308,7 @@ def export(
     _say(f"{made.parity}.")
 
 
-@app.command()
+@app.command(help=HELP["evaluate"])
 def evaluate(
     run: Run,
     data: Data,
@@ -346,7 +319,6 @@ def evaluate(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Score a model against expert masks and write a report with metrics and example images."""
     import genseg
 
     model = genseg.load(run, device=device)
@@ -360,7 +332,7 @@ def evaluate(
     _say(f"Report saved to {folder}.")
 
 
-@app.command()
+@app.command(help=HELP["generate"])
 def generate(
     run: Run,
     out: Annotated[Path, typer.Option("--out", "-o", help="new folder for the dataset")],
@@ -376,7 +348,6 @@ def generate(
     ] = "leave-out",
     device: Device = "auto",
 ) -> None:
-    """Write synthetic images with masks, from the generator trained with the model."""
     import genseg
 
     with progress_bars() as progress:
@@ -389,7 +360,7 @@ def generate(
         _say(f"{count - made.written} pairs are missing: too many images were near-copies.")
 
 
-@app.command()
+@app.command(help=HELP["phantom"])
 def phantom(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="new folder for the dataset")],
     kind: Annotated[str, typer.Option(help="rgb, gray or volume")] = "rgb",
@@ -407,24 +378,21 @@ def phantom(
     ] = None,
     seed: Seed = 0,
 ) -> None:
-    """Create a synthetic dataset with known masks, for trying things out."""
     from genseg.synthetic.phantoms import write_phantoms
 
     write_phantoms(folder, cast("PhantomKind", kind), cases, seed, size)
     _say(f"{cases} phantoms saved to {folder}.")
 
 
-@app.command()
+@app.command(help=HELP["segmenters"])
 def segmenters() -> None:
-    """List the networks available for `--segmenter`."""
     from genseg.segmenters.registry import segmenters as known
 
     Console().print(tables.networks_table("Segmenters", known().values()))
 
 
-@app.command()
+@app.command(help=HELP["generators"])
 def generators() -> None:
-    """List the networks available for `--generator`."""
     from genseg.generators.registry import generators as known
 
     Console().print(tables.networks_table("Generators", known().values()))
