@@ -16,15 +16,34 @@ from numpy.typing import NDArray
 from genseg.cli import main
 from genseg.compute.device import Machine, choose_machine
 from genseg.config import Plan, Settings
+from genseg.drawing.pairs import draw_pairs
+from genseg.drawing.training_curves import draw_curves
 from genseg.generators import registry
 from genseg.joint import guards
 from genseg.prepare.preprocess import Geometry, Prepared
 from genseg.segmenters import unet
 from genseg.synthetic.phantoms import write_phantoms
+from genseg.training import advance, trainer
 
 pytest_plugins = ["fault_table", "file_fixtures", "model_fixtures", "registrations"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_pictures_of_trainings() -> Iterator[None]:
+    """Draw nothing while a test trains: that takes longer than the training. See `pictures_of_trainings`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "draw_curves", lambda *_: None)
+        patch.setattr(advance, "draw_pairs", lambda *_: None)
+        yield
+
+
+@pytest.fixture
+def pictures_of_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw as for a user."""
+    monkeypatch.setattr(trainer, "draw_curves", draw_curves)
+    monkeypatch.setattr(advance, "draw_pairs", draw_pairs)
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +125,9 @@ def rgb_run(rgb_phantoms: Path, rgb_settings: Settings, tmp_path_factory: pytest
     import genseg
 
     torch.set_num_threads(1)
-    return genseg.fit(rgb_phantoms, tmp_path_factory.mktemp("runs") / "rgb", settings=rgb_settings).run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "draw_curves", draw_curves)
+        return genseg.fit(rgb_phantoms, tmp_path_factory.mktemp("runs") / "rgb", settings=rgb_settings).run
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from pages import REASONS, Page
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -22,29 +24,33 @@ EXPECTED = (
 )
 
 
-@pytest.fixture(scope="module")
-def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder in which the tutorial is to be run, once, and from which the guides go on."""
-    return tmp_path_factory.mktemp("tutorial")
+@pytest.fixture
+def tutorial(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> Path:
+    """Folder in which the tutorial was run, once for all processes of a test run."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = shared / "tutorial"
+    with FileLock(shared / "tutorial.lock"):
+        if not (shared / "tutorial.done").exists():
+            request.getfixturevalue("pictures_of_trainings")
+            folder.mkdir()
+            page = Page(REPOSITORY / "docs" / "tutorial.md")
+            assert len(page.blocks) > 5
+            page.run(folder, capsys)
+            (shared / "tutorial.done").touch()
+    return folder
+
+
+def test_every_block_of_the_tutorial_runs(tutorial: Path) -> None:
+    assert [name for name in EXPECTED if not (tutorial / name).is_file()] == []
 
 
 @pytest.fixture
-def after_tutorial(tutorial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+def after_tutorial(tutorial: Path, tmp_path: Path) -> Path:
     """A folder as the tutorial leaves it, for one guide."""
-    if not (tutorial / "runs").exists():
-        _run_tutorial(tutorial, capsys)
     return Path(shutil.copytree(tutorial, tmp_path / "guide"))
-
-
-def _run_tutorial(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = Page(REPOSITORY / "docs" / "tutorial.md")
-    assert len(page.blocks) > 5
-    page.run(folder, capsys)
-
-
-def test_every_block_of_the_tutorial_runs(tutorial: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _run_tutorial(tutorial, capsys)
-    assert [name for name in EXPECTED if not (tutorial / name).is_file()] == []
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)

@@ -25,7 +25,7 @@ from genseg.synthetic.phantoms import write_phantoms
 from genseg.training import memory_forecast as memory
 
 Run = Callable[..., tuple[int, str, str]]
-SHORT = ("--method", "strong-augmentation", "--updates", 2, "--device", "cpu")
+SHORT = ("--method", "strong-augmentation", "--segmenter", "unet-small", "--updates", 2, "--device", "cpu")
 
 
 @pytest.fixture

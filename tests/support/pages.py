@@ -21,10 +21,11 @@ from genseg.cli import main
 REASONS = ("needs a GPU", "needs a network", "needs a cluster", "runs until Ctrl-C")
 SMALLER = (
     (r"--cases \d+", "--cases 10"),
-    (r"--(updates|pretraining) \d+", r"--\1 4"),
+    (r"--(updates|pretraining) \d+", r"--\1 2"),
     (r"--size \d+", "--size 32 --batch-size 8"),
     (r"--segmenter readout", r"\g<0> --size 32 --batch-size 8"),
-    (r"--kind volume", r"\g<0> --size 20"),
+    (r"--kind volume --cases 10", "--kind volume --cases 6 --size 20"),
+    (r"genseg train volumes", r"\g<0> --segmenter unet-small"),
     (r"(genseg curve .*) --counts [\d,]+", r"\1 --segmenter unet-small --counts 1,2,3"),
     (r"phantom_\d+", "phantom_009"),
 )
@@ -43,6 +44,7 @@ class Page:
         """Run every block that can run here. Fails with the command and what it printed."""
         with pytest.MonkeyPatch.context() as patch, registrations_end():
             patch.chdir(folder)
+            patch.setattr("genseg.training.trainer.VALIDATIONS", 1)
             for language, code in self.blocks:
                 if not _is_skipped(code):
                     _run_python(code) if language == "python" else _run_shell(code, patch, capsys)

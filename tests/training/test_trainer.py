@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ EVERY = 3
 JOINT = {"pretraining": 3, "batch_size": 2, "held_out": 0.5, "refresh": 2, "every": 2}
 
 
+@dataclass(frozen=True)
+class Whole:
+    """An undisturbed run: its weights, and its record as it is on disk and as events."""
+
+    weights: Mapping[str, Tensor]
+    record: bytes
+    events: list[dict[str, Any]]
+
+
+UNDISTURBED: dict[str, Whole] = {}
+
+
 @pytest.fixture(params=["strong-augmentation", "joint"])
 def method(request: pytest.FixtureRequest) -> str:
     """The way of training; `joint` makes three of the updates by itself, to learn to generate."""
@@ -66,7 +79,6 @@ def train_in(
     if method == "joint":
         changes = {"updates": UPDATES - 3, "batch_size": 4, "generation": GenerationPlan(**JOINT)}
     monkeypatch.setattr(trainer, "VALIDATIONS", UPDATES // EVERY)
-    monkeypatch.setattr(trainer, "draw_curves", lambda *_: None)  # the picture takes longer than the training
     cases = [make_case(number) for number in range(6)]
     held_out = [HeldOut(case, case.mask) for case in cases[4:]]
 
@@ -76,6 +88,16 @@ def train_in(
         return train(course, held_out, RunFolder(folder), progress).learner.average.module.state_dict()
 
     return run
+
+
+@pytest.fixture
+def whole(train_in: Train, method: str, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The run that nothing disturbs, trained once for all tests."""
+    if method not in UNDISTURBED:
+        folder = tmp_path_factory.mktemp("whole") / method
+        weights = train_in(folder)
+        UNDISTURBED[method] = Whole(weights, _record(folder), read_events(folder))
+    return UNDISTURBED[method]
 
 
 def _interrupt(at: int, how: str) -> Progress:
@@ -99,23 +121,24 @@ def _record(folder: Path) -> bytes:
     return (folder / "events.jsonl").read_bytes()
 
 
-def test_the_seed_decides_the_weights(train_in: Train, tmp_path: Path) -> None:
-    first, again, other = (train_in(tmp_path / str(n), seed) for n, seed in enumerate((0, 0, 1)))
-    assert _are_equal(first, again)
-    assert not _are_equal(first, other)
-    assert _record(tmp_path / "0") == _record(tmp_path / "1")
+def test_the_seed_decides_the_weights(train_in: Train, whole: Whole, tmp_path: Path) -> None:
+    again, other = (train_in(tmp_path / str(seed), seed) for seed in (0, 1))
+    assert _are_equal(whole.weights, again)
+    assert not _are_equal(whole.weights, other)
+    assert whole.record == _record(tmp_path / "0")
 
 
 @pytest.mark.fault(30)
 @pytest.mark.parametrize(
     ("at", "how"), [(1, "interrupt"), (5, "terminate"), (UPDATES, "interrupt"), (1, "raise"), (5, "raise")]
 )
-def test_an_interrupted_run_ends_as_the_uninterrupted_one(train_in: Train, tmp_path: Path, at: int, how: str) -> None:
-    whole = train_in(tmp_path / "whole")
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(
+    train_in: Train, whole: Whole, tmp_path: Path, at: int, how: str
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_in(tmp_path / "stopped", progress=_interrupt(at, how))
-    assert _are_equal(train_in(tmp_path / "stopped"), whole)
-    assert _record(tmp_path / "stopped") == _record(tmp_path / "whole")
+        train_in(tmp_path, progress=_interrupt(at, how))
+    assert _are_equal(train_in(tmp_path), whole.weights)
+    assert _record(tmp_path) == whole.record
 
 
 @pytest.mark.fault(31)
@@ -128,16 +151,17 @@ def test_a_signal_saves_the_update_that_it_came_in(train_in: Train, tmp_path: Pa
 
 
 @pytest.mark.fault(32)
-def test_a_damaged_checkpoint_is_passed_over_and_the_record_says_so(train_in: Train, tmp_path: Path) -> None:
-    whole = train_in(tmp_path / "whole")
+def test_a_damaged_checkpoint_is_passed_over_and_the_record_says_so(
+    train_in: Train, whole: Whole, tmp_path: Path
+) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_in(tmp_path / "stopped", progress=_interrupt(5, "interrupt"))
-    (tmp_path / "stopped" / "checkpoints" / "update-0000005.safetensors").write_bytes(b"nonsense")
-    assert _are_equal(train_in(tmp_path / "stopped"), whole)
-    events = read_events(tmp_path / "stopped")
+        train_in(tmp_path, progress=_interrupt(5, "interrupt"))
+    (tmp_path / "checkpoints" / "update-0000005.safetensors").write_bytes(b"nonsense")
+    assert _are_equal(train_in(tmp_path), whole.weights)
+    events = read_events(tmp_path)
     said = [event for event in events if event["event"] == "checkpoint-damaged"]
     assert [(event["step"], "update-0000005" in event["problem"]) for event in said] == [(3, True)]
-    assert [event for event in events if event not in said] == read_events(tmp_path / "whole")
+    assert [event for event in events if event not in said] == whole.events
 
 
 @pytest.mark.fault(32)
@@ -150,15 +174,9 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(train_in: Tra
 
 
 def test_updates_and_validations_are_recorded(
-    train_in: Train,
-    make_plan: Callable[..., Plan],
-    make_case: Callable[..., Prepared],
-    machine: Machine,
-    tmp_path: Path,
-    method: str,
+    whole: Whole, make_plan: Callable[..., Plan], make_case: Callable[..., Prepared], machine: Machine, method: str
 ) -> None:
-    weights = train_in(tmp_path)
-    events = read_events(tmp_path)
+    events = whole.events
     updates = [(event["event"], event["step"]) for event in events if event["event"] in ("step", "pretraining")]
     kinds = ["pretraining"] * 3 + ["step"] * 6 if method == "joint" else ["step"] * 9
     assert updates == list(zip(kinds, range(1, UPDATES + 1), strict=True))
@@ -170,7 +188,7 @@ def test_updates_and_validations_are_recorded(
     assert [event["step"] for event in validations] == [3, 6, 9]
     plan = make_plan()
     segmenter = begin(plan, 0, machine).segmenter
-    segmenter.load_state_dict(weights)
+    segmenter.load_state_dict(whole.weights)
     held_out = [make_case(4), make_case(5)]
     network = TorchNetwork(segmenter, machine.device)
     dice = [dice_scores(one.mask, predict_mask(network, one, plan), 2)[0] for one in held_out]
@@ -193,13 +211,6 @@ def test_without_held_out_cases_there_is_no_validation(
     assert {event["event"] for event in read_events(tmp_path)} == {"step"}
 
 
-def train_events(train_in: Train, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The record of an undisturbed run."""
-    monkeypatch.setattr(learner_module, "learning_rate", learning_rate)
-    train_in(folder)
-    return read_events(folder)
-
-
 def _failing(times: int) -> Callable[[int, Plan], float]:
     """A learning rate that is not a number the first times that update 4 is made."""
     left = times
@@ -216,7 +227,7 @@ def _failing(times: int) -> Callable[[int, Plan], float]:
 
 @pytest.mark.fault(39)
 def test_a_loss_that_is_not_finite_sends_the_run_back_once_at_a_lower_rate(
-    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_in: Train, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner_module, "learning_rate", _failing(1))
     weights = train_in(tmp_path)
@@ -226,8 +237,8 @@ def test_a_loss_that_is_not_finite_sends_the_run_back_once_at_a_lower_rate(
     assert re.search(r"the loss is nan|feedback is not finite: .* held-out error nan", back["reason"])
     last = [event for event in events if event["event"] == "step"][-1]
     assert last["step"] == UPDATES
-    whole = [event for event in train_events(train_in, tmp_path / "whole", monkeypatch) if event["event"] == "step"]
-    assert last["learning_rate"] == pytest.approx(0.3 * whole[-1]["learning_rate"])
+    undisturbed = [event for event in whole.events if event["event"] == "step"][-1]
+    assert last["learning_rate"] == pytest.approx(0.3 * undisturbed["learning_rate"])
 
 
 @pytest.mark.fault(39)
@@ -284,19 +295,17 @@ def _without_memory_for(images: int) -> Callable[[Tensor, Tensor], Tensor]:
 
 @pytest.mark.fault(29)
 def test_a_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_from_it(
-    train_in: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_in: Train, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_in(tmp_path / "whole")
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", _full_disk_after(1))
         with pytest.raises(OSError, match="No space left"):
-            train_in(tmp_path / "stopped")
-    said = [event for event in read_events(tmp_path / "stopped") if event["event"] == "checkpoint-failed"]
+            train_in(tmp_path)
+    said = [event for event in read_events(tmp_path) if event["event"] == "checkpoint-failed"]
     assert [(event["step"], event["reason"]) for event in said] == [(2 * EVERY, "No space left on device")]
-    assert [path.name for path in (tmp_path / "stopped" / "checkpoints").glob("*.safetensors")] == [
-        f"update-{EVERY:07d}.safetensors"
-    ]
-    assert _are_equal(train_in(tmp_path / "stopped"), whole)
+    kept = [path.name for path in (tmp_path / "checkpoints").glob("*.safetensors")]
+    assert kept == [f"update-{EVERY:07d}.safetensors"]
+    assert _are_equal(train_in(tmp_path), whole.weights)
 
 
 def _full_disk_after(files: int) -> Callable[[Mapping[str, Tensor], Path], None]:

@@ -48,4 +48,4 @@ def draw_pairs(examples: Sequence[Example], path: Path, class_names: Sequence[st
     sheet = with_heading(tile(pictures, titles, 5), HEADING, class_names[1:])
     inner_folder(path.parent.parent, path.parent.name)
     with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        sheet.save(temporary, format="PNG", compress_level=1)  # drawn while training: quick rather than small

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
+from scipy.optimize import minimize_scalar, nnls
+
+Values = NDArray[np.float64]
 
 RATES = (0.05, 2.0)
 """Slowest and fastest rate: slower ones cannot be told from a straight line, faster ones from a step."""
@@ -26,9 +28,9 @@ class PowerLaw:
     scale: float
     rate: float
 
-    def __call__(self, labels: ArrayLike) -> NDArray[np.float64]:
+    def __call__(self, labels: ArrayLike) -> Values:
         """The score at numbers of labels, 1 or more."""
-        grown: NDArray[np.float64] = self.limit - self.scale * np.asarray(labels, np.float64) ** -self.rate
+        grown: Values = self.limit - self.scale * np.asarray(labels, np.float64) ** -self.rate
         return grown
 
     def labels_for(self, score: float) -> float:
@@ -39,15 +41,21 @@ class PowerLaw:
 
 
 def fit_power_law(labels: Sequence[int], scores: ArrayLike) -> PowerLaw:
-    """The power law nearest to scores in 0..1 at numbers of labels, two or more different ones."""
-    counts, found = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
+    """The power law nearest to scores in 0..1 at numbers of labels, two or more different ones.
+
+    What is missing from 1 is linear in all but the rate, so that the rate alone is searched for. Source: Golub and
+    Pereyra, SIAM Journal on Numerical Analysis 1973 (variable projection).
+    """
+    counts = np.asarray(labels, np.float64)
     weights = np.sqrt(counts / counts.max())
+    missing = weights * (1 - np.asarray(scores, np.float64))
 
-    def miss(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        missed: NDArray[np.float64] = weights * (PowerLaw(*values)(counts) - found)
-        return missed
+    def fit_at(rate: float) -> tuple[Values, float]:
+        """What the limit lacks of 1, and the scale; and how far the scores are from that law."""
+        terms = weights[:, None] * np.column_stack([np.ones_like(counts), counts**-rate])
+        found: tuple[Values, float] = nnls(terms, missing)
+        return found
 
-    top = float(np.clip(found.max(), 0.0, 1.0))
-    start = (min(1.0, top + 0.02), max(1e-3, (top - found.min()) * counts.min() ** 0.5), 0.5)
-    bounds = ((0.0, 0.0, RATES[0]), (1.0, np.inf, RATES[1]))
-    return PowerLaw(*(float(value) for value in least_squares(miss, start, bounds=bounds).x))
+    rate = float(minimize_scalar(lambda rate: fit_at(rate)[1], bounds=RATES, method="bounded").x)
+    lacking, scale = fit_at(rate)[0].tolist()
+    return PowerLaw(1 - lacking, scale, rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,9 @@ def evaluate_model(
     scored = scored_cases(data, split, _own_split(model.run), model.seen, model.labels, model.options, progress)
     cases = scored.cases
     folder = None if out is None else output_folder(out)
+    scores, masks = _scores(model, cases, progress)
     summary = summarise(
-        _scores(model, cases, progress),
+        scores,
         model.labels.names,
         {
             "model": str(model.run),
@@ -47,7 +49,7 @@ def evaluate_model(
     )
     if folder is not None:
         by_name = {files.name: place for place, files in enumerate(cases.entries)}
-        write_evaluation(summary, lambda name: _picture(model, cases[by_name[name]]), folder)
+        write_evaluation(summary, lambda name: _picture(cases[by_name[name]], masks[name]), folder)
     return summary
 
 
@@ -81,29 +83,28 @@ def _own_split(run: Path) -> Split:
     return RunFolder.open(run).split()
 
 
-def _scores(model: Predictor, cases: CaseStore, progress: Progress) -> list[CaseScores]:
+def _scores(model: Predictor, cases: CaseStore, progress: Progress) -> tuple[list[CaseScores], dict[str, bytes]]:
+    """Scores of the labelled cases, and the predicted masks by name, packed: segmenting again would take longer."""
     scores: list[CaseScores] = []
+    masks: dict[str, bytes] = {}
     faults: list[Fault] = []
+    tolerance = default_tolerance(model.plan.rank, model.plan.length_unit)
     for place, name in enumerate(cases.names):
         try:
             with one_image(name):
-                scores += _score(model, cases[place])
+                case = cases[place]
+                if case.mask is not None:
+                    mask = model.examine_case(case).mask
+                    scores.append(score_case(name, case.mask, mask, model.plan.classes, case.spacing, tolerance))
+                    masks[name] = zlib.compress(mask.tobytes(), 1)
         except DataError as error:
             faults += error.faults
         progress("Predicting", place + 1, len(cases))
     if faults:
         raise DataError(faults)
-    return scores
+    return scores, masks
 
 
-def _score(model: Predictor, case: Case) -> list[CaseScores]:
-    """Scores of a case; none where it is not labelled."""
-    if case.mask is None:
-        return []
-    mask = model.examine_case(case).mask
-    tolerance = default_tolerance(model.plan.rank, model.plan.length_unit)
-    return [score_case(case.name, case.mask, mask, model.plan.classes, case.spacing, tolerance)]
-
-
-def _picture(model: Predictor, case: Case) -> NDArray[np.uint8]:
-    return side_by_side(case, model.examine_case(case).mask)
+def _picture(case: Case, packed: bytes) -> NDArray[np.uint8]:
+    mask = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(case.spatial)
+    return side_by_side(case, mask)
