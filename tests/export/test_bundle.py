@@ -340,7 +340,7 @@ def test_volumes_in_tiles_get_the_same_masks(volume_phantoms: Path, save: Save, 
     settings = genseg.Settings(
         segmenter="unet-small", updates=2, batch_size=2, method="strong-augmentation", device="cpu", precision="float32"
     )
-    plan = genseg.plan(volume_phantoms, settings).model_copy(update={"patch_size": (8, 12, 8)})
+    plan = genseg.plan(volume_phantoms, settings).model_copy(update={"patch_size": (8, 12, 8), "flip_axes": (1,)})
     run = genseg.fit(volume_phantoms, tmp_path / "run", settings=settings, plan=plan).run
     _stir(run)
     _teach(run, 1.7)

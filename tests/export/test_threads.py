@@ -44,7 +44,7 @@ def _said(model: Model, picture: Picture) -> tuple[bytes, bytes, float | None, f
     return found.mask.tobytes(), found.confidence.tobytes(), found.expected_dice, found.ood_score
 
 
-def _agree(model: Model, count: int = 48) -> None:
+def _agree(model: Model, count: int = 24) -> None:
     pictures = _pictures(count)
     alone = [_said(model, picture) for picture in pictures]
     assert len(set(alone)) == count
