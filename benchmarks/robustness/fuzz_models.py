@@ -22,7 +22,7 @@ from genseg.models.model import described_model
 from genseg.runs.delivered import Description, read_sealed, write_sealed
 from genseg.segmenters.network import Array, Response
 from genseg.trust.calibration import Calibration
-from genseg.trust.ood import OODDetector
+from genseg.trust.ood import OODDetector, distances
 from genseg.trust.postprocess import PostprocessingStep
 from genseg.trust.trust import UNTESTED, Trust
 
@@ -70,7 +70,7 @@ def trust() -> Trust:
     images = [[draw.normal(size=width).astype(np.float32) for width in widths] for _ in range(8)]
     rules = (PostprocessingStep(1, "no-specks", 0.02, 0.001), PostprocessingStep(2, "fill-holes", 0.01))
     calibration = Calibration(1.7, 0.05, 0.02, 8)
-    known = OODDetector.learn(images, images[:4])
+    known = OODDetector.learn(images, distances(images, images[:4]))
     return replace(UNTESTED, calibration=calibration, ood=known, postprocessing=rules, lowest_dice=0.6)
 
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genseg.api import check, compare, curve, export_model, fit, generate, load, plan
+    from genseg.api import check, compare, curve, export_model, fit, generate, load, plan, refit
     from genseg.config import Plan, Settings
     from genseg.errors import GensegError
     from genseg.generators.registry import register_generator
@@ -28,6 +28,7 @@ __all__ = [
     "generate",
     "load",
     "plan",
+    "refit",
     "register_generator",
     "register_reader",
     "register_segmenter",
@@ -47,6 +48,7 @@ _HOMES = {
     "generate": "genseg.api",
     "load": "genseg.api",
     "plan": "genseg.api",
+    "refit": "genseg.api",
     "register_generator": "genseg.generators.registry",
     "register_reader": "genseg.read.formats",
     "register_segmenter": "genseg.segmenters.registry",

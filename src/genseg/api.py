@@ -1,4 +1,5 @@
-"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `curve`, `load`, `export_model`, `generate`.
+"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `refit`, `curve`, `load`, `export_model` and
+`generate`.
 
 Torch is imported inside the functions that need it, so that checking data is quick.
 """
@@ -114,6 +115,26 @@ def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -
     from genseg.runs.folder import RunFolder
 
     return compare_with_baseline(Path(data), RunFolder.open(Path(run)), progress)
+
+
+@callers_state_kept()
+def refit(data: Path | str, run: Path | str, *, progress: Progress = silent) -> Model:
+    """Train the final model on every label, and deliver it in the run folder.
+
+    data: the dataset of the finished run in `run`. A model is trained for every fold (those of a comparison are
+    reused), so that each labelled case is held out once. Then one model is trained on all labelled cases, with the
+    run's plan and the training method of its model. Its calibration, OOD limits, post-processing and the report in
+    `run/validation` come from the folds' predictions of the cases that they held out. An interrupted call continues
+    where it stopped.
+
+    Returns the model. The models of the folds stay available: `genseg.load(run, ensemble=True)`. Raises SettingsError
+    if the dataset declares its own validation cases, RunError if the run has not finished or the data have changed, and
+    as `fit`.
+    """
+    from genseg.evidence.refit import refit_on_all_labels
+    from genseg.runs.folder import RunFolder
+
+    return refit_on_all_labels(Path(data), RunFolder.open(Path(run)), progress)
 
 
 @callers_state_kept()

@@ -22,6 +22,9 @@ Tilt = Literal["stop", "straighten"]
 Unlabelled = Literal["stop", "leave-out"]
 """Images without a mask: stop, or leave them out."""
 
+Effort = Literal["quick", "full"]
+"""Train one fold alone; or every fold, then the final model on all labels."""
+
 Part = Literal["test", "validation", "all"]
 """Cases of a run's split that are scored."""
 

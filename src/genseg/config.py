@@ -216,7 +216,9 @@ class Settings(_Checked):
         le=MOST_CASES,
         description="number of cross-validation folds (default 5; leave-one-patient-out below 10 patients)",
     )
-    fold: int = Field(0, ge=0, le=MOST_CASES, description="fold held out for validation, counted from 0")
+    fold: Annotated[int, Field(ge=0, le=MOST_CASES)] | Literal["all"] = Field(
+        0, description="fold held out for validation, counted from 0; all: hold out none, train on every labelled case"
+    )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="random seed")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

@@ -12,18 +12,21 @@ from genseg.models.load import TRUST, load_model
 from genseg.models.model import Model
 from genseg.models.scored_cases import own_cases
 from genseg.runs.folder import RunFolder
-from genseg.trust.trust import learn_trust
+from genseg.trust.trust import Fold, learn_trust
 
 
 def finish_run(folder: RunFolder, data: Path, progress: Progress) -> Model:
     """The model of a run that was trained on `data`: learn when to trust it, score the held-out cases, write its card.
 
-    What is there already is left as it is. Raises RunError where a held-out case or the model cannot be used.
+    Where none was held out there is nothing to score. What is there already is left as it is. Raises RunError where a
+    held-out case or the model cannot be used.
     """
     model = load_model(folder.path, folder.settings().device)
+    if folder.delivers_all_labels:  # it has seen what the run held out: `genseg.refit` says what is known of it
+        return model
     if not folder.has_delivered(TRUST):
         model = learn_from_held_out(model, data, folder, progress)
-    if not (folder.path / "validation" / "report.html").is_file():
+    if folder.split().validation and not (folder.path / "validation" / "report.html").is_file():
         model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
     if not folder.has_delivered(CARD):
         write_card(folder)
@@ -35,6 +38,7 @@ def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: P
     split = folder.split()
     cases = own_cases(data, split, model.labels, model.options, progress)
     training, held_out = cases.select(split.train), cases.select(split.validation)
-    trust = learn_trust(model.network, training, held_out, model.plan, progress)
+    fold = Fold(model.network, training, held_out)
+    trust = learn_trust(model.network, training, [fold], model.plan, progress)
     folder.deliver_file(TRUST, json.dumps(trust.to_json(), indent=1).encode())
     return replace(model, trust=trust)

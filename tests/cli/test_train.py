@@ -12,6 +12,7 @@ import pytest
 
 import genseg
 from genseg.errors import SettingsError
+from genseg.synthetic.phantoms import write_phantoms
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -49,6 +50,24 @@ def test_there_is_no_comparison(train: Callable[..., str], tmp_path: Path, argum
     said = train(*arguments, alone="--method" in arguments)
     assert "generated pairs" not in said
     assert not (tmp_path / "run" / "comparison").exists()
+
+
+def test_training_ends_with_the_model_of_all_labels_unless_it_is_to_be_quick(
+    run: Run, tiny_training: dict[str, Any], tmp_path: Path
+) -> None:
+    data = write_phantoms(tmp_path / "scans", "rgb", 6, size=32)
+    kept = {**tiny_training, "pretraining": None, "method": "strong-augmentation", "folds": 2}
+    options = [word for name, value in kept.items() if value for word in (f"--{name.replace('_', '-')}", value)]
+    code, printed, error = run("train", data, "-o", tmp_path / "run", *options, "--effort", "quick")
+    assert code == 0, error
+    assert "all labels" not in printed
+    assert not (tmp_path / "run" / "all-labels").exists()
+    code, printed, error = run("train", data, "-o", tmp_path / "run", "--resume")
+    assert code == 0, error
+    assert "The final model, trained on all 4 labelled cases, is saved to" in printed
+    scores = json.loads((tmp_path / "run" / "validation" / "scores.json").read_text())
+    assert f"on the cases that they held out: {scores['dice']:.3f} (" in printed
+    assert len(scores["dice_by_case"]) == 4
 
 
 @pytest.mark.fault(86)

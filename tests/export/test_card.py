@@ -96,7 +96,7 @@ def test_what_is_not_stated_or_undefined_is_said_to_be(run: RunFolder, change: C
 def test_few_held_out_cases_are_called_few(
     run: RunFolder, change: Callable[..., None], held_out: int, is_rough: bool
 ) -> None:
-    change("split.json", lambda content: content.update(validation=[f"case {n}" for n in range(held_out)]))
+    change("validation/scores.json", lambda content: content.update(count=held_out))
     assert ("these scores are rough" in _text(run)) == is_rough
 
 

@@ -14,12 +14,12 @@ from genseg.generators.style import StyleEncoder, sample_style, style_divergence
 from genseg.generators.unet import MaskToImage
 from genseg.synthetic.phantoms import make_phantom
 
-UPDATES = 40
+UPDATES = 25
 
 
 def _pairs(rank: int) -> tuple[Tensor, Tensor]:
-    """Four phantoms: one-hot masks and images in [-1, 1]."""
-    drawn = [make_phantom("rgb" if rank == 2 else "volume", index, size=32 if rank == 2 else 16) for index in range(4)]
+    """Two phantoms: one-hot masks and images in [-1, 1]."""
+    drawn = [make_phantom("rgb" if rank == 2 else "volume", index, size=32 if rank == 2 else 16) for index in range(2)]
     masks = torch.from_numpy(np.stack([mask for _, mask in drawn])).long()
     images = torch.from_numpy(np.stack([image.astype(np.float32) for image, _ in drawn]))
     images = images.movedim(-1, 1) if rank == 2 else images.unsqueeze(1)

@@ -20,6 +20,7 @@ from genseg.errors import CutLinkError, GeneratorError
 from genseg.joint import loop as loop_module
 from genseg.joint import stages as stages_module
 from genseg.joint import update as update_module
+from genseg.joint.generation import settings_of
 from genseg.joint.hypergradient import Unrolled
 from genseg.joint.loop import JointLoop
 from genseg.joint.schedule import JUDGED
@@ -319,10 +320,9 @@ def test_when_the_search_ends_every_case_trains_and_nothing_steers() -> None:
 
 
 @pytest.mark.fault(75)
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("batch_size", [2, 4])
-def test_bands_whose_masks_mostly_stay_as_they_are_train_to_the_end(batch_size: int, seed: int) -> None:
-    problem = make_problem(cases=band_cases(), batch_size=batch_size, seed=seed)
+@pytest.mark.parametrize(("batch_size", "seed", "changed"), [(2, 0, 0), (2, 1, 1), (4, 1, 2)])
+def test_bands_whose_masks_mostly_stay_as_they_are_train_to_the_end(batch_size: int, seed: int, changed: int) -> None:
+    problem = make_problem(cases=band_cases(), batch_size=batch_size, seed=seed, updates=9)
     ranges = {name for name in problem.generation.variables() if name.startswith("ranges.")}
     was_changed = []
     while problem.learner.update < problem.plan.updates:
@@ -331,6 +331,7 @@ def test_bands_whose_masks_mostly_stay_as_they_are_train_to_the_end(batch_size: 
         was_changed += [recipe.is_changed for one in pairs for recipe in one.recipes]
         assert ranges.issubset(problem.generation.alive) == any(was_changed)
     assert not was_changed[0]
+    assert sum(was_changed) == changed
     assert problem.generation.feedbacks == problem.plan.updates - 3
 
 
@@ -413,12 +414,15 @@ def test_styles_are_taken_anew_where_images_grow_and_every_so_often() -> None:
 
 
 def test_a_frozen_generator_was_trained_at_every_size() -> None:
-    problem = make_problem(growing=0.75, method="separate", pretraining=12)
+    problem = make_problem(growing=0.75, method="separate")
+    settings = settings_of(problem.plan).model_copy(update={"pretraining": 12})
+    plan, groups = problem.plan.model_copy(update={"generation": settings}), [case.name for case in problem.cases]
+    loop = JointLoop(problem.cases, groups, plan, 0, problem.loop._machine)
     problem.generation.pretrained = 0
     sizes = []
     for _ in range(12):
         with _seen_by(problem.generation.translator) as seen:
-            problem.loop.pretrain(problem.generation)
+            loop.pretrain(problem.generation)
         sizes.append(seen[0].shape[2])
     assert sizes == [16] * 7 + [32, 16, 32, 16, 32]  # half, three quarters rounded up to 32, half, whole
 
@@ -432,8 +436,9 @@ def test_a_run_that_is_left_before_its_images_grow_goes_on_to_the_same_weights()
         groups = [case.name for case in problem.cases]
         again = JointLoop(problem.cases, groups, problem.plan, 0, problem.loop._machine)
         loop = problem.loop if learner is problem.learner else again
-        for _ in range(3):
+        for _ in range(2):
             loop.advance(learner, generation)
+        assert problem.plan.size_at(learner.update - 1) == (32, 32)
         ends.append([*learner.segmenter.parameters(), *generation.translator.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
 

@@ -114,6 +114,9 @@ def band_cases(count: int = 4) -> list[Prepared]:
 WARM_UP = 3
 """Updates before a problem is looked at: Adam's very first step depends on the gradient's signs alone."""
 
+_trained: dict[tuple[Any, ...], tuple[Learner, Generation]] = {}
+"""What problems train after their first updates, by what they were made with: it takes most of a short test's time."""
+
 
 def make_problem(
     rank: int = 2,
@@ -122,6 +125,7 @@ def make_problem(
     batch_size: int = 4,
     seed: int = 0,
     growing: float = 0.0,
+    updates: int = 12,
     **changes: Any,
 ) -> Problem:
     """In float64, after stage I's pretraining and a few updates. changes: of the generation plan.
@@ -131,6 +135,8 @@ def make_problem(
     settings = GenerationPlan(
         **{"pretraining": 3, "batch_size": 3, "held_out": 0.5, "refresh": 8, "every": 1, "search": 1, **changes}
     )
+    key = (rank, optimiser, batch_size, seed, growing, updates, *sorted(changes.items()))
+    is_usual = cases is None
     cases = cases or blob_cases(rank, size=2 * SIZE[rank] if growing else None)
     plan = Plan(
         rank=2 if rank == 2 else 3,
@@ -141,16 +147,30 @@ def make_problem(
         patch_size=cases[0].image.shape[1:],
         segmenter="tiny",
         batch_size=batch_size,
-        updates=12,
+        updates=updates,
         growing=growing,
         learning_rate=1e-2,
         augmentation="strong",
         flip_axes=(0,),
         generation=settings,
     )
-    machine = choose_machine(DEVICE, "float32")
+    if not is_usual:
+        return _warmed_up(cases, plan, optimiser, seed)
+    if key not in _trained:
+        problem = _warmed_up(cases, plan, optimiser, seed)
+        _trained[key] = problem.learner, problem.generation
+    # All that a loop draws depends on the update's number alone, so a new one goes on as the old one would.
+    return Problem(_loop(cases, plan, seed), *copy.deepcopy(_trained[key]), plan, cases)
+
+
+def _loop(cases: list[Prepared], plan: Plan, seed: int) -> JointLoop:
+    return JointLoop(cases, [case.name for case in cases], plan, seed, choose_machine(DEVICE, "float32"))
+
+
+def _warmed_up(cases: list[Prepared], plan: Plan, optimiser: str, seed: int) -> Problem:
+    machine, settings = choose_machine(DEVICE, "float32"), settings_of(plan)
     with tiny_networks():
-        loop = JointLoop(cases, [case.name for case in cases], plan, seed, machine)
+        loop = _loop(cases, plan, seed)
         learner, generation = begin(plan, seed, machine), begin_generation(plan, len(cases), seed, machine)
     for module in (learner.segmenter, learner.average, generation.translator, generation.discriminator):
         module.double()

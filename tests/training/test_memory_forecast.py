@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,17 @@ from genseg.base.progress import silent
 from genseg.compute.device import Machine
 from genseg.config import GenerationPlan, Plan, Settings
 from genseg.errors import DeviceError
+from genseg.generators import registry, style
 from genseg.masks.growth import level_sets
+from genseg.segmenters import unet
 from genseg.segmenters.registry import build_segmenter, segmenters
 from genseg.training import memory_forecast as memory
+from genseg.training import rehearsal
 from genseg.training.dummy import made_up_cases
 from genseg.training.gather import TrainingData, gather
 from genseg.training.live_bytes import LiveBytes
 from genseg.training.memory_forecast import check_memory, forecast_memory, needed_memory
-from genseg.training.rehearsal import _kinds, rehearse
+from genseg.training.rehearsal import Rehearsal, _kinds, rehearse
 
 MIB = 2**20
 NETWORKS = [(name, rank) for name, spec in segmenters().items() for rank in spec.ranks]
@@ -47,8 +50,20 @@ def test_what_was_made_before_is_counted_where_it_is_held() -> None:
     assert live.now == 4 * MIB
 
 
+@pytest.fixture
+def _one_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of one level, and a coarse grid of styles: a rehearsal's time is that of the number of operations."""
+    monkeypatch.setattr(unet, "SMALL", {2: [4]})
+    monkeypatch.setitem(registry.GENERATORS, "small", registry.GeneratorSpec("small", "tiny", {2: (4,)}))
+    monkeypatch.setattr(style, "GRID", {2: 4})
+
+
 @pytest.mark.parametrize(("name", "rank"), NETWORKS)
-def test_every_segmenter_can_be_rehearsed(plan_of: Callable[..., Plan], machine: Machine, name: str, rank: int) -> None:
+def test_every_segmenter_can_be_rehearsed(
+    plan_of: Callable[..., Plan], machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str, rank: int
+) -> None:
+    # All that stays is there after one update; see the next test.
+    monkeypatch.setattr(rehearsal, "ROUNDS", 1)
     plan = plan_of(rank, segmenter=name, patch_size=(32,) * rank, channels=3 if rank == 2 else 1)
     found = rehearse(plan, 4, machine)
     weights = list(build_segmenter(name, rank, plan.channels, plan.classes).parameters())
@@ -59,14 +74,27 @@ def test_every_segmenter_can_be_rehearsed(plan_of: Callable[..., Plan], machine:
     assert found.peak > found.state
 
 
-@pytest.mark.usefixtures("_tiny_network")
+@pytest.mark.usefixtures("_one_level")
+def test_all_that_stays_is_there_after_one_update_and_the_second_holds_more(
+    plan_of: Callable[..., Plan], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(2)
+    found = []
+    for rounds in (1, 2):
+        monkeypatch.setattr(rehearsal, "ROUNDS", rounds)
+        found.append(rehearse(plan, 4, machine))
+    assert found[0].state == found[1].state
+    assert found[0].peak < found[1].peak
+
+
+@pytest.mark.usefixtures("_one_level")
 def test_arms_take_the_more_the_more_they_do_and_nothing_stays_that_has_no_memory(
     plan_of: Callable[..., Plan], machine: Machine
 ) -> None:
-    alone = plan_of(2, batch_size=4, patch_size=(32, 32))
-    generating = [GenerationPlan(method=method, pretraining=2) for method in ("separate", "joint")]
+    alone = plan_of(2, batch_size=4)
+    generating = [GenerationPlan(method=method, pretraining=2, batch_size=4) for method in ("separate", "joint")]
     plans = [alone, *(alone.model_copy(update={"generation": one}) for one in generating)]
-    peaks = [rehearse(plan, 8, machine).peak for plan in plans]
+    peaks = [rehearse(plan, 4, machine).peak for plan in plans]
     assert peaks == sorted(set(peaks))
     mask = made_up_cases(1, alone)[0].mask
     assert mask is not None
@@ -90,14 +118,30 @@ def test_feedback_is_counted_at_the_largest_size_that_it_comes_with(
     assert [(one.patch_size, is_steered) for one, is_steered in _kinds(plan)] == expected
 
 
-@pytest.mark.usefixtures("_tiny_network")
+@pytest.mark.usefixtures("_one_level")
 def test_activations_grow_with_the_batch(plan_of: Callable[..., Plan], machine: Machine) -> None:
     peaks = [rehearse(plan_of(2, batch_size=batch, patch_size=(64, 64)), 4, machine).peak for batch in (8, 16, 32)]
     assert peaks[2] - peaks[1] == pytest.approx(2 * (peaks[1] - peaks[0]), rel=0.05)
 
 
+@pytest.fixture(scope="module")
+def _rehearsed_once() -> Iterator[None]:
+    """Forecasts of the same plan rehearse it once: `rehearse` gives the same numbers whenever it is asked."""
+    known: dict[tuple[str, int], Rehearsal] = {}
+
+    def once(plan: Plan, cases: int, machine: Machine) -> Rehearsal:
+        key = plan.model_dump_json(), cases
+        if key not in known:
+            known[key] = rehearse(plan, cases, machine)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "rehearse", once)
+        yield
+
+
 @pytest.fixture
-def gathered(rgb_phantoms: Path, rgb_settings: Settings, machine: Machine) -> TrainingData:
+def gathered(_rehearsed_once: None, rgb_phantoms: Path, rgb_settings: Settings, machine: Machine) -> TrainingData:
     """Pictures that are ready to be trained on."""
     return gather(rgb_phantoms, rgb_settings, None, machine, silent)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,23 @@ import torch
 from PIL import Image
 
 import genseg
+from genseg.base.progress import Progress, silent
 from genseg.batches.draw import Batches
 from genseg.compute.device import Machine
 from genseg.config import Plan, Settings
 from genseg.errors import SettingsError
+from genseg.models.model import Model
 from genseg.prepare.preprocess import Prepared
 from genseg.runs.events import read_events
+from genseg.runs.folder import RunFolder
 from genseg.segmenters.registry import build_segmenter
-from genseg.training import views
+from genseg.training import trainer, views
+from genseg.training.run import run_training
 from genseg.training.views import FeatureBatches, kept_bytes, view_bytes, view_count
 
 MakePlan = Callable[..., Plan]
 MakeCase = Callable[..., Prepared]
-SETTINGS = {"segmenter": "readout", "size": 32, "updates": 6, "batch_size": 4, "device": "cpu", "precision": "float32"}
+SETTINGS = {"segmenter": "readout", "size": 32, "updates": 4, "batch_size": 4, "device": "cpu", "precision": "float32"}
 
 
 @pytest.fixture
@@ -93,35 +96,55 @@ def test_views_take_the_bytes_that_are_forecast(plan: Plan, cases: list[Prepared
     assert sum({one.data_ptr(): one.nbytes() for one in kept}.values()) == kept_bytes(plan, len(cases))
 
 
+@pytest.fixture(scope="module")
+def rgb_model(rgb_phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    """A model of `SETTINGS`, of two batches of views. No curves of trainings are drawn in the tests that use it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "MOST_VIEWS", 8)
+        patch.setattr(trainer, "draw_curves", lambda *_: None)
+        run = tmp_path_factory.mktemp("views") / "run"
+        yield genseg.fit(rgb_phantoms, run, settings=Settings.model_validate(SETTINGS))
+
+
+def _train(data: Path, run: Path, progress: Progress = silent, *, resume: bool = False) -> None:
+    """As `genseg.fit`, up to the weights: no held-out case is segmented and drawn."""
+    settings = Settings.model_validate(SETTINGS)
+    run_training(data, run, settings, None, resume=resume, progress=progress)
+
+
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("phantoms", ["rgb_phantoms", "gray_phantoms"])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(
-    phantoms: str, request: pytest.FixtureRequest, tmp_path: Path
+    phantoms: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, settings = request.getfixturevalue(phantoms), Settings.model_validate(SETTINGS)
-    whole = genseg.fit(data, tmp_path / "whole", settings=settings)
-    assert whole.plan.method == "strong-augmentation"
+    monkeypatch.setattr(trainer, "draw_curves", lambda *_: None)
+    data, whole, stopped = request.getfixturevalue(phantoms), tmp_path / "whole", tmp_path / "stopped"
+    if phantoms == "rgb_phantoms":
+        whole = request.getfixturevalue("rgb_model").run
+    else:
+        _train(data, whole)
+    assert RunFolder.open(whole).plan().method == "strong-augmentation"
 
     def stop(doing: str, done: int, _total: int) -> None:
-        if doing.startswith("Training") and done == 4:
+        if doing.startswith("Training") and done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        genseg.fit(data, tmp_path / "stopped", settings=settings, progress=stop)
-    genseg.fit(data, tmp_path / "stopped", settings=settings, resume=True)
-    weights = [(tmp_path / name / "model" / "segmenter.safetensors").read_bytes() for name in ("whole", "stopped")]
+        _train(data, stopped, stop)
+    _train(data, stopped, resume=True)
+    weights = [(run / "model" / "segmenter.safetensors").read_bytes() for run in (whole, stopped)]
     assert weights[0] == weights[1]
-    assert "validation" in {event["event"] for event in read_events(tmp_path / "stopped")}
+    assert "validation" in {event["event"] for event in read_events(stopped)}
 
 
 @pytest.mark.usefixtures("few")
-def test_an_image_much_larger_than_the_plan_is_segmented_at_its_own_size(rgb_phantoms: Path, tmp_path: Path) -> None:
-    data = shutil.copytree(rgb_phantoms, tmp_path / "data")
-    model = genseg.fit(data, tmp_path / "run", settings=Settings.model_validate(SETTINGS))
-    with Image.open(sorted((data / "images").iterdir())[0]) as picture:
+def test_an_image_much_larger_than_the_plan_is_segmented_at_its_own_size(
+    rgb_phantoms: Path, rgb_model: Model, tmp_path: Path
+) -> None:
+    with Image.open(sorted((rgb_phantoms / "images").iterdir())[0]) as picture:
         large = np.asarray(picture.convert("RGB").resize((700, 500)))
     Image.fromarray(large).save(tmp_path / "large.png")
-    assert model.examine(tmp_path / "large.png").mask.shape == (500, 700)
+    assert rgb_model.examine(tmp_path / "large.png").mask.shape == (500, 700)
 
 
 @pytest.mark.parametrize("method", ["separate", "joint-cut", "joint"])

@@ -10,7 +10,7 @@ import pytest
 
 from genseg.base.records import fitted
 from genseg.prepare.preprocess import Geometry, Prepared
-from genseg.trust.ood import PERCENTILES, FeatureStatistics, OODDetector, fingerprint
+from genseg.trust.ood import PERCENTILES, FeatureStatistics, OODDetector, distances, fingerprint
 
 Images = list[tuple[np.ndarray, np.ndarray]]
 
@@ -34,7 +34,7 @@ def _prepared(image: np.ndarray, worked: tuple[int, ...] | None = None) -> Prepa
 
 
 def test_images_like_the_training_ones_are_accepted_and_others_are_not() -> None:
-    known = OODDetector.learn(_images(32, 1), _images(8, 2))
+    known = OODDetector.learn(_images(32, 1), distances(_images(32, 1), _images(8, 2)))
     assert known is not None
     usual = [known.ood_score(image) <= known.highest for image in _images(200, 3)]
     assert 0.9 <= np.mean(usual) <= 1
@@ -43,7 +43,7 @@ def test_images_like_the_training_ones_are_accepted_and_others_are_not() -> None
 
 
 def test_what_is_learned_survives_being_written_down() -> None:
-    known = OODDetector.learn(_images(12, 1), [])
+    known = OODDetector.learn(_images(12, 1), distances(_images(12, 1), []))
     assert known is not None
     again = fitted(OODDetector, json.loads(json.dumps(known.to_json())), "trust.json", "")
     for image in _images(5, 2):
@@ -52,7 +52,7 @@ def test_what_is_learned_survives_being_written_down() -> None:
 
 
 def test_too_few_images_teach_nothing() -> None:
-    assert OODDetector.learn(_images(4, 1), _images(8, 2)) is None
+    assert OODDetector.learn(_images(4, 1), distances(_images(4, 1), _images(8, 2))) is None
 
 
 def test_figures_that_never_vary_are_no_reason_to_divide_by_nothing() -> None:

@@ -20,7 +20,7 @@ from genseg.segmenters.network import Array, Response
 from genseg.trust.calibration import Calibration
 from genseg.trust.ood import OODDetector
 from genseg.trust.postprocess import PostprocessingStep
-from genseg.trust.trust import UNTESTED, Trust, learn_trust
+from genseg.trust.trust import UNTESTED, Fold, Trust, learn_trust
 
 
 class Brightness:
@@ -50,9 +50,8 @@ def plan(plan_of: Callable[..., Plan]) -> Plan:
 
 @pytest.fixture
 def trust(plan: Plan) -> Trust:
-    return learn_trust(
-        Brightness(), [_case(number) for number in range(20)], [_case(number) for number in range(20, 28)], plan
-    )
+    network, training = Brightness(), [_case(number) for number in range(20)]
+    return learn_trust(network, training, [Fold(network, training, [_case(number) for number in range(20, 28)])], plan)
 
 
 def test_held_out_cases_teach_temperature_limits_and_what_is_usual(trust: Trust) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from genseg.base.durations import in_words
 from genseg.base.files import atomic_write_bytes, inner_folder, printable, stay_inside
 from genseg.base.progress import Progress
-from genseg.choices import Copies, Part, Precision, Target, Tilt
+from genseg.choices import Copies, Effort, Part, Precision, Target, Tilt
 from genseg.cli import tables
 from genseg.cli.options import number_between, one_of, settings_from, settings_options, whole_number, whole_numbers
 from genseg.cli.overview import HELP, new_app
@@ -34,6 +34,11 @@ app = new_app()
 COMPARING = (
     "Comparing training with and without generated pairs on every fold. "
     "Safe to stop: the model is saved, and --resume continues. --no-compare skips this step."
+)
+
+REFITTING = (
+    "Training the model of every fold, then the final model on all labels. "
+    "Safe to stop: the model is saved, and --resume continues. --effort quick skips this step."
 )
 
 MOST_THREADS = 4096
@@ -125,9 +130,17 @@ def train(
         bool,
         typer.Option(
             "--compare/--no-compare",
-            help="cross-validate with and without generated pairs, and keep the better model",
+            help="cross-validate with and without generated pairs, and keep the better method",
         ),
     ] = True,
+    effort: Annotated[
+        Effort,
+        typer.Option(
+            help="quick: one fold alone; full: also the other folds, then the final model on all labels. "
+            "Validation cases that the dataset declares stay held out",
+            **one_of("effort", Effort),
+        ),
+    ] = "full",
     **values: str | None,
 ) -> None:
     import genseg
@@ -147,11 +160,34 @@ def train(
     for said in tables.incidents(run):
         _say(said)
     _say(f"Model saved to {run}. Validation report: {run / 'validation' / 'report.html'}.")
+    if effort == "quick":
+        return
     if compare and Plan.from_yaml(run / "plan.yaml").generation is not None:
         _say(COMPARING)
         with progress_bars() as progress:
             verdict = genseg.compare(data, run, progress=progress).verdict
         _say(verdict)
+    _refit(data, run)
+
+
+def _refit(data: Path, run: Path) -> None:
+    """Train the final model on all labels, where there are folds to judge it by."""
+    import genseg
+    from genseg.evaluate import Estimate
+    from genseg.runs.folder import RunFolder
+
+    folder = RunFolder.open(run)
+    if folder.split().folds < 2:
+        return
+    _say(REFITTING)
+    with progress_bars() as progress:
+        genseg.refit(data, run, progress=progress)
+    labels, dice = (
+        len(folder.on_all_labels.split().train),
+        folder.read_json("validation/scores.json")["overall"]["dice"],
+    )
+    _say(f"The final model, trained on all {labels} labelled cases, is saved to {run}.")
+    _say(f"Dice of the folds' models on the cases that they held out: {Estimate(**dice).text()}.")
 
 
 @app.command(help=HELP["curve"])

@@ -21,7 +21,7 @@ from genseg.config import Plan, TrainingMethod
 from genseg.drawing.evidence import draw_comparison
 from genseg.errors import RunError, SettingsError
 from genseg.evaluate import PairedDifference, paired_bootstrap
-from genseg.evidence.trainings import SCORES, Training, asking_for, carry_out, held_out_dice
+from genseg.evidence.trainings import BASELINE, SCORES, Training, carry_out, fold_training, held_out_dice
 from genseg.examine.check import Examination
 from genseg.examine.training_data import groups_of
 from genseg.export.card import write_card
@@ -32,7 +32,6 @@ from genseg.runs.events import read_events
 from genseg.runs.folder import RunFolder
 from genseg.training.gather import examine_for_training
 
-BASELINE: TrainingMethod = "strong-augmentation"
 EFFECTS = {
     1: "Generated pairs help on this dataset",
     0: "Generated pairs: no detectable difference on this dataset",
@@ -186,16 +185,12 @@ def _trainings(run: RunFolder, plan: Plan, *, again: bool) -> list[Training]:
 
     plan: of the run, by now: with half the images that it began with, where memory ran out.
     """
-    settings = asking_for(run.settings(), plan)
-    folds = sorted(range(run.split().folds), key=lambda fold: fold != settings.fold)
-    alone = plan.model_copy(update={"generation": None, "augmentation": "strong"})
+    folds = sorted(range(run.split().folds), key=lambda fold: fold != run.fold)
     trainings = []
     for fold in folds:
-        ours = settings.model_copy(update={"fold": fold})
-        theirs = ours.model_copy(update={"method": BASELINE, "pretraining": None})
-        trainings.append(Training(BASELINE, run.compared(BASELINE, fold).path, theirs, alone))
-        if again or fold != settings.fold:
-            trainings.append(Training(plan.method, run.compared(plan.method, fold).path, ours, plan))
+        trainings.append(fold_training(run, plan, BASELINE, fold))
+        if again or fold != run.fold:
+            trainings.append(fold_training(run, plan, plan.method, fold))
     return trainings
 
 
@@ -207,7 +202,7 @@ def _halved(run: RunFolder) -> tuple[int, int] | None:
 
 def _keep_own_scores(run: RunFolder, method: TrainingMethod) -> None:
     """Put the run's scores among the others: its model may be replaced, and then its scores are."""
-    kept = run.compared(method, run.settings().fold)
+    kept = run.compared(method, run.fold)
     if not (kept.path / SCORES).is_file():
         inner_folder(run.path, kept.path.relative_to(run.path))
         kept.write_json(SCORES, run.read_json(SCORES))
@@ -221,8 +216,8 @@ def _dice(run: RunFolder, method: TrainingMethod, images: int | None) -> dict[st
 
 def _deliver(data: Path, run: RunFolder, compared: Comparison, images: int | None, progress: Progress) -> None:
     """Put the baseline's model in the place of the run's own where it is better, and score it as the run's."""
-    if compared.delivered != BASELINE:
+    if compared.delivered != BASELINE or run.delivers_all_labels:
         return
-    run.deliver_instead(run.compared(BASELINE, run.settings().fold, images))
+    run.deliver_instead(run.compared(BASELINE, run.fold, images), BASELINE)
     model = learn_from_held_out(load_model(run.path, run.settings().device), data, run, progress)
     model.evaluate(data, run.path / "validation", split="validation", progress=progress)

@@ -10,7 +10,7 @@ from pathlib import Path
 from genseg.base.files import stay_inside
 from genseg.base.progress import Progress
 from genseg.base.records import Record, Share, fitted
-from genseg.config import Plan, Settings
+from genseg.config import Plan, Settings, TrainingMethod
 from genseg.errors import MemoryRanOutError, RunError
 from genseg.fitting import finish_run
 from genseg.read.case import Case
@@ -20,6 +20,8 @@ from genseg.training.recovery import with_half_the_batch
 from genseg.training.run import run_training
 
 SCORES = "validation/scores.json"
+BASELINE: TrainingMethod = "strong-augmentation"
+"""What a method with generated pairs is compared with."""
 
 
 class HeldOutScores(Record):
@@ -51,6 +53,18 @@ def asking_for(settings: Settings, plan: Plan) -> Settings:
     """The settings with as many images an update as the plan has, where they ask for any."""
     asked = None if settings.batch_size is None else plan.batch_size
     return settings.model_copy(update={"batch_size": asked})
+
+
+def fold_training(run: RunFolder, plan: Plan, method: TrainingMethod, fold: int) -> Training:
+    """The training of a run's comparison by the run's own method, or by `BASELINE`, that holds out a fold.
+
+    plan: of the run, by now: with half the images that it began with, where memory ran out.
+    """
+    settings = asking_for(run.settings(), plan).model_copy(update={"fold": fold})
+    if method != plan.method:
+        settings = settings.model_copy(update={"method": BASELINE, "pretraining": None})
+        plan = plan.model_copy(update={"generation": None, "augmentation": "strong"})
+    return Training(method, run.compared(method, fold).path, settings, plan)
 
 
 def carry_out(

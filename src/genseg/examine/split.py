@@ -134,6 +134,24 @@ def make_folds(
     return [_split(parts, number, test, left_out, method) for number in range(count)]
 
 
+def nothing_held_out(cases: Sequence[CaseFiles], groups: Mapping[str, str]) -> Split:
+    """The split in which all cases train but those of test. groups: as `groups` of `make_folds`.
+
+    Raises DataError with TOO_FEW_CASES where there is none, SPLIT_LEAK as `make_folds`.
+    """
+    test = [case for case in cases if case.split == "test"]
+    _stop_shared_patients(cases)
+    pool, left_out = _apart_from_test(cases, test, groups)
+    _stop_too_few(pool, 1)
+    return Split(
+        train=tuple(sorted(case.name for group in pool.values() for case in group)),
+        validation=(),
+        test=tuple(sorted(case.name for case in test)),
+        method=f"all labelled cases train, none is held out; {by_patient(cases)}",
+        left_out=tuple(sorted(left_out)),
+    )
+
+
 def with_fewer(split: Split, count: int, groups: Mapping[str, str], classes: Classes, seed: int) -> Split:
     """The split with `count` of its training cases, those of fewer among those of more.
 
@@ -244,7 +262,7 @@ def _stop_too_few(pool: Groups, folds: int | None) -> None:
         cases = sum(map(len, pool.values()))
         found = f"{len(pool)} separate patients ({cases} cases) that may train"
         cure = "Label scans of more patients, or use fewer folds."
-        expected = f"at least {wanted}, to hold one out while the others train"
+        expected = f"at least {wanted}" + (", to hold one out while the others train" if wanted > 1 else "")
         raise DataError([Fault(FaultCode.TOO_FEW_CASES, "the dataset", found, expected, cure)])
 
 

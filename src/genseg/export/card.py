@@ -30,7 +30,7 @@ WORST = 3
 FEW = 20
 """Held-out cases below which a card says that its figures are rough."""
 
-CARD, COMPARISON = "card.md", "comparison/comparison.json"
+CARD, COMPARISON, SCORES = "card.md", "comparison/comparison.json", "validation/scores.json"
 
 
 class _Statistics(Record):
@@ -73,7 +73,7 @@ class Verdict(Record):
 
 
 def write_card(run: RunFolder) -> None:
-    """Write model/card.json and model/card.md of a finished run that was scored on its held-out cases.
+    """Write model/card.json and model/card.md of a finished run, once its held-out cases, if any, are scored.
 
     Raises RunError where one of the run's files is missing or damaged.
     """
@@ -85,8 +85,10 @@ def write_card(run: RunFolder) -> None:
 
 def describe(run: RunFolder) -> dict[str, Any]:
     """All that the card says, as plain dictionaries, lists, numbers and text. Raises RunError as `write_card`."""
-    model, split = run.delivery(), run.split()
-    data, scores = run.record("data.json", StoredData), run.record("validation/scores.json", StoredScores)
+    model, data = run.delivery(), run.record("data.json", StoredData)
+    split = run.on_all_labels.split() if run.delivers_all_labels else run.split()
+    scores = run.record(SCORES, StoredScores) if run.split().validation else None
+    judged = 0 if scores is None else scores.count
     cases, environment = run.record("cases.json", dict[str, str]), run.record("environment.json", StoredEnvironment)
     plan = model.plan
     is_compared = (run.path / COMPARISON).is_file()
@@ -109,16 +111,17 @@ def describe(run: RunFolder) -> dict[str, Any]:
             "title": data.title,
             "licence": data.licence,
             "trained_on": len(split.train),
-            "held_out": len(split.validation),
+            "held_out": judged,
             "split": split.method,
+            "folds": run.split().folds if run.delivers_all_labels else None,
             "sizes": [list(data.statistics.size_min), list(data.statistics.size_max)],
             "sha256": _fingerprint(cases),
             "cases": cases,
         },
-        "scores": _scores(scores),
+        "scores": None if scores is None else _scores(scores),
         "trust": _trust(read_trust(run, model), plan),
         "comparison": run.record(COMPARISON, Verdict).verdict if is_compared else None,
-        "few": len(split.validation) < FEW,
+        "few": 0 < judged < FEW,
         "environment": environment.model_dump(),
         "genseg": model.genseg,
     }

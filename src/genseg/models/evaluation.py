@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,23 +34,56 @@ def evaluate_model(
     scored = scored_cases(data, split, _own_split(model.run), model.seen, model.labels, model.options, progress)
     cases = scored.cases
     folder = None if out is None else output_folder(out)
-    scores, masks = _scores(model, cases, progress)
-    summary = summarise(
-        scores,
-        model.labels.names,
-        {
-            "model": str(model.run),
-            "data": data.name,
-            "cases": split,
-            "segmenter": model.plan.segmenter,
-            "training": model.training,
-        },
-        warnings_about(scored, split),
-        {name: scored.uses.get(name, "no") if scored.is_known else "unknown" for name in cases.names},
-    )
+    uses = {name: scored.uses.get(name, "no") if scored.is_known else "unknown" for name in cases.names}
+    told = _provenance(model, data, split)
+    return _evaluated([(model, cases)], told, warnings_about(scored, split), uses, folder, progress)
+
+
+def evaluate_out_of_fold(
+    folds: Sequence[tuple[Predictor, CaseStore]], data: Path, out: Path, warnings: Sequence[str], progress: Progress
+) -> EvaluationSummary:
+    """Score every case by the model that held it out, and write the report into `out`. folds: models and these cases.
+
+    Raises DataError where a case cannot be segmented.
+    """
+    uses = {name: "held out" for _, cases in folds for name in cases.names}
+    told = _provenance(folds[0][0], data, "all, each by the model that held it out")
+    return _evaluated(folds, told, warnings, uses, output_folder(out), progress)
+
+
+def _provenance(model: Predictor, data: Path, cases: str) -> dict[str, str]:
+    return {
+        "model": str(model.run),
+        "data": data.name,
+        "cases": cases,
+        "segmenter": model.plan.segmenter,
+        "training": model.training,
+    }
+
+
+def _evaluated(
+    parts: Sequence[tuple[Predictor, CaseStore]],
+    told: Mapping[str, str],
+    warnings: Sequence[str],
+    uses: Mapping[str, str],
+    folder: Path | None,
+    progress: Progress,
+) -> EvaluationSummary:
+    """Score the cases of each model, and write the report into `folder`, if there is one."""
+    scores: list[CaseScores] = []
+    masks: dict[str, bytes] = {}
+    for model, cases in parts:
+        own = _scores(model, cases, progress)
+        scores, masks = scores + own[0], masks | own[1]
+    summary = summarise(scores, parts[0][0].labels.names, told, warnings, uses)
     if folder is not None:
-        by_name = {files.name: place for place, files in enumerate(cases.entries)}
-        write_evaluation(summary, lambda name: _picture(cases[by_name[name]], masks[name]), folder)
+        places = {name: (cases, place) for _, cases in parts for place, name in enumerate(cases.names)}
+
+        def picture(name: str) -> NDArray[np.uint8]:
+            cases, place = places[name]
+            return _picture(cases[place], masks[name])
+
+        write_evaluation(summary, picture, folder)
     return summary
 
 

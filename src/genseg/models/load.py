@@ -40,7 +40,7 @@ class ExportDescription(Record):
 def load_model(path: Path | str, device: str = "auto", *, ensemble: bool = False, threads: int | None = None) -> Model:
     """Load the model that a finished run delivered, or an exported one.
 
-    ensemble: of a run that was compared, the mean of the models of all folds. threads: of the processor; None takes
+    ensemble: the mean of the models of all folds, where they were trained. threads: of the processor; None takes
     all its cores.
 
     Raises RunError where `path` is none, its model was made by another version or is damaged, or there is no ensemble;
@@ -75,8 +75,8 @@ def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Mod
     folder = RunFolder.open(path)
     own = folder.delivery()
     machine = choose_machine(device, "float32")
-    members = [folder, *_fellows(folder, own)] if ensemble else [folder]
-    deliveries = [own, *(one.delivery() for one in members[1:])]
+    members = _models_of_folds(folder, own) if ensemble else [folder]
+    deliveries = [one.delivery() for one in members]
     networks = [torch_network(*one, machine) for one in zip(members, deliveries, strict=True)]
     network: Network = Ensemble(networks) if ensemble else networks[0]
     tiles = GPU_TILES if machine.device.type == "cuda" else 1
@@ -153,18 +153,18 @@ def _files_sha256(path: Path) -> str:
     return combined_sha256([file_sha256(part) for part in (path, *parts_of(path))])
 
 
-def _fellows(folder: RunFolder, delivery: Delivery) -> list[RunFolder]:
-    """The trainings of the other folds, with the training method of the run's model."""
-    method = delivery.plan.method
-    others = [number for number in range(folder.split().folds) if number != folder.settings().fold]
-    if not others:
+def _models_of_folds(folder: RunFolder, delivery: Delivery) -> list[RunFolder]:
+    """The trainings of all folds, with the training method of the run's model; its own first."""
+    method, count = delivery.plan.method, folder.split().folds
+    if count < 2:
         raise RunError(
             f"{folder.path}: there is no ensemble; the dataset says itself what is held out, so it has one fold"
         )
     compared = folder.path / "comparison" / "comparison.json"
     images = folder.read_json("comparison/comparison.json").get("images") if compared.is_file() else None
-    found = [folder.compared(method, number, images) for number in others]
-    if not found or not all(one.is_finished for one in found):
-        cure = "`genseg train DATA --resume` without --no-compare trains them"
+    others = [folder.compared(method, number, images) for number in range(count) if number != folder.fold]
+    if not all(one.is_finished for one in others):
+        cure = "`genseg train DATA --resume` without --effort quick trains them"
         raise RunError(f"{folder.path}: the models of the other folds are not all there; {cure}")
-    return found
+    own = folder.compared(method, folder.fold, images) if folder.delivers_all_labels else folder
+    return [own, *others]

@@ -16,7 +16,8 @@
     model/generator.safetensors                                           the generator, for synthetic pairs
     model/card.md model/card.json                                         what the model is, for whom, and its limits
     validation/report.html scores.json scores.csv                         how good it is on the held-out cases
-    comparison/                                                           what generated pairs bring here
+    comparison/                                                           what generated pairs bring; all folds
+    all-labels/                                                           the training on every labelled case
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from genseg.base.locking import folder_lock
 from genseg.base.records import fitted, read_json
 from genseg.compute.device import Machine
 from genseg.config import FORMAT, Plan, Settings, TrainingMethod
-from genseg.errors import RunError
+from genseg.errors import RunError, SettingsError
 from genseg.examine.check import Examination, contact_sheet
 from genseg.examine.split import Split
 from genseg.examine.training_data import TrainingData
@@ -65,6 +66,9 @@ FROZEN = (
     *("cases.png", "plan.yaml"),
 )
 """What is written before the first update; plan.yaml last, for it marks a run folder."""
+
+ALL_LABELS = "all-labels"
+"""Of the training on every labelled case, and of the model that it delivers."""
 
 BEGINNING = f"{TEMPORARY}beginning"
 """There only until plan.yaml is: tells the remains of a process that was killed from files of the user's."""
@@ -131,6 +135,33 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the run has delivered its weights."""
         return (self.model / MODEL).is_file()
+
+    @property
+    def fold(self) -> int:
+        """The fold that the run held out. Raises SettingsError where it held out none."""
+        fold = self.settings().fold
+        if fold == "all":
+            raise SettingsError(
+                f"{self.path}: no case was held out in this run (fold: all), so there is nothing to judge by"
+            )
+        return fold
+
+    @property
+    def on_all_labels(self) -> RunFolder:
+        """The training on every labelled case, once the models of all folds are there."""
+        return RunFolder(self.path / ALL_LABELS)
+
+    @property
+    def delivers_all_labels(self) -> bool:
+        """Whether the model of that training is the delivered one."""
+        return self._stored_delivery().weights == _weights_of(ALL_LABELS)
+
+    def keep_as_fold(self, other: RunFolder) -> None:
+        """Copy what a finished run is to another folder, which is then one too; the report, that marks it, last."""
+        names = [*FROZEN, "environment.json", *(f"model/{name}" for name in self.delivery().files), f"model/{MODEL}"]
+        for name in (*names, "validation/scores.csv", "validation/scores.json", "validation/report.html"):
+            inner_folder(other.path, Path(name).parent)
+            atomic_write_bytes(other.path / name, (self.path / name).read_bytes())
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a small JSON file, atomically; in ASCII, for file names may hold bytes that are no text."""
@@ -247,14 +278,14 @@ class RunFolder:
             raise RunError(f"{self.path}: this run has not finished; {cure}")
         return read_delivery(self.model)
 
-    def deliver_instead(self, other: RunFolder) -> None:
-        """Deliver the model of another finished run, which was better, in place of the own; the generator stays.
+    def deliver_instead(self, other: RunFolder, name: str) -> None:
+        """Deliver the model of another finished run in place of the own, under this name; the generator stays.
 
         Whenever it is interrupted, one of the two is there whole: model.json, written last, names the file of weights.
         What was learned about the own model, and its card, are no longer part of the delivery.
         """
         better, own = other.delivery(), self.delivery()
-        weights = self.model / f"segmenter-{better.plan.method}.safetensors"
+        weights = self.model / _weights_of(name)
         atomic_write_bytes(weights, (other.model / better.weights).read_bytes())
         files = {weights.name: better.sha256} | self._generator_file(own.generator)
         update = {"weights": weights.name, "generator": own.generator, "files": files}
@@ -344,6 +375,11 @@ class RunFolder:
         self.write_json("environment.json", found)
         was, now = _computed_on(before), _computed_on(found)
         return "" if was == now else f"before: {was}; now: {now}"
+
+
+def _weights_of(name: str) -> str:
+    """File of weights that come from another training than the run's own."""
+    return f"segmenter-{name}.safetensors"
 
 
 @contextmanager

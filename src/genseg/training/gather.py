@@ -14,7 +14,14 @@ from genseg.errors import SettingsError
 from genseg.examine.cases import LoadOptions
 from genseg.examine.check import Examination, examine
 from genseg.examine.duplicates import group_cases
-from genseg.examine.split import Split, declared_split, labelled_subset, make_folds, with_fewer
+from genseg.examine.split import (
+    Split,
+    declared_split,
+    labelled_subset,
+    make_folds,
+    nothing_held_out,
+    with_fewer,
+)
 from genseg.examine.training_data import TrainingData, groups_of
 from genseg.index import index_dataset
 from genseg.read import ReadOptions
@@ -55,7 +62,7 @@ def gather(data: Path, settings: Settings, plan: Plan | None, machine: Machine, 
 
 
 def choose_split(examination: Examination, settings: Settings) -> Split:
-    """The dataset's own split where it has one and nothing else is asked for; else fold number `settings.fold`."""
+    """The dataset's own split where it has one and nothing else is asked for; else as `settings.fold` says."""
     read = set(examination.cases.names)
     test = [files for files in examination.index.entries if files.split == "test" and files.name not in read]
     cases: list[CaseFiles] = [*examination.cases.entries, *test]
@@ -74,6 +81,8 @@ def _whole_split(
     names: Sequence[str],
     settings: Settings,
 ) -> Split:
+    if settings.fold == "all":
+        return nothing_held_out(cases, groups)
     if settings.labels is None and settings.folds is None and settings.fold == 0:
         declared = declared_split(cases)
         if declared is not None:

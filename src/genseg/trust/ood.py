@@ -32,6 +32,10 @@ DIGITS = 6
 Features = NDArray[np.float64]
 
 
+ImageFeatures = Sequence[Sequence[Array]]
+"""Features of some images, `[image][kind]`: of the intensities, then of each encoder level."""
+
+
 def _array(content: Any) -> Features:
     """Numbers in lists of lists, all finite. Raises ValueError for anything else."""
     try:
@@ -145,19 +149,18 @@ class OODDetector:
             raise ValueError(f"{len(self.levels)} feature levels and {len(self.usual)} reference distances")
 
     @classmethod
-    def learn(cls, training: Sequence[Sequence[Array]], held_out: Sequence[Sequence[Array]]) -> OODDetector | None:
-        """From the features of images, `[image][kind]`; None where there are too few.
+    def learn(cls, training: ImageFeatures, unseen: Sequence[Features]) -> OODDetector | None:
+        """From the features of images; None where there are too few.
 
-        What is usual is learned from the held-out images and, each left out in turn, from the training images.
+        unseen: of each kind of features, the distances of images that were held out; see `distances`. What is usual is
+        learned from these and, as far as they are fewer, from the training images, each left out in turn.
         """
         if len(training) < LEAST_CASES:
             return None
         levels, usual, standard = [], [], []
-        for kind in range(len(training[0])):
-            known = np.array([image[kind] for image in training], np.float64)
-            unseen = np.array([image[kind] for image in held_out], np.float64).reshape(-1, known.shape[1])
+        for known, others in zip(_by_kind(training), unseen, strict=True):
             statistics = FeatureStatistics.fit(known)
-            distances = np.concatenate([_left_out(known), statistics.distance(unseen)])
+            distances = others if len(others) >= len(known) else np.concatenate([_left_out(known), others])
             mean, deviation = float(distances.mean()), float(distances.std(ddof=1)) or 1.0
             levels.append(statistics)
             usual.append((mean, deviation))
@@ -177,6 +180,20 @@ class OODDetector:
         """Numbers and lists."""
         levels = [statistics.to_json() for statistics in self.levels]
         return {"clouds": levels, "usual": [list(pair) for pair in self.usual], "highest": self.highest}
+
+
+def distances(training: ImageFeatures, held_out: ImageFeatures) -> list[Features]:
+    """Of each kind of features, how far held-out images are from the training images, `(held out,)`.
+
+    A logarithm of a distance in standard deviations, so that those of several networks may be put together.
+    """
+    unseen = _by_kind(held_out) if held_out else [np.zeros((0, len(own))) for own in training[0]]
+    return [FeatureStatistics.fit(known).distance(own) for known, own in zip(_by_kind(training), unseen, strict=True)]
+
+
+def _by_kind(images: ImageFeatures) -> list[Features]:
+    """`(image, feature)` of each kind."""
+    return [np.array(own, np.float64) for own in zip(*images, strict=True)]
 
 
 def _left_out(features: Features) -> Features:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from genseg.read.case import IGNORE, Case
 from genseg.segmenters.inference import Segmentation, responses, segment
 from genseg.segmenters.network import Array, Checked, Network
 from genseg.trust.calibration import Calibration, LabelledLogits, calibrate
-from genseg.trust.ood import ACCEPTED, OODDetector, fingerprint
+from genseg.trust.ood import ACCEPTED, OODDetector, distances, fingerprint
 from genseg.trust.postprocess import Judged, PostprocessingStep, learn_postprocessing, object_sizes, speck_size
 from genseg.trust.suitability import fit_case
 
@@ -64,41 +64,52 @@ UNTESTED = Trust(None, None, (), None, often_empty=False)
 """For a model of which nothing was learned from held-out cases."""
 
 
+@dataclass(frozen=True)
+class Fold:
+    """A network, the cases that it was trained on, and those that were held out; all are labelled."""
+
+    network: Network
+    training: Sequence[Case]
+    held_out: Sequence[Case]
+
+
 def learn_trust(
-    network: Network, training: Sequence[Case], held_out: Sequence[Case], plan: Plan, progress: Progress = silent
+    network: Network, training: Sequence[Case], folds: Sequence[Fold], plan: Plan, progress: Progress = silent
 ) -> Trust:
     """Learn how good probabilities and masks are from held-out cases, and what is usual from training cases too.
 
-    All cases are labelled. One is prepared at a time; held-out ones are segmented twice. Raises RunError where the
-    network's values are not finite for one of them.
+    training: labelled cases that the network was trained on. folds: who judges; of a network that has held out cases
+    itself, it alone; of one that was trained on every label, the networks of the folds, each on what it held out.
+
+    One case is prepared at a time; held-out ones are segmented twice. Raises RunError where a network's values are not
+    finite for one of them.
     """
     try:
-        return _learned(network, training, held_out, plan, progress)
+        return _learned(network, training, folds, plan, progress)
     except FloatingPointError as error:
         raise RunError(f"the trained {error}; train again, with another --seed or a lower --learning-rate") from error
 
 
 def _learned(
-    network: Network, training: Sequence[Case], held_out: Sequence[Case], plan: Plan, progress: Progress
+    network: Network, training: Sequence[Case], folds: Sequence[Fold], plan: Plan, progress: Progress
 ) -> Trust:
-    logits = [labelled_logits(network, _prepared(case, plan), plan) for case in held_out]
+    logits = [labelled_logits(one.network, _prepared(case, plan), plan) for one in folds for case in one.held_out]
     calibration = calibrate(logits) if logits else None
-    temperature = 1.0 if calibration is None else calibration.temperature
-    unseen, judged, dice = [], [], []
-    for case in held_out:
-        prepared = _prepared(case, plan)
-        found = segment(network, prepared, plan, temperature)
-        unseen.append(ood_features(prepared, found))
-        judged.append(Judged(found.mask, _truth(case), case.spacing))
-        dice.append(expected_dice(found))
-    known, sizes = [], [list[float]() for _ in range(plan.classes - 1)]
-    once = plan.model_copy(update={"mirroring": False})  # mirrored images tell no other features
-    for number, case in enumerate(training, 1):
-        prepared = _prepared(case, plan)
-        known.append(ood_features(prepared, segment(network, prepared, once)))
-        for class_index, own in enumerate(sizes, 1):
-            own += object_sizes(_truth(case), class_index, case.spacing)
-        progress("Calibrating", number, len(training))
+    known = _features(network, training, plan, progress)
+    unseen = distances(known, [])
+    judged: list[Judged] = []
+    dice: list[float | None] = []
+    for fold in folds:
+        found = [_judge(fold.network, case, plan, calibration) for case in fold.held_out]
+        judged += [one.judged for one in found]
+        dice += [one.expected_dice for one in found]
+        own = known if fold.network is network else _features(fold.network, fold.training, plan, progress)
+        further = distances(own, [one.features for one in found])
+        unseen = [np.concatenate(pair) for pair in zip(unseen, further, strict=True)]
+    sizes = [
+        [size for case in training for size in object_sizes(_truth(case), class_index, case.spacing)]
+        for class_index in range(1, plan.classes)
+    ]
     return Trust(
         calibration=calibration,
         ood=OODDetector.learn(known, unseen),
@@ -106,6 +117,32 @@ def _learned(
         lowest_dice=_lowest([one for one in dice if one is not None]),
         often_empty=any(not _truth(case).any() for case in training),
     )
+
+
+class _Judgement(NamedTuple):
+    """What one held-out case tells."""
+
+    judged: Judged
+    expected_dice: float | None
+    features: tuple[Array, ...]
+
+
+def _judge(network: Network, case: Case, plan: Plan, calibration: Calibration | None) -> _Judgement:
+    prepared = _prepared(case, plan)
+    found = segment(network, prepared, plan, 1.0 if calibration is None else calibration.temperature)
+    judged = Judged(found.mask, _truth(case), case.spacing)
+    return _Judgement(judged, expected_dice(found), ood_features(prepared, found))
+
+
+def _features(network: Network, cases: Sequence[Case], plan: Plan, progress: Progress) -> list[tuple[Array, ...]]:
+    """What the OOD score is computed from, of each case."""
+    once = plan.model_copy(update={"mirroring": False})  # mirrored images tell no other features
+    features = []
+    for number, case in enumerate(cases, 1):
+        prepared = _prepared(case, plan)
+        features.append(ood_features(prepared, segment(network, prepared, once)))
+        progress("Calibrating", number, len(cases))
+    return features
 
 
 def _prepared(case: Case, plan: Plan) -> Prepared:

@@ -1,0 +1,109 @@
+"""The delivered model: trained on every label, once a model of every fold has judged the labels that it held out.
+
+A model that saw every label cannot be judged by them. What is said of it (scores, calibration, limits of what is usual,
+post-processing) comes from the models of the folds, each on the cases that it held out; they saw fewer labels, so that
+the delivered model is more likely better than that than worse.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from genseg.base.progress import Progress
+from genseg.errors import RunError, SettingsError
+from genseg.evidence.trainings import Training, asking_for, carry_out, fold_training
+from genseg.examine.cases import CaseStore
+from genseg.export.card import CARD, write_card
+from genseg.models.evaluation import evaluate_out_of_fold
+from genseg.models.load import TRUST, load_model
+from genseg.models.model import Model
+from genseg.models.scored_cases import own_cases
+from genseg.runs.folder import ALL_LABELS, RunFolder
+from genseg.training.gather import examine_for_training
+from genseg.training.run import run_training
+from genseg.trust.trust import Fold, learn_trust
+
+REPORT = "validation/report.html"
+
+
+def refit_on_all_labels(data: Path, run: RunFolder, progress: Progress) -> Model:
+    """Train the models of all folds, then one on every label by the method of the run's model, and deliver it.
+
+    What was trained before is not trained again. Raises SettingsError where there is one fold alone, RunError where the
+    run has not finished or the data are no longer those that it began with, and as `genseg.fit`.
+    """
+    own = run.fold
+    if run.split().folds < 2:
+        raise SettingsError(
+            f"{run.path}: the dataset declares which cases are held out, and they stay so; --folds makes folds of all"
+        )
+    if not run.is_finished:
+        raise RunError(f"{run.path}: this run has not finished; continue it with --resume")
+    run.check_links()
+    examination = examine_for_training(data, run.settings(), progress)
+    run.check_cases(examination.cases)
+    folds = _models_of_folds(data, examination.cases, run, own, progress)
+    if not run.delivers_all_labels:
+        run.deliver_instead(_trained_on_all(data, folds[0], run, progress), ALL_LABELS)
+    model = load_model(run.path, run.settings().device)
+    cases = own_cases(data, run.on_all_labels.split(), model.labels, model.options, progress)
+    if not run.has_delivered(TRUST):
+        model = _judged_by_folds(model, folds, cases, run, progress)
+    if not run.has_delivered(CARD):
+        _report(data, folds, cases, run, progress)
+        write_card(run)
+    return model
+
+
+def _models_of_folds(data: Path, cases: CaseStore, run: RunFolder, own: int, progress: Progress) -> Sequence[Training]:
+    """The training of every fold by the method of the run's model, all of them made. own: the one that the run is."""
+    plan, method = run.plan(), run.delivery().plan.method
+    trainings = [fold_training(run, plan, method, fold) for fold in range(run.split().folds)]
+    kept = RunFolder(trainings[own].folder)
+    if method == plan.method and not (kept.path / REPORT).is_file():
+        run.keep_as_fold(kept)
+    return carry_out(data, cases, trainings, "Training every fold", progress)
+
+
+def _trained_on_all(data: Path, fold: Training, run: RunFolder, progress: Progress) -> RunFolder:
+    """The training on every label, made or gone on with. fold: one like it, that held some out."""
+    final = run.on_all_labels
+    settings = asking_for(fold.settings, fold.plan).model_copy(update={"fold": "all"})
+    begun = (final.path / "plan.yaml").is_file()
+    run_training(data, final.path, settings, None if begun else fold.plan, resume=begun, progress=progress)
+    shutil.rmtree(final.checkpoints, ignore_errors=True)
+    return final
+
+
+def _judged_by_folds(
+    model: Model, folds: Sequence[Training], cases: CaseStore, run: RunFolder, progress: Progress
+) -> Model:
+    """The model with what the folds' models have learned about the cases that they held out."""
+    judges = []
+    for fold in folds:
+        split = RunFolder(fold.folder).split()
+        network = load_model(fold.folder, run.settings().device).network
+        judges.append(Fold(network, cases.select(split.train), cases.select(split.validation)))
+    trust = learn_trust(model.network, cases, judges, model.plan, progress)
+    run.deliver_file(TRUST, json.dumps(trust.to_json(), indent=1).encode())
+    return replace(model, trust=trust)
+
+
+def _report(data: Path, folds: Sequence[Training], cases: CaseStore, run: RunFolder, progress: Progress) -> None:
+    """Write how good the folds' models are on what they held out, in the place of the scores of the run's own fold."""
+    device = run.settings().device
+    splits = [RunFolder(fold.folder).split() for fold in folds]
+    parts = [
+        (load_model(fold.folder, device), cases.select(split.validation))
+        for fold, split in zip(folds, splits, strict=True)
+    ]
+    fewest = min(len(split.train) for split in splits)
+    warning = (
+        f"Each case was segmented by the model of the fold that held it out, trained on {fewest} or more of the "
+        f"{len(cases)} cases. The delivered model was trained on all of them: these cases cannot measure it."
+    )
+    evaluate_out_of_fold(parts, data, run.path / "validation", [warning], progress)
