@@ -189,7 +189,7 @@ class Settings(_Checked):
     time: Duration | None = Field(
         None,
         description="time budget, such as 20m or 2h (default: 30m on an ordinary machine); sets image size and "
-        "updates. The comparison afterwards takes several times as long",
+        "updates. It covers one training; the comparison and the other folds take several times as long",
     )
     updates: int | None = Field(None, ge=1, le=MOST_UPDATES, description="total number of optimiser updates")
     pretraining: int | None = Field(

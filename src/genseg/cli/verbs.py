@@ -108,8 +108,11 @@ def plan(
         made.to_yaml(out)
     _say(f"Estimated time: {in_words(estimate_seconds(made, machine))} on {machine.describe(made.rank)}.")
     _say(f"Estimated memory: {needed_memory(gathered, machine)}.")
-    if made.generation is not None:
-        _say("The comparison afterwards takes several times as long; `genseg train --no-compare` skips it.")
+    if made.generation is not None or gathered.split.folds > 1:
+        _say(
+            "That is one training. What follows it (comparison, other folds, final model on all labels) takes several "
+            "times as long; `genseg train --effort quick` skips it."
+        )
 
 
 @app.command(help=HELP["train"])
