@@ -118,7 +118,9 @@ def compare(data: Path | str, run: Path | str, *, progress: Progress = silent) -
 
 
 @callers_state_kept()
-def refit(data: Path | str, run: Path | str, *, progress: Progress = silent) -> Model:
+def refit(
+    data: Path | str, run: Path | str, *, also_images: Path | str | None = None, progress: Progress = silent
+) -> Model:
     """Train the final model on every label, and deliver it in the run folder.
 
     data: the dataset of the finished run in `run`. A model is trained for every fold (those of a comparison are
@@ -127,14 +129,21 @@ def refit(data: Path | str, run: Path | str, *, progress: Progress = silent) -> 
     `run/validation` come from the folds' predictions of the cases that they held out. An interrupted call continues
     where it stopped.
 
+    also_images: folder of unlabelled images, in any format that is read. The models of all folds segment them, and the
+    final model also learns from these masks. Left out are images of the dataset's labelled or test part, repeated ones,
+    those unlike the labelled images (by the OOD score) and those in which nothing is found; `run/unlabelled/images.csv`
+    lists the use of each.
+
     Returns the model. The models of the folds stay available: `genseg.load(run, ensemble=True)`. Raises SettingsError
-    if the dataset declares its own validation cases, RunError if the run has not finished or the data have changed, and
-    as `fit`.
+    if the dataset declares its own validation cases, or the segmenter cannot learn from unlabelled images; RunError if
+    the run has not finished or the data have changed; DataError if unlabelled images cannot be read or none is of use;
+    and as `fit`.
     """
     from genseg.evidence.refit import refit_on_all_labels
     from genseg.runs.folder import RunFolder
 
-    return refit_on_all_labels(Path(data), RunFolder.open(Path(run)), progress)
+    images = None if also_images is None else Path(also_images)
+    return refit_on_all_labels(Path(data), RunFolder.open(Path(run)), images, progress)
 
 
 @callers_state_kept()

@@ -420,6 +420,13 @@ class Plan(_Checked):
     flip_axes: tuple[int, ...] = Field(description="axes to flip at random")
     mirroring: bool = Field(True, description="test-time mirroring along flip_axes; off: 4 times faster (volumes: 8)")
     foreground_share: float = Field(0.5, ge=0, le=1, description="volumes: fraction of patches centred on foreground")
+    unlabelled_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="final model: unlabelled fraction of the real images of each batch; the models of all folds "
+        "predict their masks",
+    )
     generation: GenerationPlan | None = Field(None, description="synthetic pairs; none if left out")
 
     @field_validator("intensity", mode="before")

@@ -91,7 +91,7 @@ def test_its_scores_are_those_of_the_models_that_held_the_cases_out(refitted: Pa
 
 def test_its_trust_is_learned_from_the_models_that_held_the_cases_out(refitted: Path, scans: Path) -> None:
     model = genseg.load(refitted)
-    cases = own_cases(scans, RunFolder(refitted).on_all_labels.split(), model.labels, model.options, lambda *_: None)
+    cases = own_cases(scans, RunFolder(refitted).delivered_from.split(), model.labels, model.options, lambda *_: None)
     logits, unseen = [], []
     for folder in _folds(refitted):
         fold, split = genseg.load(folder), RunFolder(folder).split()

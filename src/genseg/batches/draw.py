@@ -87,6 +87,16 @@ class Batches:
         return [orders[position // count][position % count] for position in positions]
 
 
+def unlabelled_images(plan: Plan, count: int) -> int:
+    """How many of so many real images of an update are unlabelled: the plan's share, but never all."""
+    return min(round(plan.unlabelled_share * count), count - 1)
+
+
+def joined(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Two batches of images and masks of one size as one."""
+    return torch.cat([one[0], other[0]]), torch.cat([one[1], other[1]])
+
+
 def cut_patch(case: Prepared, plan: Plan, generator: Generator) -> tuple[Tensor, Tensor]:
     """A random patch `(channel, *patch)` and its mask; the plan's share of them is centred near foreground."""
     spatial, patch = case.image.shape[1:], plan.patch_size

@@ -136,6 +136,14 @@ def train(
             help="cross-validate with and without generated pairs, and keep the better method",
         ),
     ] = True,
+    also_images: Annotated[
+        Path | None,
+        typer.Option(
+            "--also-images",
+            help="folder of unlabelled images; the final model also learns from them, with masks predicted by the "
+            "models of all folds",
+        ),
+    ] = None,
     effort: Annotated[
         Effort,
         typer.Option(
@@ -150,6 +158,8 @@ def train(
     from genseg.compute.device import choose_machine
 
     settings = settings_from(values)
+    if also_images is not None:
+        _look_for_images(also_images, effort)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
     run = Path("runs", _name_of(data)) if out is None else out
     if not resume:
@@ -170,23 +180,36 @@ def train(
         with progress_bars() as progress:
             verdict = genseg.compare(data, run, progress=progress).verdict
         _say(verdict)
-    _refit(data, run)
+    _refit(data, run, also_images)
 
 
-def _refit(data: Path, run: Path) -> None:
+def _look_for_images(folder: Path, effort: Effort) -> None:
+    """Raise before hours of training where unlabelled images would be of no use: none there, or no final model."""
+    from genseg.errors import SettingsError
+    from genseg.index import index_images
+
+    if effort == "quick":
+        raise SettingsError("--also-images: the final model learns from them; leave out --effort quick")
+    index_images(folder)
+
+
+def _refit(data: Path, run: Path, also_images: Path | None) -> None:
     """Train the final model on all labels, where there are folds to judge it by."""
     import genseg
     from genseg.evaluate import Estimate
+    from genseg.evidence.unlabelled import used_images
     from genseg.runs.folder import RunFolder
 
     folder = RunFolder.open(run)
-    if folder.split().folds < 2:
+    if folder.split().folds < 2 and also_images is None:
         return
     _say(REFITTING)
     with progress_bars() as progress:
-        genseg.refit(data, run, progress=progress)
+        genseg.refit(data, run, also_images=also_images, progress=progress)
+    if also_images is not None:
+        _say(f"{used_images(run)}.")
     labels, dice = (
-        len(folder.on_all_labels.split().train),
+        len(folder.delivered_from.split().train),
         folder.read_json("validation/scores.json")["overall"]["dice"],
     )
     _say(f"The final model, trained on all {labels} labelled cases, is saved to {run}.")

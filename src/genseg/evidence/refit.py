@@ -11,29 +11,34 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from genseg.base.progress import Progress
 from genseg.errors import RunError, SettingsError
 from genseg.evidence.trainings import Training, asking_for, carry_out, fold_training
+from genseg.evidence.unlabelled import SHARE, segment_unlabelled, with_predicted_masks
 from genseg.examine.cases import CaseStore
 from genseg.export.card import CARD, write_card
+from genseg.index import Index
 from genseg.models.evaluation import evaluate_out_of_fold
 from genseg.models.load import TRUST, load_model
 from genseg.models.model import Model
 from genseg.models.scored_cases import own_cases
-from genseg.runs.folder import ALL_LABELS, RunFolder
+from genseg.runs.folder import RunFolder
 from genseg.training.gather import examine_for_training
 from genseg.training.run import run_training
+from genseg.training.views import has_views
 from genseg.trust.trust import Fold, learn_trust
 
 REPORT = "validation/report.html"
 
 
-def refit_on_all_labels(data: Path, run: RunFolder, progress: Progress) -> Model:
+def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progress: Progress) -> Model:
     """Train the models of all folds, then one on every label by the method of the run's model, and deliver it.
 
-    What was trained before is not trained again. Raises SettingsError where there is one fold alone, RunError where the
+    images: folder of unlabelled images, which the last one also learns from. What was trained before is not trained
+    again. Raises SettingsError where there is one fold alone, RunError where the
     run has not finished or the data are no longer those that it began with, and as `genseg.fit`.
     """
     own = run.fold
@@ -44,19 +49,37 @@ def refit_on_all_labels(data: Path, run: RunFolder, progress: Progress) -> Model
     if not run.is_finished:
         raise RunError(f"{run.path}: this run has not finished; continue it with --resume")
     run.check_links()
+    final = _final(run, images)
     examination = examine_for_training(data, run.settings(), progress)
     run.check_cases(examination.cases)
     folds = _models_of_folds(data, examination.cases, run, own, progress)
-    if not run.delivers_all_labels:
-        run.deliver_instead(_trained_on_all(data, folds[0], run, progress), ALL_LABELS)
+    if run.delivered_from != final:
+        _train_on_all(data, folds[0], run, final, images, examination.index, progress)
+        run.deliver_instead(final, final.path.name)
     model = load_model(run.path, run.settings().device)
-    cases = own_cases(data, run.on_all_labels.split(), model.labels, model.options, progress)
+    cases = own_cases(data, final.split(), model.labels, model.options, progress)
     if not run.has_delivered(TRUST):
         model = _judged_by_folds(model, folds, cases, run, progress)
     if not run.has_delivered(CARD):
         _report(data, folds, cases, run, progress)
         write_card(run)
     return model
+
+
+def _final(run: RunFolder, images: Path | None) -> RunFolder:
+    """The training on every label; with unlabelled images also where it was begun with them before.
+
+    Raises RunError where that has not finished and no images are given, SettingsError for a segmenter that cannot learn
+    from them.
+    """
+    with_them = run.on_all_labels(and_unlabelled=True)
+    if images is not None and has_views(run.plan()):
+        raise SettingsError(f"also_images: segmenter {run.plan().segmenter} learns from labelled images alone")
+    if images is None and not (with_them.path / "plan.yaml").is_file():
+        return run.on_all_labels()
+    if images is None and not with_them.is_finished:
+        raise RunError(f"{with_them.path}: begun with unlabelled images; name their folder again with --also-images")
+    return with_them
 
 
 def _models_of_folds(data: Path, cases: CaseStore, run: RunFolder, own: int, progress: Progress) -> Sequence[Training]:
@@ -69,14 +92,20 @@ def _models_of_folds(data: Path, cases: CaseStore, run: RunFolder, own: int, pro
     return carry_out(data, cases, trainings, "Training every fold", progress)
 
 
-def _trained_on_all(data: Path, fold: Training, run: RunFolder, progress: Progress) -> RunFolder:
-    """The training on every label, made or gone on with. fold: one like it, that held some out."""
-    final = run.on_all_labels
+def _train_on_all(
+    data: Path, fold: Training, run: RunFolder, final: RunFolder, images: Path | None, index: Index, progress: Progress
+) -> None:
+    """Make the training on every label, or go on with it. fold: one like it, that held some out."""
     settings = asking_for(fold.settings, fold.plan).model_copy(update={"fold": "all"})
     begun = (final.path / "plan.yaml").is_file()
-    run_training(data, final.path, settings, None if begun else fold.plan, resume=begun, progress=progress)
+    plan, further = fold.plan, None
+    if images is not None:
+        teacher = load_model(run.path, settings.device, ensemble=True)
+        unlabelled = segment_unlabelled(images, teacher, run, index, progress)
+        plan = fold.plan.model_copy(update={"unlabelled_share": SHARE})
+        further = partial(with_predicted_masks, unlabelled, teacher)
+    run_training(data, final.path, settings, None if begun else plan, resume=begun, further=further, progress=progress)
     shutil.rmtree(final.checkpoints, ignore_errors=True)
-    return final
 
 
 def _judged_by_folds(

@@ -86,7 +86,7 @@ def write_card(run: RunFolder) -> None:
 def describe(run: RunFolder) -> dict[str, Any]:
     """All that the card says, as plain dictionaries, lists, numbers and text. Raises RunError as `write_card`."""
     model, data = run.delivery(), run.record("data.json", StoredData)
-    split = run.on_all_labels.split() if run.delivers_all_labels else run.split()
+    split = run.delivered_from.split()
     scores = run.record(SCORES, StoredScores) if run.split().validation else None
     judged = 0 if scores is None else scores.count
     cases, environment = run.record("cases.json", dict[str, str]), run.record("environment.json", StoredEnvironment)

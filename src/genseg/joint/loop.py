@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from genseg.batches.draw import Batches, Changes
+from genseg.batches.draw import Batches, Changes, joined, unlabelled_images
 from genseg.compute.device import Machine
 from genseg.compute.randomness import generator_for
 from genseg.config import Plan
@@ -33,14 +33,22 @@ Measured = dict[str, float]
 class JointLoop:
     """Updates of generator and segmenter by number; the same number gives the same draws, whatever came before.
 
-    training: cases that may train. groups: the patient of each; see `HeldOutSchedule`. Raises SettingsError where there
-    are too few patients to hold any out, ValueError where the plan has no generation.
+    training: cases that may train. groups: the patient of each; see `HeldOutSchedule`. further: cases with predicted
+    masks, that stage II alone is also made on. Raises SettingsError where there are too few patients to hold any out,
+    ValueError where the plan has no generation.
     """
 
     def __init__(
-        self, training: Sequence[Prepared], groups: Sequence[str], plan: Plan, seed: int, machine: Machine
+        self,
+        training: Sequence[Prepared],
+        groups: Sequence[str],
+        plan: Plan,
+        seed: int,
+        machine: Machine,
+        further: Sequence[Prepared] = (),
     ) -> None:
         self._cases = list(training)
+        self._further = list(further)
         self._groups = list(groups)
         self._plan = plan
         self._settings = settings_of(plan)
@@ -100,7 +108,7 @@ class JointLoop:
             new = make_masks(patches.pool(cases), generation.steered.ranges, synthetic, self._plan, draws)
         trains = self.trains_generator(update)
         return JointBatch(
-            real=self._batches(cases, f"stage II of {len(cases)}", self._plan.batch_size - synthetic, size)[update],
+            real=self._real(cases, update, self._plan.batch_size - synthetic),
             new_masks=new,
             draws=draws,
             to_generate=self._to_generate(generation, cases, f"of {len(cases)}", size) if trains else None,
@@ -196,6 +204,16 @@ class JointLoop:
                 f"images, {self._settings.share:g} at first, has fallen below half an image"
             )
         return min(wanted, self._plan.most_synthetic)
+
+    def _real(self, cases: Sequence[int], update: int, count: int) -> RealPairs:
+        """So many real pairs for stage II, some of them with predicted masks where there are such."""
+        size = self._plan.size_at(update)
+        others = unlabelled_images(self._plan, count) if self._further else 0
+        labelled = self._batches(cases, f"stage II of {len(cases)}", count - others, size)[update]
+        if not others:
+            return labelled
+        drawn_from = self._further, self._plan, self._seed, self._machine
+        return joined(labelled, Batches(*drawn_from, batch_size=others, purpose="unlabelled", size=size)[update])
 
     def _batches(
         self, cases: Sequence[int], purpose: str, count: int, size: tuple[int, ...], changes: Changes = "plan"

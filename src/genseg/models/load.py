@@ -79,9 +79,10 @@ def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Mod
     deliveries = [one.delivery() for one in members]
     networks = [torch_network(*one, machine) for one in zip(members, deliveries, strict=True)]
     network: Network = Ensemble(networks) if ensemble else networks[0]
+    trust = read_trust(members[0], deliveries[0])  # whose features an ensemble gives: OOD limits are those of a network
     tiles = GPU_TILES if machine.device.type == "cuda" else 1
     sha256 = combined_sha256([one.sha256 for one in deliveries])
-    return described_model(deliveries, read_trust(folder, own), network, path, sha256, tiles)
+    return described_model(deliveries, trust, network, path, sha256, tiles)
 
 
 def describe_model(delivery: Delivery) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def maker_of(model: Predictor) -> Maker:
 
 def _named_as_before(plan: Plan) -> dict[str, Any]:
     """A plan with the names that it had first: masks stay those of their model when a value is renamed."""
-    told = plan.model_dump(mode="json")
+    told = plan.model_dump(mode="json", exclude={"unlabelled_share"})  # came later, and tells of training alone
     if told["generation"] is not None:
         told["generation"] = {FIRST_NAMES.get(name, name): value for name, value in told["generation"].items()}
     return told

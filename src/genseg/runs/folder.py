@@ -17,7 +17,8 @@
     model/card.md model/card.json                                         what the model is, for whom, and its limits
     validation/report.html scores.json scores.csv                         how good it is on the held-out cases
     comparison/                                                           what generated pairs bring; all folds
-    all-labels/                                                           the training on every labelled case
+    all-labels/ all-labels-and-unlabelled/                                the training on every labelled case
+    unlabelled/                                                           masks predicted for unlabelled images
 """
 
 from __future__ import annotations
@@ -67,8 +68,11 @@ FROZEN = (
 )
 """What is written before the first update; plan.yaml last, for it marks a run folder."""
 
-ALL_LABELS = "all-labels"
-"""Of the training on every labelled case, and of the model that it delivers."""
+ALL_LABELS, ALL_LABELS_AND_UNLABELLED = "all-labels", "all-labels-and-unlabelled"
+"""Names of the trainings on every labelled case, and of the models that they deliver."""
+
+UNLABELLED = "unlabelled.json"
+"""There only where unlabelled images train: what they show, as `images.json` says of labelled ones."""
 
 BEGINNING = f"{TEMPORARY}beginning"
 """There only until plan.yaml is: tells the remains of a process that was killed from files of the user's."""
@@ -146,15 +150,21 @@ class RunFolder:
             )
         return fold
 
+    def on_all_labels(self, *, and_unlabelled: bool = False) -> RunFolder:
+        """The training on every labelled case, and on unlabelled ones too; made once the models of all folds are."""
+        return RunFolder(self.path / (ALL_LABELS_AND_UNLABELLED if and_unlabelled else ALL_LABELS))
+
     @property
-    def on_all_labels(self) -> RunFolder:
-        """The training on every labelled case, once the models of all folds are there."""
-        return RunFolder(self.path / ALL_LABELS)
+    def delivered_from(self) -> RunFolder:
+        """The training on every label whose model is delivered; this run itself where its own, or a fold's, is."""
+        weights = self._stored_delivery().weights
+        names = [name for name in (ALL_LABELS, ALL_LABELS_AND_UNLABELLED) if weights == _weights_of(name)]
+        return RunFolder(self.path / names[0]) if names else self
 
     @property
     def delivers_all_labels(self) -> bool:
-        """Whether the model of that training is the delivered one."""
-        return self._stored_delivery().weights == _weights_of(ALL_LABELS)
+        """Whether the delivered model was trained on every label."""
+        return self.delivered_from != self
 
     def keep_as_fold(self, other: RunFolder) -> None:
         """Copy what a finished run is to another folder, which is then one too; the report, that marks it, last."""
@@ -304,7 +314,8 @@ class RunFolder:
         """The images of the run's training, as its model remembers them."""
         split = self.split()
         cases, images = (self.record(name, dict[str, str]) for name in ("cases.json", "images.json"))
-        return seen_images(images, cases, split.train, split.validation)
+        further = self.record(UNLABELLED, dict[str, str]) if (self.path / UNLABELLED).is_file() else {}
+        return seen_images(images | further, cases, (*split.train, *further), split.validation)
 
     def _generator_file(self, generator: Mapping[str, Any] | None) -> dict[str, str]:
         return {self.generator.name: str(generator["sha256"])} if generator and "sha256" in generator else {}

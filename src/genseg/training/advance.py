@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from genseg.batches.draw import Batches
+from genseg.batches.draw import Batches, joined, unlabelled_images
 from genseg.compute.device import Machine
 from genseg.config import Plan
 from genseg.drawing.pairs import draw_pairs
@@ -27,7 +27,8 @@ from genseg.training.views import FeatureBatches, has_views
 class Course:
     """What a run trains on, and how. groups: the patient, or whatever must stay together, of each training case.
 
-    may_halve: whether training goes on with half the images an update where memory runs out.
+    may_halve: whether training goes on with half the images an update where memory runs out. further: unlabelled cases
+    with predicted masks, of which the plan's `unlabelled_share` of an update's real images are.
     """
 
     plan: Plan
@@ -36,13 +37,14 @@ class Course:
     groups: Sequence[str]
     machine: Machine
     may_halve: bool = True
+    further: Sequence[Prepared] = ()
 
     @cached_property
     def joint(self) -> JointLoop | None:
         """The loop with a generator; None where the plan has none."""
         if self.plan.generation is None:
             return None
-        return JointLoop(self.training, self.groups, self.plan, self.seed, self.machine)
+        return JointLoop(self.training, self.groups, self.plan, self.seed, self.machine, self.further)
 
 
 class Advance:
@@ -50,9 +52,11 @@ class Advance:
 
     def __init__(self, course: Course) -> None:
         self._course = course
-        trained_on = course.training, course.plan, course.seed, course.machine
-        self._batches = Batches(*trained_on)
-        self._features = FeatureBatches(*trained_on) if has_views(course.plan) else None
+        plan, how = course.plan, (course.plan, course.seed, course.machine)
+        others = unlabelled_images(plan, plan.batch_size) if course.further else 0
+        self._batches = Batches(course.training, *how, batch_size=plan.batch_size - others)
+        self._further = Batches(course.further, *how, batch_size=others, purpose="unlabelled") if others else None
+        self._features = FeatureBatches(course.training, *how) if has_views(plan) else None
         self._joint = course.joint
 
     def __call__(self, state: TrainingState, log: EventLog) -> str:
@@ -85,11 +89,14 @@ class Advance:
 
     def _alone(self, learner: Learner, state: TrainingState, log: EventLog) -> str:
         course = self._course
-        if self._features is None:
-            batch: tuple[Tensor | list[Tensor], Tensor] = self._batches[learner.update]
+        image: Tensor | list[Tensor]
+        if self._features is not None:
+            image, mask = self._features.batch(learner.update, learner.segmenter)
+        elif self._further is not None:
+            image, mask = joined(self._batches[learner.update], self._further[learner.update])
         else:
-            batch = self._features.batch(learner.update, learner.segmenter)
-        measured = make_update(learner, *batch, course.plan, course.seed, course.machine)
+            image, mask = self._batches[learner.update]
+        measured = make_update(learner, image, mask, course.plan, course.seed, course.machine)
         log.write("step", state.update, **measured)
         return f"Training, loss {measured['loss']:.3f}"
 

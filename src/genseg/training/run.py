@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +14,18 @@ from genseg.config import Plan, Settings
 from genseg.examine.training_data import TrainingData
 from genseg.joint.source import PairSource
 from genseg.prepare.storage import prepare_all
-from genseg.runs.folder import RunFolder, new_run_folder
+from genseg.read.case import Case
+from genseg.read.identity import pixels_hash
+from genseg.runs.folder import UNLABELLED, RunFolder, new_run_folder
 from genseg.runs.state import TrainingState
 from genseg.training.advance import Course
 from genseg.training.gather import examine_for_training, gather
 from genseg.training.memory_forecast import check_memory
 from genseg.training.resuming import take_again
 from genseg.training.trainer import HeldOut, train
+
+Further = Callable[[], Iterable[Case]]
+"""Gives unlabelled cases with predicted masks."""
 
 
 def run_training(
@@ -32,11 +37,13 @@ def run_training(
     resume: bool,
     accept_changes: bool = False,
     may_halve: bool = True,
+    further: Further | None = None,
     progress: Progress,
 ) -> RunFolder:
     """Train on `data` and leave the result in the run folder `out`.
 
     may_halve: whether to go on with half the images an update where memory runs out; else MemoryRanOutError is raised.
+    further: what trains beside the labelled cases; see `Course`.
 
     A resumed run takes the settings and the plan that it began with, and refuses others that are asked for; a finished
     one is left as it is. Raises as `genseg.fit` says.
@@ -44,17 +51,25 @@ def run_training(
     if resume:
         run = RunFolder.open(out)
         take_again(run, settings, plan)
-        return _resume(data, run, progress, accept_changes=accept_changes, may_halve=may_halve)
+        return _resume(data, run, progress, accept_changes=accept_changes, may_halve=may_halve, further=further)
     machine = choose_machine(settings.device, settings.precision)
     with new_run_folder(out) as run:
         gathered = gather(data, settings, plan, machine, progress)
         check_memory(gathered, machine)
         run.freeze(settings, gathered)
-    _train(run, gathered, settings.seed, machine, progress, may_halve=may_halve)
+    _train(run, gathered, settings.seed, machine, progress, may_halve=may_halve, further=further)
     return run
 
 
-def _resume(data: Path, run: RunFolder, progress: Progress, *, accept_changes: bool, may_halve: bool) -> RunFolder:
+def _resume(
+    data: Path,
+    run: RunFolder,
+    progress: Progress,
+    *,
+    accept_changes: bool,
+    may_halve: bool,
+    further: Further | None,
+) -> RunFolder:
     run.check_links()
     if run.is_finished:
         return run
@@ -68,7 +83,7 @@ def _resume(data: Path, run: RunFolder, progress: Progress, *, accept_changes: b
         run.check_cases(examination.cases)
     gathered = TrainingData(examination, run.split(), run.plan())
     check_memory(gathered, machine)
-    _train(run, gathered, settings.seed, machine, progress, accepted, may_halve=may_halve)
+    _train(run, gathered, settings.seed, machine, progress, accepted, may_halve=may_halve, further=further)
     return run
 
 
@@ -81,13 +96,15 @@ def _train(
     accepted: str = "",
     *,
     may_halve: bool,
+    further: Further | None,
 ) -> None:
     """Train and deliver. accepted: cases that are not what the run began with, in words."""
     with run.locked():
         moved = run.write_environment(machine, gathered.plan.rank)
         try:
             training = prepare_all(gathered.cases(gathered.split.train), gathered.plan, run.cache / "train")
-            course = Course(gathered.plan, seed, training, gathered.groups(), machine, may_halve)
+            unlabelled = prepare_all(_noted(further() if further else (), run), gathered.plan, run.cache / "unlabelled")
+            course = Course(gathered.plan, seed, training, gathered.groups(), machine, may_halve, unlabelled)
             held_out = _held_out(gathered, run)
             with freed_memory_kept():
                 state = train(course, held_out, run, progress, accepted=accepted, moved=moved)
@@ -96,6 +113,16 @@ def _train(
             shutil.rmtree(run.cache, ignore_errors=True)
         # The run's plan may have fewer images an update by now.
         run.deliver(state, replace(gathered, plan=run.plan()), source)
+
+
+def _noted(further: Iterable[Case], run: RunFolder) -> Iterator[Case]:
+    """The same cases; what they show is written down once all have been read, where there are any."""
+    shown = {}
+    for case in further:
+        shown[case.name] = pixels_hash(case)
+        yield case
+    if shown:
+        run.write_json(UNLABELLED, shown)
 
 
 def _pair_source(course: Course, state: TrainingState, held_out: Sequence[HeldOut]) -> PairSource | None:
