@@ -199,7 +199,7 @@ def test_a_better_baseline_is_delivered_and_scored(replaced: Path, scans: Path) 
         "card.md",
         "generator.safetensors",
         "model.json",
-        "segmenter-strong-augmentation.safetensors",
+        "segmenter-comparison-strong-augmentation-fold-1.safetensors",
         "trust.json",
     ]
     trusts = [(one / "model" / "trust.json").read_text() for one in (replaced, winner.run)]
@@ -231,6 +231,24 @@ def test_an_ensemble_is_the_mean_of_the_models_of_all_folds(
     assert len(members) == RunFolder(run).split().folds
     assert together.network(image).logits == pytest.approx(np.mean(logits, 0), abs=1e-5)
     assert together.predict(scans / "images" / "phantom_000.png").shape == (32, 32)
+
+
+def test_a_final_model_of_the_method_that_loses_gives_way(
+    compared: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(compared, tmp_path / "run")
+    assert genseg.refit(scans, run).training == "separate"
+    monkeypatch.setattr(comparison_module, "held_out_dice", _biased(-2))
+    assert genseg.compare(scans, run).delivered == "strong-augmentation"
+    assert genseg.load(run).training == "strong-augmentation"
+    assert genseg.refit(scans, run).training == "strong-augmentation"
+    assert RunFolder(run).delivered_from.path == run / "all-labels" / "strong-augmentation"
+    genseg.compare(scans, run)  # which leaves it as it is
+    assert RunFolder(run).delivered_from.path == run / "all-labels" / "strong-augmentation"
+    others = [genseg.load(run / "comparison" / f"strong-augmentation-fold-{fold}") for fold in range(FOLDS)]
+    image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    logits = [model.network(image).logits for model in others]
+    assert genseg.load(run, ensemble=True).network(image).logits == pytest.approx(np.mean(logits, 0), abs=1e-5)
 
 
 def test_the_generator_stays_of_use(replaced: Path, tmp_path: Path) -> None:

@@ -60,11 +60,11 @@ def _are_equal(one: Path, other: Path) -> bool:
 
 
 def test_the_delivered_model_was_trained_on_every_label(refitted: Path, trained: Path) -> None:
-    split = json.loads((refitted / "all-labels" / "split.json").read_text())
+    split = json.loads((refitted / "all-labels" / METHOD / "split.json").read_text())
     assert (split["train"], split["validation"], split["test"]) == (LABELLED, [], ["phantom_006", "phantom_007"])
-    assert _are_equal(refitted, refitted / "all-labels")
+    assert _are_equal(refitted, refitted / "all-labels" / METHOD)
     assert not _are_equal(refitted, trained)
-    assert RunFolder(refitted / "all-labels").settings().fold == "all"
+    assert RunFolder(refitted / "all-labels" / METHOD).settings().fold == "all"
     (seen,) = genseg.load(refitted).seen
     assert len(seen.trained_on) == len(LABELLED)
     assert not seen.held_out

@@ -168,7 +168,7 @@ def test_the_final_model_learns_from_them_and_says_that_it_has_seen_them(
     refitted: Path, pool: Path, tmp_path: Path
 ) -> None:
     final = RunFolder(refitted).delivered_from
-    assert final.path.name == "all-labels-and-unlabelled"
+    assert final.path.name == f"{METHOD}-and-unlabelled"
     assert final.plan().unlabelled_share == 0.5
     (seen,) = genseg.load(refitted).seen
     assert len(seen.trained_on) == 6 + 5
@@ -198,7 +198,7 @@ def test_a_run_that_has_them_keeps_them_and_one_that_was_interrupted_asks_for_th
 ) -> None:
     kept = shutil.copytree(refitted, tmp_path / "kept")
     genseg.refit(scans, kept)
-    assert RunFolder(kept).delivered_from.path.name == "all-labels-and-unlabelled"
+    assert RunFolder(kept).delivered_from.path.name == f"{METHOD}-and-unlabelled"
     run = shutil.copytree(trained, tmp_path / "run")
     shutil.copytree(refitted / "comparison", run / "comparison")
 

@@ -18,7 +18,13 @@ from registrations import registrations_end
 
 from genseg.cli import main
 
-REASONS = ("needs a GPU", "needs a network", "needs a cluster", "needs a folder of images without masks", "runs until Ctrl-C")
+REASONS = (
+    "needs a GPU",
+    "needs a network",
+    "needs a cluster",
+    "needs a folder of images without masks",
+    "runs until Ctrl-C",
+)
 SMALLER = (
     (r"--cases \d+", "--cases 10"),
     (r"--(updates|pretraining) \d+", r"--\1 2"),

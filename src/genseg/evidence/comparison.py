@@ -216,8 +216,8 @@ def _dice(run: RunFolder, method: TrainingMethod, images: int | None) -> dict[st
 
 def _deliver(data: Path, run: RunFolder, compared: Comparison, images: int | None, progress: Progress) -> None:
     """Put the baseline's model in the place of the run's own where it is better, and score it as the run's."""
-    if compared.delivered != BASELINE or run.delivers_all_labels:
+    if compared.delivered != BASELINE or (run.delivers_all_labels and run.delivery().plan.method == BASELINE):
         return
-    run.deliver_instead(run.compared(BASELINE, run.fold, images), BASELINE)
+    run.deliver_instead(run.compared(BASELINE, run.fold, images))
     model = learn_from_held_out(load_model(run.path, run.settings().device), data, run, progress)
     model.evaluate(data, run.path / "validation", split="validation", progress=progress)

@@ -55,7 +55,7 @@ def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progres
     folds = _models_of_folds(data, examination.cases, run, own, progress)
     if run.delivered_from != final:
         _train_on_all(data, folds[0], run, final, images, examination.index, progress)
-        run.deliver_instead(final, final.path.name)
+        run.deliver_instead(final)
     model = load_model(run.path, run.settings().device)
     cases = own_cases(data, final.split(), model.labels, model.options, progress)
     if not run.has_delivered(TRUST):
@@ -72,11 +72,12 @@ def _final(run: RunFolder, images: Path | None) -> RunFolder:
     Raises RunError where that has not finished and no images are given, SettingsError for a segmenter that cannot learn
     from them.
     """
-    with_them = run.on_all_labels(and_unlabelled=True)
+    method = run.delivery().plan.method
+    with_them = run.on_all_labels(method, and_unlabelled=True)
     if images is not None and has_views(run.plan()):
         raise SettingsError(f"also_images: segmenter {run.plan().segmenter} learns from labelled images alone")
     if images is None and not (with_them.path / "plan.yaml").is_file():
-        return run.on_all_labels()
+        return run.on_all_labels(method)
     if images is None and not with_them.is_finished:
         raise RunError(f"{with_them.path}: begun with unlabelled images; name their folder again with --also-images")
     return with_them

@@ -17,7 +17,7 @@
     model/card.md model/card.json                                         what the model is, for whom, and its limits
     validation/report.html scores.json scores.csv                         how good it is on the held-out cases
     comparison/                                                           what generated pairs bring; all folds
-    all-labels/ all-labels-and-unlabelled/                                the training on every labelled case
+    all-labels/                                                           trainings on every labelled case
     unlabelled/                                                           masks predicted for unlabelled images
 """
 
@@ -68,8 +68,8 @@ FROZEN = (
 )
 """What is written before the first update; plan.yaml last, for it marks a run folder."""
 
-ALL_LABELS, ALL_LABELS_AND_UNLABELLED = "all-labels", "all-labels-and-unlabelled"
-"""Names of the trainings on every labelled case, and of the models that they deliver."""
+ALL_LABELS, AND_UNLABELLED = "all-labels", "-and-unlabelled"
+"""Folder of the trainings on every labelled case, and what is added to the name of one on unlabelled images too."""
 
 UNLABELLED = "unlabelled.json"
 """There only where unlabelled images train: what they show, as `images.json` says of labelled ones."""
@@ -150,16 +150,16 @@ class RunFolder:
             )
         return fold
 
-    def on_all_labels(self, *, and_unlabelled: bool = False) -> RunFolder:
+    def on_all_labels(self, method: TrainingMethod, *, and_unlabelled: bool = False) -> RunFolder:
         """The training on every labelled case, and on unlabelled ones too; made once the models of all folds are."""
-        return RunFolder(self.path / (ALL_LABELS_AND_UNLABELLED if and_unlabelled else ALL_LABELS))
+        return RunFolder(self.path / ALL_LABELS / (method + AND_UNLABELLED * and_unlabelled))
 
     @property
     def delivered_from(self) -> RunFolder:
         """The training on every label whose model is delivered; this run itself where its own, or a fold's, is."""
         weights = self._stored_delivery().weights
-        names = [name for name in (ALL_LABELS, ALL_LABELS_AND_UNLABELLED) if weights == _weights_of(name)]
-        return RunFolder(self.path / names[0]) if names else self
+        finals = [path for path in self.path.glob(f"{ALL_LABELS}/*") if weights == _weights_of(path)]
+        return RunFolder(finals[0]) if finals else self
 
     @property
     def delivers_all_labels(self) -> bool:
@@ -288,14 +288,14 @@ class RunFolder:
             raise RunError(f"{self.path}: this run has not finished; {cure}")
         return read_delivery(self.model)
 
-    def deliver_instead(self, other: RunFolder, name: str) -> None:
-        """Deliver the model of another finished run in place of the own, under this name; the generator stays.
+    def deliver_instead(self, other: RunFolder) -> None:
+        """Deliver the model of another finished run, in this one's folder, in place of the own; the generator stays.
 
         Whenever it is interrupted, one of the two is there whole: model.json, written last, names the file of weights.
         What was learned about the own model, and its card, are no longer part of the delivery.
         """
         better, own = other.delivery(), self.delivery()
-        weights = self.model / _weights_of(name)
+        weights = self.model / _weights_of(other.path)
         atomic_write_bytes(weights, (other.model / better.weights).read_bytes())
         files = {weights.name: better.sha256} | self._generator_file(own.generator)
         update = {"weights": weights.name, "generator": own.generator, "files": files}
@@ -388,9 +388,9 @@ class RunFolder:
         return "" if was == now else f"before: {was}; now: {now}"
 
 
-def _weights_of(name: str) -> str:
-    """File of weights that come from another training than the run's own."""
-    return f"segmenter-{name}.safetensors"
+def _weights_of(folder: Path) -> str:
+    """Name of delivered weights that come from another training, in such a folder of the run."""
+    return f"segmenter-{folder.parent.name}-{folder.name}.safetensors"
 
 
 @contextmanager
