@@ -121,7 +121,8 @@ def test_one_case_is_refused(run: Run, tmp_path: Path) -> None:
 @pytest.mark.fault(41)
 @pytest.mark.parametrize("cases", [2, 3, 9])
 def test_few_cases_are_held_out_one_at_a_time(run: Run, tmp_path: Path, cases: int) -> None:
-    code, _, error = run("train", _few(tmp_path, cases), "-o", tmp_path / "run", "--size", 32, *SHORT)
+    asked = ("--size", 32, "--effort", "quick", *SHORT)
+    code, _, error = run("train", _few(tmp_path, cases), "-o", tmp_path / "run", *asked)
     assert code == 0, error
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     assert (len(split["train"]), len(split["validation"]), split["folds"]) == (cases - 1, 1, cases)

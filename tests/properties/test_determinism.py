@@ -81,7 +81,7 @@ def _copy(data: Path, target: Path, is_reversed: bool, modified: float) -> Path:
 def _train(data: Path, out: Path, order: str, surroundings: dict[str, str]) -> dict[str, bytes]:
     """Train in a process of its own; what is compared of the run folder."""
     options = [word for name, value in OPTIONS.items() for word in (f"--{name}", value)]
-    command = ["train", str(data), "-o", str(out), "--no-compare", *options, order]
+    command = ["train", str(data), "-o", str(out), "--effort", "quick", *options, order]
     done = subprocess.run(
         [sys.executable, "-c", TRAINING, *command], env=os.environ | surroundings, capture_output=True, text=True
     )
