@@ -198,6 +198,9 @@ def test_a_run_that_has_them_keeps_them_and_one_that_was_interrupted_asks_for_th
 ) -> None:
     kept = shutil.copytree(refitted, tmp_path / "kept")
     genseg.refit(scans, kept)
+    genseg.refit(scans, kept, also_images=pool)
+    with pytest.raises(RunError, match=r"begun with other unlabelled images .* \(1 new, 8 missing\)"):
+        genseg.refit(scans, kept, also_images=scans / "images" / "phantom_003.png")
     assert RunFolder(kept).delivered_from.path.name == f"{METHOD}-and-unlabelled"
     run = shutil.copytree(trained, tmp_path / "run")
     shutil.copytree(refitted / "comparison", run / "comparison")

@@ -17,7 +17,7 @@ from pathlib import Path
 from genseg.base.progress import Progress
 from genseg.errors import RunError, SettingsError
 from genseg.evidence.trainings import Training, asking_for, carry_out, fold_training
-from genseg.evidence.unlabelled import SHARE, segment_unlabelled, with_predicted_masks
+from genseg.evidence.unlabelled import SHARE, check_same_images, segment_unlabelled, with_predicted_masks
 from genseg.examine.cases import CaseStore
 from genseg.export.card import CARD, write_card
 from genseg.index import Index
@@ -38,8 +38,8 @@ def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progres
     """Train the models of all folds, then one on every label by the method of the run's model, and deliver it.
 
     images: folder of unlabelled images, which the last one also learns from. What was trained before is not trained
-    again. Raises SettingsError where there is one fold alone, RunError where the
-    run has not finished or the data are no longer those that it began with, and as `genseg.fit`.
+    again. Raises SettingsError where there is one fold alone, RunError where the run has not finished or its data or
+    unlabelled images are no longer those that it began with, and as `genseg.fit`.
     """
     own = run.fold
     if run.split().folds < 2:
@@ -69,8 +69,8 @@ def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progres
 def _final(run: RunFolder, images: Path | None) -> RunFolder:
     """The training on every label; with unlabelled images also where it was begun with them before.
 
-    Raises RunError where that has not finished and no images are given, SettingsError for a segmenter that cannot learn
-    from them.
+    Raises RunError where that has not finished and no images are given, or where others are; SettingsError for a
+    segmenter that cannot learn from them.
     """
     method = run.delivery().plan.method
     with_them = run.on_all_labels(method, and_unlabelled=True)
@@ -80,6 +80,8 @@ def _final(run: RunFolder, images: Path | None) -> RunFolder:
         return run.on_all_labels(method)
     if images is None and not with_them.is_finished:
         raise RunError(f"{with_them.path}: begun with unlabelled images; name their folder again with --also-images")
+    if images is not None and (with_them.path / "plan.yaml").is_file():
+        check_same_images(images, run)
     return with_them
 
 
@@ -88,7 +90,8 @@ def _models_of_folds(data: Path, cases: CaseStore, run: RunFolder, own: int, pro
     plan, method = run.plan(), run.delivery().plan.method
     trainings = [fold_training(run, plan, method, fold) for fold in range(run.split().folds)]
     kept = RunFolder(trainings[own].folder)
-    if method == plan.method and not (kept.path / REPORT).is_file():
+    is_own = method == plan.method and not run.delivers_all_labels
+    if is_own and not (kept.path / REPORT).is_file():
         run.keep_as_fold(kept)
     return carry_out(data, cases, trainings, "Training every fold", progress)
 

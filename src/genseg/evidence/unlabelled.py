@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.base.files import atomic_path, atomic_write_csv, file_sha256, inner_folder, printable
+from genseg.base.files import atomic_path, atomic_write_csv, csv_text, file_sha256, inner_folder, printable
 from genseg.base.progress import Progress
-from genseg.errors import DataError, Fault, FaultCode
+from genseg.errors import DataError, Fault, FaultCode, RunError
 from genseg.index import Index, index_images
 from genseg.models.model import Model
 from genseg.read.case import IGNORE, Case, CaseFiles
@@ -34,8 +34,8 @@ SHARE = 0.5
 """Of the real images of an update, how many are unlabelled."""
 
 TRAINS = "trains"
-ANSWERS = "unlabelled"
-"""Folder of what the models of the folds say, in the run folder."""
+ANSWERS, TABLE = "unlabelled", "images.csv"
+"""Folder of what the models of the folds say, in the run folder, and the list of what each image is used for."""
 
 Reason = Literal["", "labelled", "of the test part", "there twice", "unlike the labelled ones", "nothing found"]
 """Why an image is left out; empty where it trains."""
@@ -76,8 +76,8 @@ def segment_unlabelled(
         progress("Segmenting unlabelled images", number, len(entries))
     if faults:
         raise DataError(faults)
-    table = [(printable(one.files.images[0]), one.reason or TRAINS) for one in found]
-    atomic_write_csv(run.path / ANSWERS / "images.csv", ("image", "use"), table)
+    table = [(_called(one.files), one.reason or TRAINS) for one in found]
+    atomic_write_csv(run.path / ANSWERS / TABLE, ("image", "use"), table)
     if all(one.reason for one in found):
         cure = "Give images like the labelled ones, or leave out --also-images."
         raise DataError(
@@ -124,11 +124,30 @@ def with_predicted_masks(unlabelled: Sequence[Unlabelled], teacher: Model) -> It
                 yield replace(case, name=f"{ANSWERS}/{case.name}", mask=said["mask"].reshape(case.spatial))
 
 
+def check_same_images(images: Path, run: RunFolder) -> None:
+    """Raise RunError where a folder does not hold the images, by name, that the run has used before."""
+    entries = index_images(images, channel_files=run.delivery().channel_files)
+    now, before = {csv_text(_called(files)) for files in entries}, {row["image"] for row in _table(run.path)}
+    if now != before:
+        raise RunError(
+            f"{run.path}: the final model was begun with other unlabelled images than {printable(images)} holds now "
+            f"({len(now - before)} new, {len(before - now)} missing); restore them, or start a new run"
+        )
+
+
 def used_images(run: Path) -> str:
     """How many unlabelled images train, and how many are left out for which reason, in words."""
-    with (run / ANSWERS / "images.csv").open(newline="", encoding="utf-8") as file:
-        counts = Counter(row["use"] for row in csv.DictReader(file))
+    counts = Counter(row["use"] for row in _table(run))
     total, used = counts.total(), counts.pop(TRAINS, 0)
     said = f"{used} of {total} unlabelled images train"
     left_out = "; ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
     return f"{said} (left out: {left_out})" if left_out else said
+
+
+def _table(run: Path) -> list[dict[str, str]]:
+    with (run / ANSWERS / TABLE).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _called(files: CaseFiles) -> str:
+    return printable(files.images[0].name)
