@@ -70,6 +70,25 @@ def test_training_ends_with_the_model_of_all_labels_unless_it_is_to_be_quick(
     assert len(scores["dice_by_case"]) == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--effort", "quick"), "leave out --effort quick"),
+        ((), "--folds 5 makes five of all"),
+        (("--fold", "all"), "--folds 5 makes five of all"),
+        (("--folds", 2), "no image in this folder"),
+    ],
+)
+def test_unlabelled_images_that_would_be_in_vain_stop_before_the_training(
+    run: Run, rgb_phantoms: Path, tmp_path: Path, options: tuple[object, ...], expected: str
+) -> None:
+    (tmp_path / "pool").mkdir()
+    code, _, error = run("train", rgb_phantoms, "-o", tmp_path / "run", "--also-images", tmp_path / "pool", *options)
+    assert code == 2
+    assert expected in error
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.fault(86)
 @pytest.mark.parametrize(
     ("name", "called"), [("scans.v1", "scans.v1"), ("scans.v2", "scans.v2"), ("set.v3.csv", "set.v3"), ("a.TSV", "a")]

@@ -170,6 +170,7 @@ def test_the_final_model_learns_from_them_and_says_that_it_has_seen_them(
     final = RunFolder(refitted).delivered_from
     assert final.path.name == f"{METHOD}-and-unlabelled"
     assert final.plan().unlabelled_share == 0.5
+    assert "So were 5 unlabelled images" in (refitted / "model" / "card.md").read_text()
     (seen,) = genseg.load(refitted).seen
     assert len(seen.trained_on) == 6 + 5
     data = tmp_path / "data"

@@ -159,7 +159,7 @@ def train(
 
     settings = settings_from(values)
     if also_images is not None:
-        _look_for_images(also_images, effort)
+        _stop_images_in_vain(also_images, data, settings, effort)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
     run = Path("runs", _name_of(data)) if out is None else out
     if not resume:
@@ -183,14 +183,20 @@ def train(
     _refit(data, run, also_images)
 
 
-def _look_for_images(folder: Path, effort: Effort) -> None:
-    """Raise before hours of training where unlabelled images would be of no use: none there, or no final model."""
+def _stop_images_in_vain(images: Path, data: Path, settings: Settings, effort: Effort) -> None:
+    """Raise before hours of training where unlabelled images are of no use: none there, or no final model to come."""
     from genseg.errors import SettingsError
-    from genseg.index import index_images
+    from genseg.index import index_dataset, index_images
+    from genseg.training.gather import own_split
 
     if effort == "quick":
         raise SettingsError("--also-images: the final model learns from them; leave out --effort quick")
-    index_images(folder)
+    if settings.fold == "all" or own_split(index_dataset(data, unlabelled=settings.unlabelled).entries, settings):
+        raise SettingsError(
+            "--also-images: the models of several folds segment them, and there is one; --folds 5 makes five of all "
+            "labelled cases"
+        )
+    index_images(images)
 
 
 def _refit(data: Path, run: Path, also_images: Path | None) -> None:
@@ -208,12 +214,11 @@ def _refit(data: Path, run: Path, also_images: Path | None) -> None:
         genseg.refit(data, run, also_images=also_images, progress=progress)
     if also_images is not None:
         _say(f"{used_images(run)}.")
-    labels, dice = (
-        len(folder.delivered_from.split().train),
-        folder.read_json("validation/scores.json")["overall"]["dice"],
+    dice = Estimate(**folder.read_json("validation/scores.json")["overall"]["dice"])
+    _say(
+        f"The final model, trained on all {len(folder.delivered_from.split().train)} labelled cases, is saved to {run}."
     )
-    _say(f"The final model, trained on all {labels} labelled cases, is saved to {run}.")
-    _say(f"Dice of the folds' models on the cases that they held out: {Estimate(**dice).text()}.")
+    _say(f"Dice of the folds' models on the cases that they held out: {dice.text()}.")
 
 
 @app.command(help=HELP["curve"])

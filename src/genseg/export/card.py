@@ -111,6 +111,7 @@ def describe(run: RunFolder) -> dict[str, Any]:
             "title": data.title,
             "licence": data.licence,
             "trained_on": len(split.train),
+            "unlabelled": len(run.delivered_from.unlabelled()),
             "held_out": judged,
             "split": split.method,
             "folds": run.split().folds if run.delivers_all_labels else None,

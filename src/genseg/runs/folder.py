@@ -314,7 +314,7 @@ class RunFolder:
         """The images of the run's training, as its model remembers them."""
         split = self.split()
         cases, images = (self.record(name, dict[str, str]) for name in ("cases.json", "images.json"))
-        further = self.record(UNLABELLED, dict[str, str]) if (self.path / UNLABELLED).is_file() else {}
+        further = self.unlabelled()
         return seen_images(images | further, cases, (*split.train, *further), split.validation)
 
     def _generator_file(self, generator: Mapping[str, Any] | None) -> dict[str, str]:
@@ -327,6 +327,10 @@ class RunFolder:
         if source is None:
             return None if generation is None else {"off": generation.off}
         return {"off": "", "sha256": write_tensors(self.generator, source.tensors()), **source.describe()}
+
+    def unlabelled(self) -> dict[str, str]:
+        """Hashes of the unlabelled images that the run trained on, by name."""
+        return self.record(UNLABELLED, dict[str, str]) if (self.path / UNLABELLED).is_file() else {}
 
     def check_cases(self, cases: Iterable[Case]) -> None:
         """Raise RunError where cases are not those that the run began with; all such cases at once."""

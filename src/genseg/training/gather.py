@@ -74,6 +74,12 @@ def choose_split(examination: Examination, settings: Settings) -> Split:
     return with_fewer(split, settings.training_cases, groups, present, settings.seed)
 
 
+def own_split(cases: Sequence[CaseFiles], settings: Settings) -> Split | None:
+    """The split that the dataset declares; None where it declares none, or something else is asked for."""
+    is_asked = settings.labels is not None or settings.folds is not None or settings.fold != 0
+    return None if is_asked else declared_split(cases)
+
+
 def _whole_split(
     cases: Sequence[CaseFiles],
     groups: Mapping[str, str],
@@ -83,10 +89,9 @@ def _whole_split(
 ) -> Split:
     if settings.fold == "all":
         return nothing_held_out(cases, groups)
-    if settings.labels is None and settings.folds is None and settings.fold == 0:
-        declared = declared_split(cases)
-        if declared is not None:
-            return declared
+    own = own_split(cases, settings)
+    if own is not None:
+        return own
     folds = make_folds(cases, groups, settings.folds, settings.seed, present, names)
     if settings.fold >= len(folds):
         raise SettingsError(f"fold: {settings.fold} found, but there are {len(folds)} folds, numbered from 0")
