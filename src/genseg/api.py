@@ -132,7 +132,7 @@ def refit(
     also_images: folder of unlabelled images, in any format that is read. The models of all folds segment them, and the
     final model also learns from these masks. Left out are images of the dataset's labelled or test part, repeated ones,
     those unlike the labelled images (by the OOD score) and those in which nothing is found; `run/unlabelled/images.csv`
-    lists the use of each.
+    lists the use of each, and `overview.png` shows some.
 
     Returns the model. The models of the folds stay available: `genseg.load(run, ensemble=True)`. Raises SettingsError
     if the dataset declares its own validation cases, or the segmenter cannot learn from unlabelled images; RunError if

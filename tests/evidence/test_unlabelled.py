@@ -56,6 +56,7 @@ class Teacher:
 
     def __init__(self, *, unlike: str = "", blind: str = "", often_empty: bool = False) -> None:
         self.unlike, self.blind, self.asked = unlike, blind, list[str]()
+        self.labels = SimpleNamespace(names=("background", "object"))
         self.trust = SimpleNamespace(ood=SimpleNamespace(highest=2.0), often_empty=often_empty)
 
     def read(self, files: CaseFiles) -> Case:
@@ -91,6 +92,8 @@ def test_images_that_were_labelled_tested_repeated_or_unlike_are_left_out(
         "of-test": "of the test part",
         "of-train": "labelled",
     }
+    with Image.open(run / "unlabelled" / "overview.png") as sheet:
+        assert sheet.width > 6 * 192
     assert used_images(run) == (
         "3 of 8 unlabelled images train (left out: 1 labelled; 1 nothing found; 1 of the test part; 1 there twice; "
         "1 unlike the labelled ones)"
@@ -170,7 +173,10 @@ def test_the_final_model_learns_from_them_and_says_that_it_has_seen_them(
     final = RunFolder(refitted).delivered_from
     assert final.path.name == f"{METHOD}-and-unlabelled"
     assert final.plan().unlabelled_share == 0.5
-    assert "So were 5 unlabelled images" in (refitted / "model" / "card.md").read_text()
+    assert (
+        "5 unlabelled images, with masks predicted by those models, were trained on too."
+        in (refitted / "model" / "card.md").read_text()
+    )
     (seen,) = genseg.load(refitted).seen
     assert len(seen.trained_on) == 6 + 5
     data = tmp_path / "data"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from genseg.base.files import atomic_path, atomic_write_csv, csv_text, file_sha256, inner_folder, printable
 from genseg.base.progress import Progress
+from genseg.drawing.overlays import overlay, tile, with_heading
 from genseg.errors import DataError, Fault, FaultCode, RunError
 from genseg.index import Index, index_images
 from genseg.models.model import Model
@@ -32,6 +33,9 @@ SURE = 60
 
 SHARE = 0.5
 """Of the real images of an update, how many are unlabelled."""
+
+DRAWN = 12
+"""Images that train, and images that do not, in the picture of them."""
 
 TRAINS = "trains"
 ANSWERS, TABLE = "unlabelled", "images.csv"
@@ -78,6 +82,7 @@ def segment_unlabelled(
         raise DataError(faults)
     table = [(_called(one.files), one.reason or TRAINS) for one in found]
     atomic_write_csv(run.path / ANSWERS / TABLE, ("image", "use"), table)
+    _draw(found, teacher, run.path / ANSWERS / "overview.png")
     if all(one.reason for one in found):
         cure = "Give images like the labelled ones, or leave out --also-images."
         raise DataError(
@@ -115,13 +120,34 @@ def _reason(said: Mapping[str, NDArray[Any]], teacher: Model) -> Reason:
     return "" if said["found"] or teacher.trust.often_empty else "nothing found"
 
 
+def _draw(unlabelled: Sequence[Unlabelled], teacher: Model, path: Path) -> None:
+    """Draw what the models say of the first images that train, and of the first that do not."""
+    chosen = [[one for one in unlabelled if bool(one.reason) == left_out][:DRAWN] for left_out in (False, True)]
+    pictures, titles = [], []
+    for one in [*chosen[0], *chosen[1]]:
+        case = teacher.read(one.files)
+        mask = _mask(one, case) if one.answer.exists() else None
+        pictures.append(
+            overlay(case.image, None if mask is None else np.where(mask == IGNORE, 0, mask), spacing=case.spacing)
+        )
+        titles.append(f"{case.name}: {one.reason or TRAINS}")
+    heading = "Unlabelled images, with the masks that the models of all folds predict"
+    with atomic_path(path) as temporary:
+        with_heading(tile(pictures, titles, 6), heading, teacher.labels.names[1:]).save(temporary, format="PNG")
+
+
 def with_predicted_masks(unlabelled: Sequence[Unlabelled], teacher: Model) -> Iterator[Case]:
     """The images that train, each read when it is asked for, with its predicted mask; what is unsure is `IGNORE`."""
     for one in unlabelled:
         if not one.reason:
             case = teacher.read(one.files)
-            with np.load(one.answer, allow_pickle=False) as said:
-                yield replace(case, name=f"{ANSWERS}/{case.name}", mask=said["mask"].reshape(case.spatial))
+            yield replace(case, name=f"{ANSWERS}/{case.name}", mask=_mask(one, case))
+
+
+def _mask(one: Unlabelled, case: Case) -> NDArray[np.uint8]:
+    with np.load(one.answer, allow_pickle=False) as said:
+        mask: NDArray[np.uint8] = said["mask"].reshape(case.spatial)
+    return mask
 
 
 def check_same_images(images: Path, run: RunFolder) -> None:
