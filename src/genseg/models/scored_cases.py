@@ -180,7 +180,7 @@ def choose_part(labelled: Sequence[CaseFiles], part: Part, split: Split) -> list
 def _none_in(part: Part, labelled: int) -> str:
     cure = "use --split validation or --split all, or give cases that were not trained on"
     if part == "validation":
-        cure = "a model trained on every label has none: see validation/ in its run folder, or use --split all"
+        cure = "use --split all; of a model trained on every label, validation/ in its run folder tells of the folds"
     return f"no {part} case among the {labelled} labelled cases; {cure}"
 
 
