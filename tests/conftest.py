@@ -23,7 +23,7 @@ from genseg.joint import guards
 from genseg.prepare.preprocess import Geometry, Prepared
 from genseg.segmenters import unet
 from genseg.synthetic.phantoms import write_phantoms
-from genseg.training import advance, trainer
+from genseg.training import advance, estimate, trainer
 
 pytest_plugins = ["fault_table", "file_fixtures", "model_fixtures", "registrations"]
 
@@ -31,9 +31,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_pictures_of_trainings() -> Iterator[None]:
-    """Draw nothing while a test trains: that takes longer than the training. See `pictures_of_trainings`."""
+def _quick_trainings() -> Iterator[None]:
+    """Draw nothing while a test trains, which takes longer than the training (see `pictures_of_trainings`), and measure
+    once how long updates take.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "MEASURED", 1)
         patch.setattr(trainer, "draw_curves", lambda *_: None)
         patch.setattr(advance, "draw_pairs", lambda *_: None)
         yield

@@ -18,6 +18,7 @@ from genseg.compute import bfloat16 as arithmetic
 from genseg.compute.bfloat16 import Convolution, is_right
 from genseg.compute.device import Machine, choose_machine
 from genseg.config import GenerationPlan, Plan, Settings
+from genseg.generators import registry
 from genseg.joint import guards
 from genseg.joint.generation import begin_generation
 from genseg.joint.loop import JointLoop
@@ -203,6 +204,7 @@ def test_convolutions_are_tried_throughout_the_joint_loop_and_not_where_memory_i
     plan = plan_of(2, batch_size=4, generation=settings)
     tried: list[Convolution] = []
     monkeypatch.setattr(arithmetic, "is_right", lambda one: tried.append(one) or is_right(one))
+    monkeypatch.setitem(registry.GENERATORS, "small", registry.GeneratorSpec("small", "tiny", {2: (4, 6)}))
     rehearse(plan, 4, half)
     assert tried == []
     cases = made_up_cases(4, plan)

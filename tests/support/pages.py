@@ -31,6 +31,7 @@ SMALLER = (
     (r"--size \d+", "--size 32 --batch-size 8"),
     (r"--segmenter readout", r"\g<0> --size 32 --batch-size 8"),
     (r"--kind volume --cases 10", "--kind volume --cases 6 --size 20"),
+    (r"genseg plan scans", r"\g<0> --segmenter unet-small"),
     (r"genseg train volumes", r"\g<0> --segmenter unet-small"),
     (r"genseg train undeclared --folds 2", r"\g<0> --no-compare"),
     (r"(genseg curve .*) --counts [\d,]+", r"\1 --segmenter unet-small --counts 1,2,3"),
