@@ -21,11 +21,10 @@ from typing import Any
 
 import genseg
 from benchmarks.accuracy.run import development_list, labels_of, scores_of
-from benchmarks.locations import RESULTS, data_root, write_record
+from benchmarks.locations import RESULTS, TASKS, data_root, write_record
 from genseg.evidence.unlabelled import used_images
 from genseg.runs.folder import RunFolder
 
-TASKS = ("polyp_cvc_clinicdb", "foot_ulcer_fuseg", "skin_isic2017", "breast_us_busi")
 METHOD = "strong-augmentation"
 FOLDS = 5
 

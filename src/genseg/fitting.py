@@ -11,8 +11,8 @@ from genseg.export.card import CARD, write_card
 from genseg.models.load import TRUST, load_model
 from genseg.models.model import Model
 from genseg.models.scored_cases import own_cases
-from genseg.runs.folder import RunFolder
-from genseg.trust.trust import Fold, learn_trust
+from genseg.runs.folder import REPORT, RunFolder
+from genseg.trust.trust import Fold, Trust, learn_trust
 
 
 def finish_run(folder: RunFolder, data: Path, progress: Progress) -> Model:
@@ -26,7 +26,7 @@ def finish_run(folder: RunFolder, data: Path, progress: Progress) -> Model:
         return model
     if not folder.has_delivered(TRUST):
         model = learn_from_held_out(model, data, folder, progress)
-    if folder.split().validation and not (folder.path / "validation" / "report.html").is_file():
+    if folder.split().validation and not (folder.path / REPORT).is_file():
         model.evaluate(data, folder.path / "validation", split="validation", progress=progress)
     if not folder.has_delivered(CARD):
         write_card(folder)
@@ -40,5 +40,10 @@ def learn_from_held_out(model: Model, data: Path, folder: RunFolder, progress: P
     training, held_out = cases.select(split.train), cases.select(split.validation)
     fold = Fold(model.network, training, held_out)
     trust = learn_trust(model.network, training, [fold], model.plan, progress)
+    return deliver_trust(model, trust, folder)
+
+
+def deliver_trust(model: Model, trust: Trust, folder: RunFolder) -> Model:
+    """The model with what was learned about its use, which is kept in the run folder."""
     folder.deliver_file(TRUST, json.dumps(trust.to_json(), indent=1).encode())
     return replace(model, trust=trust)

@@ -134,7 +134,7 @@ def test_what_is_done_is_not_done_again(refitted: Path, scans: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in refitted.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("stage", ["deliver_instead", "learn_trust", "_report", "write_card"])
+@pytest.mark.parametrize("stage", ["deliver_instead", "learn_trust", "evaluate_out_of_fold", "write_card"])
 def test_an_interrupted_refit_goes_on(
     trained: Path, refitted: Path, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:

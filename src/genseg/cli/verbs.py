@@ -204,7 +204,7 @@ def _refit(data: Path, run: Path, also_images: Path | None) -> None:
     import genseg
     from genseg.evaluate import Estimate
     from genseg.evidence.unlabelled import used_images
-    from genseg.runs.folder import RunFolder
+    from genseg.runs.folder import SCORES, RunFolder
 
     folder = RunFolder.open(run)
     if folder.split().folds < 2 and also_images is None:
@@ -214,7 +214,7 @@ def _refit(data: Path, run: Path, also_images: Path | None) -> None:
         genseg.refit(data, run, also_images=also_images, progress=progress)
     if also_images is not None:
         _say(f"{used_images(run)}.")
-    dice = Estimate(**folder.read_json("validation/scores.json")["overall"]["dice"])
+    dice = Estimate(**folder.read_json(SCORES)["overall"]["dice"])
     _say(
         f"The final model, trained on all {len(folder.delivered_from.split().train)} labelled cases, is saved to {run}."
     )

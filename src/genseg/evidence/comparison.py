@@ -21,7 +21,7 @@ from genseg.config import Plan, TrainingMethod
 from genseg.drawing.evidence import draw_comparison
 from genseg.errors import RunError, SettingsError
 from genseg.evaluate import PairedDifference, paired_bootstrap
-from genseg.evidence.trainings import BASELINE, SCORES, Training, carry_out, fold_training, held_out_dice
+from genseg.evidence.trainings import BASELINE, Training, carry_out, fold_training, held_out_dice, read_again
 from genseg.examine.check import Examination
 from genseg.examine.training_data import groups_of
 from genseg.export.card import write_card
@@ -29,8 +29,7 @@ from genseg.fitting import learn_from_held_out
 from genseg.models.load import load_model
 from genseg.read.case import by_patient
 from genseg.runs.events import read_events
-from genseg.runs.folder import RunFolder
-from genseg.training.gather import examine_for_training
+from genseg.runs.folder import SCORES, RunFolder
 
 EFFECTS = {
     1: "Generated pairs help on this dataset",
@@ -117,14 +116,10 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     there is one fold alone. Raises SettingsError where the run has no generated pairs, RunError where it has not
     finished or the data are no longer those that it began with, and as `genseg.fit`.
     """
-    settings, plan = run.settings(), run.plan()
+    plan = run.plan()
     if plan.generation is None:
         raise SettingsError(f"{run.path}: nothing to compare; training method {plan.method} has no generated pairs")
-    if not run.is_finished:
-        raise RunError(f"{run.path}: this run has not finished; continue it with --resume")
-    run.check_links()
-    examination = examine_for_training(data, settings, progress)
-    run.check_cases(examination.cases)
+    examination = read_again(data, run, progress)
     _keep_own_scores(run, plan.method)
     images = _train_all(data, examination, run, progress)
     dice = {method: _dice(run, method, images) for method in (plan.method, BASELINE)}

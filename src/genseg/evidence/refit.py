@@ -7,31 +7,26 @@ the delivered model is more likely better than that than worse.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from genseg.base.progress import Progress
 from genseg.errors import RunError, SettingsError
-from genseg.evidence.trainings import Training, asking_for, carry_out, fold_training
+from genseg.evidence.trainings import Training, asking_for, carry_out, fold_training, read_again
 from genseg.evidence.unlabelled import SHARE, check_same_images, segment_unlabelled, with_predicted_masks
 from genseg.examine.cases import CaseStore
 from genseg.export.card import CARD, write_card
+from genseg.fitting import deliver_trust
 from genseg.index import Index
 from genseg.models.evaluation import evaluate_out_of_fold
 from genseg.models.load import TRUST, load_model
 from genseg.models.model import Model
-from genseg.models.scored_cases import own_cases
-from genseg.runs.folder import RunFolder
-from genseg.training.gather import examine_for_training
+from genseg.runs.folder import REPORT, RunFolder
 from genseg.training.run import run_training
 from genseg.training.views import has_views
 from genseg.trust.trust import Fold, learn_trust
-
-REPORT = "validation/report.html"
 
 
 def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progress: Progress) -> Model:
@@ -46,23 +41,16 @@ def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progres
         raise SettingsError(
             f"{run.path}: the dataset declares which cases are held out, and they stay so; --folds makes folds of all"
         )
-    if not run.is_finished:
-        raise RunError(f"{run.path}: this run has not finished; continue it with --resume")
-    run.check_links()
     final = _final(run, images)
-    examination = examine_for_training(data, run.settings(), progress)
-    run.check_cases(examination.cases)
+    examination = read_again(data, run, progress)
     folds = _models_of_folds(data, examination.cases, run, own, progress)
     if run.delivered_from != final:
         _train_on_all(data, folds[0], run, final, images, examination.index, progress)
         run.deliver_instead(final)
     model = load_model(run.path, run.settings().device)
-    cases = own_cases(data, final.split(), model.labels, model.options, progress)
-    if not run.has_delivered(TRUST):
-        model = _judged_by_folds(model, folds, cases, run, progress)
     if not run.has_delivered(CARD):
-        _report(data, folds, cases, run, progress)
-        write_card(run)
+        cases = examination.cases.select(final.split().train)
+        model = _judged_by_folds(model, data, folds, cases, run, progress)
     return model
 
 
@@ -113,30 +101,26 @@ def _train_on_all(
 
 
 def _judged_by_folds(
-    model: Model, folds: Sequence[Training], cases: CaseStore, run: RunFolder, progress: Progress
+    model: Model, data: Path, folds: Sequence[Training], cases: CaseStore, run: RunFolder, progress: Progress
 ) -> Model:
-    """The model with what the folds' models have learned about the cases that they held out."""
-    judges = []
-    for fold in folds:
-        split = RunFolder(fold.folder).split()
-        network = load_model(fold.folder, run.settings().device).network
-        judges.append(Fold(network, cases.select(split.train), cases.select(split.validation)))
-    trust = learn_trust(model.network, cases, judges, model.plan, progress)
-    run.deliver_file(TRUST, json.dumps(trust.to_json(), indent=1).encode())
-    return replace(model, trust=trust)
+    """The model with what the folds' models have learned about the cases that they held out, and with its card.
 
-
-def _report(data: Path, folds: Sequence[Training], cases: CaseStore, run: RunFolder, progress: Progress) -> None:
-    """Write how good the folds' models are on what they held out, in the place of the scores of the run's own fold."""
-    device = run.settings().device
+    Their report takes the place of the one of the run's own fold.
+    """
     splits = [RunFolder(fold.folder).split() for fold in folds]
-    parts = [
-        (load_model(fold.folder, device), cases.select(split.validation))
-        for fold, split in zip(folds, splits, strict=True)
-    ]
+    judges = [load_model(fold.folder, run.settings().device) for fold in folds]
+    held_out = [cases.select(split.validation) for split in splits]
+    if not run.has_delivered(TRUST):
+        judged = zip(judges, splits, held_out, strict=True)
+        parts = [Fold(judge.network, cases.select(split.train), own) for judge, split, own in judged]
+        trust = learn_trust(model.network, cases, parts, model.plan, progress)
+        model = deliver_trust(model, trust, run)
     fewest = min(len(split.train) for split in splits)
     warning = (
         f"Each case was segmented by the model of the fold that held it out, trained on {fewest} or more of the "
         f"{len(cases)} cases. The delivered model was trained on all of them: these cases cannot measure it."
     )
-    evaluate_out_of_fold(parts, data, run.path / "validation", [warning], progress)
+    scored = list(zip(judges, held_out, strict=True))
+    evaluate_out_of_fold(scored, data, run.path / "validation", [warning], progress)
+    write_card(run)
+    return model

@@ -12,14 +12,15 @@ from genseg.base.progress import Progress
 from genseg.base.records import Record, Share, fitted
 from genseg.config import Plan, Settings, TrainingMethod
 from genseg.errors import MemoryRanOutError, RunError
+from genseg.examine.check import Examination
 from genseg.fitting import finish_run
 from genseg.read.case import Case
-from genseg.runs.folder import RunFolder, fingerprints, with_fewer_images
+from genseg.runs.folder import REPORT, SCORES, RunFolder, fingerprints, with_fewer_images
 from genseg.runs.state import total_updates
+from genseg.training.gather import examine_for_training
 from genseg.training.recovery import with_half_the_batch
 from genseg.training.run import run_training
 
-SCORES = "validation/scores.json"
 BASELINE: TrainingMethod = "strong-augmentation"
 """What a method with generated pairs is compared with."""
 
@@ -67,6 +68,16 @@ def fold_training(run: RunFolder, plan: Plan, method: TrainingMethod, fold: int)
     return Training(method, run.compared(method, fold).path, settings, plan)
 
 
+def read_again(data: Path, run: RunFolder, progress: Progress) -> Examination:
+    """The dataset of a finished run, which it still is. Raises RunError where either is not so, and as `genseg.fit`."""
+    if not run.is_finished:
+        raise RunError(f"{run.path}: this run has not finished; continue it with --resume")
+    run.check_links()
+    examination = examine_for_training(data, run.settings(), progress)
+    run.check_cases(examination.cases)
+    return examination
+
+
 def carry_out(
     data: Path, cases: Iterable[Case], trainings: Sequence[Training], doing: str, progress: Progress
 ) -> Sequence[Training]:
@@ -104,7 +115,7 @@ def _all_made(data: Path, trainings: Sequence[Training], doing: str, progress: P
 
 def _is_made(data: Path, training: Training, progress: Progress) -> bool:
     """Make a training unless it is finished. False where it ran out of memory, all of which it has given back."""
-    if (training.folder / "validation" / "report.html").is_file():
+    if (training.folder / REPORT).is_file():
         return True
     begun = (training.folder / "plan.yaml").is_file()
     try:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.base.files import atomic_path, atomic_write_csv, csv_text, file_sha256, inner_folder, printable
+from genseg.base.files import atomic_path, atomic_write_csv, csv_text, inner_folder, printable
 from genseg.base.progress import Progress
 from genseg.drawing.overlays import overlay, tile, with_heading
 from genseg.errors import DataError, Fault, FaultCode, RunError
@@ -26,6 +26,7 @@ from genseg.index import Index, index_images
 from genseg.models.model import Model
 from genseg.read.case import IGNORE, Case, CaseFiles
 from genseg.read.identity import pixels_hash
+from genseg.results.content import content_sha256
 from genseg.runs.folder import RunFolder
 
 SURE = 60
@@ -66,14 +67,15 @@ def segment_unlabelled(
     """
     entries = index_images(images, channel_files=teacher.channel_files)
     place = inner_folder(run.path, Path(ANSWERS, teacher.sha256[:16]))
-    tested = {sha256 for files in index.entries if files.split == "test" for sha256 in _hashes(files)}
+    tested = {content_sha256(files) for files in index.entries if files.split == "test"}
     known = set(run.record("images.json", dict[str, str]).values())
     found: list[Unlabelled] = []
     faults: list[Fault] = []
     for number, files in enumerate(entries, 1):
         try:
             one = _segmented(files, teacher, place, known)
-            found.append(one if tested.isdisjoint(_hashes(files)) else replace(one, reason="of the test part"))
+            is_tested = bool(tested) and content_sha256(files) in tested
+            found.append(replace(one, reason="of the test part") if is_tested else one)
             known.add(one.pixels)
         except DataError as error:
             faults += error.faults
@@ -89,11 +91,6 @@ def segment_unlabelled(
             [Fault(FaultCode.TOO_FEW_CASES, printable(images), used_images(run.path), "images to train on", cure)]
         )
     return found
-
-
-def _hashes(files: CaseFiles) -> set[str]:
-    """Of the bytes of an image's files; none of a folder."""
-    return {file_sha256(path) for path in files.images if path.is_file()}
 
 
 def _segmented(files: CaseFiles, teacher: Model, place: Path, known: set[str]) -> Unlabelled:

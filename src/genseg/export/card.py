@@ -20,7 +20,7 @@ from genseg.evaluate import ClassSummary, Estimate
 from genseg.evaluate.metrics import SurfaceTolerance
 from genseg.examine.channels import called
 from genseg.models.load import read_trust
-from genseg.runs.folder import RunFolder
+from genseg.runs.folder import SCORES, RunFolder
 from genseg.segmenters.registry import segmenters
 from genseg.trust.trust import Trust
 
@@ -30,7 +30,7 @@ WORST = 3
 FEW = 20
 """Held-out cases below which a card says that its figures are rough."""
 
-CARD, COMPARISON, SCORES = "card.md", "comparison/comparison.json", "validation/scores.json"
+CARD, COMPARISON = "card.md", "comparison/comparison.json"
 
 
 class _Statistics(Record):
@@ -86,8 +86,9 @@ def write_card(run: RunFolder) -> None:
 def describe(run: RunFolder) -> dict[str, Any]:
     """All that the card says, as plain dictionaries, lists, numbers and text. Raises RunError as `write_card`."""
     model, data = run.delivery(), run.record("data.json", StoredData)
-    split = run.delivered_from.split()
-    scores = run.record(SCORES, StoredScores) if run.split().validation else None
+    source, own = run.delivered_from, run.split()
+    split = source.split()
+    scores = run.record(SCORES, StoredScores) if own.validation else None
     judged = 0 if scores is None else scores.count
     cases, environment = run.record("cases.json", dict[str, str]), run.record("environment.json", StoredEnvironment)
     plan = model.plan
@@ -111,10 +112,10 @@ def describe(run: RunFolder) -> dict[str, Any]:
             "title": data.title,
             "licence": data.licence,
             "trained_on": len(split.train),
-            "unlabelled": len(run.delivered_from.unlabelled()),
+            "unlabelled": len(source.unlabelled()),
             "held_out": judged,
             "split": split.method,
-            "folds": run.split().folds if run.delivers_all_labels else None,
+            "folds": None if source == run else own.folds,
             "sizes": [list(data.statistics.size_min), list(data.statistics.size_max)],
             "sha256": _fingerprint(cases),
             "cases": cases,

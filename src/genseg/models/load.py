@@ -73,10 +73,9 @@ def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Mod
     from genseg.runs.folder import RunFolder
 
     folder = RunFolder.open(path)
-    own = folder.delivery()
-    machine = choose_machine(device, "float32")
-    members = _models_of_folds(folder, own) if ensemble else [folder]
+    members = _models_of_folds(folder) if ensemble else [folder]
     deliveries = [one.delivery() for one in members]
+    machine = choose_machine(device, "float32")
     networks = [torch_network(*one, machine) for one in zip(members, deliveries, strict=True)]
     network: Network = Ensemble(networks) if ensemble else networks[0]
     trust = read_trust(members[0], deliveries[0])  # whose features an ensemble gives: OOD limits are those of a network
@@ -154,9 +153,9 @@ def _files_sha256(path: Path) -> str:
     return combined_sha256([file_sha256(part) for part in (path, *parts_of(path))])
 
 
-def _models_of_folds(folder: RunFolder, delivery: Delivery) -> list[RunFolder]:
+def _models_of_folds(folder: RunFolder) -> list[RunFolder]:
     """The trainings of all folds, with the training method of the run's model; its own first."""
-    method, count = delivery.plan.method, folder.split().folds
+    method, count = folder.delivery().plan.method, folder.split().folds
     if count < 2:
         raise RunError(
             f"{folder.path}: there is no ensemble; the dataset says itself what is held out, so it has one fold"

@@ -71,6 +71,9 @@ FROZEN = (
 ALL_LABELS, AND_UNLABELLED = "all-labels", "-and-unlabelled"
 """Folder of the trainings on every labelled case, and what is added to the name of one on unlabelled images too."""
 
+SCORES, REPORT = "validation/scores.json", "validation/report.html"
+"""How good the model is on held-out cases. The report is written last: with it, a run is complete."""
+
 UNLABELLED = "unlabelled.json"
 """There only where unlabelled images train: what they show, as `images.json` says of labelled ones."""
 
@@ -169,7 +172,7 @@ class RunFolder:
     def keep_as_fold(self, other: RunFolder) -> None:
         """Copy what a finished run is to another folder, which is then one too; the report, that marks it, last."""
         names = [*FROZEN, "environment.json", *(f"model/{name}" for name in self.delivery().files), f"model/{MODEL}"]
-        for name in (*names, "validation/scores.csv", "validation/scores.json", "validation/report.html"):
+        for name in (*names, "validation/scores.csv", SCORES, REPORT):
             inner_folder(other.path, Path(name).parent)
             atomic_write_bytes(other.path / name, (self.path / name).read_bytes())
 

@@ -30,8 +30,6 @@ ACCEPTED = 1.645
 DIGITS = 6
 
 Features = NDArray[np.float64]
-
-
 ImageFeatures = Sequence[Sequence[Array]]
 """Features of some images, `[image][kind]`: of the intensities, then of each encoder level."""
 
@@ -160,11 +158,11 @@ class OODDetector:
         levels, usual, standard = [], [], []
         for known, others in zip(_by_kind(training), unseen, strict=True):
             statistics = FeatureStatistics.fit(known)
-            distances = others if len(others) >= len(known) else np.concatenate([_left_out(known), others])
-            mean, deviation = float(distances.mean()), float(distances.std(ddof=1)) or 1.0
+            far = others if len(others) >= len(known) else np.concatenate([_left_out(known), others])
+            mean, deviation = float(far.mean()), float(far.std(ddof=1)) or 1.0
             levels.append(statistics)
             usual.append((mean, deviation))
-            standard.append((distances - mean) / deviation)
+            standard.append((far - mean) / deviation)
         scores = np.mean(standard, axis=0)
         return cls(tuple(levels), tuple(usual), float(scores.mean() + ACCEPTED * scores.std(ddof=1)))
 
