@@ -89,6 +89,18 @@ def test_unlabelled_images_that_would_be_in_vain_stop_before_the_training(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_resumed_run_has_the_folds_that_it_began_with(
+    run: Run, tiny_training: dict[str, Any], rgb_phantoms: Path, tmp_path: Path
+) -> None:
+    kept = {**tiny_training, "pretraining": None, "method": "strong-augmentation", "folds": 2}
+    options = [word for name, value in kept.items() if value for word in (f"--{name.replace('_', '-')}", value)]
+    assert run("train", rgb_phantoms, "-o", tmp_path / "run", *options, "--effort", "quick")[0] == 0
+    (tmp_path / "pool").mkdir()
+    code, _, error = run("train", rgb_phantoms, "-o", tmp_path / "run", "--resume", "--also-images", tmp_path / "pool")
+    assert code == 2
+    assert "no image in this folder" in error
+
+
 @pytest.mark.fault(86)
 @pytest.mark.parametrize(
     ("name", "called"), [("scans.v1", "scans.v1"), ("scans.v2", "scans.v2"), ("set.v3.csv", "set.v3"), ("a.TSV", "a")]

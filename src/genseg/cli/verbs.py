@@ -158,10 +158,10 @@ def train(
     from genseg.compute.device import choose_machine
 
     settings = settings_from(values)
-    if also_images is not None:
-        _stop_images_in_vain(also_images, data, settings, effort)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
     run = Path("runs", _name_of(data)) if out is None else out
+    if also_images is not None:
+        _stop_images_in_vain(also_images, data, None if resume else settings, effort)
     if not resume:
         machine = choose_machine(settings.device, settings.precision)
         _say(f"Training on {machine.describe()}.")
@@ -183,15 +183,20 @@ def train(
     _refit(data, run, also_images)
 
 
-def _stop_images_in_vain(images: Path, data: Path, settings: Settings, effort: Effort) -> None:
-    """Raise before hours of training where unlabelled images are of no use: none there, or no final model to come."""
+def _stop_images_in_vain(images: Path, data: Path, settings: Settings | None, effort: Effort) -> None:
+    """Raise before hours of training where unlabelled images are of no use: none there, or no final model to come.
+
+    settings: None for a run that is resumed, whose folds are those that it began with.
+    """
     from genseg.errors import SettingsError
     from genseg.index import index_dataset, index_images
     from genseg.training.gather import own_split
 
     if effort == "quick":
         raise SettingsError("--also-images: the final model learns from them; leave out --effort quick")
-    if settings.fold == "all" or own_split(index_dataset(data, unlabelled=settings.unlabelled).entries, settings):
+    if settings and (
+        settings.fold == "all" or own_split(index_dataset(data, unlabelled=settings.unlabelled).entries, settings)
+    ):
         raise SettingsError(
             "--also-images: the models of several folds segment them, and there is one; --folds 5 makes five of all "
             "labelled cases"
