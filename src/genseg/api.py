@@ -129,15 +129,16 @@ def refit(
     `run/validation` come from the folds' predictions of the cases that they held out. An interrupted call continues
     where it stopped.
 
-    also_images: folder of unlabelled images, in any format that is read. The models of all folds segment them, and the
-    final model also learns from these masks. Left out are images of the dataset's labelled or test part, repeated ones,
-    those unlike the labelled images (by the OOD score) and those in which nothing is found; `run/unlabelled/images.csv`
-    lists the use of each, and `overview.png` shows some.
+    also_images: folder of unlabelled images, in any format that is read. Every fold is trained once more with them, on
+    masks that its own model predicts, and judged on the cases that it held out. If the mean does not fall, the final
+    model learns from them too, with masks that these models predict together. Left out are copies of labelled or test
+    images, other images of test patients, repeated images, those unlike the labelled images (by the OOD score) and
+    those in which nothing is found. `run/unlabelled/images.csv` lists the use of each, `overview.png` shows some, and
+    `run/comparison/unlabelled.json` and `.png` say what they bring.
 
     Returns the model. The models of the folds stay available: `genseg.load(run, ensemble=True)`. Raises SettingsError
     if the dataset declares its own validation cases, or the segmenter cannot learn from unlabelled images; RunError if
-    the run has not finished or the data have changed; DataError if unlabelled images cannot be read or none is of use;
-    and as `fit`.
+    the run has not finished or the data have changed; DataError if unlabelled images cannot be read; and as `fit`.
     """
     from genseg.evidence.refit import refit_on_all_labels
     from genseg.runs.folder import RunFolder

@@ -141,7 +141,7 @@ def train(
         typer.Option(
             "--also-images",
             help="folder of unlabelled images; the final model also learns from them, with masks predicted by the "
-            "models of all folds",
+            "models of all folds, if that helps on held-out cases",
         ),
     ] = None,
     effort: Annotated[
@@ -208,6 +208,7 @@ def _refit(data: Path, run: Path, also_images: Path | None) -> None:
     """Train the final model on all labels, where there are folds to judge it by."""
     import genseg
     from genseg.evaluate import Estimate
+    from genseg.evidence.students import read_gain
     from genseg.evidence.unlabelled import used_images
     from genseg.runs.folder import SCORES, RunFolder
 
@@ -217,7 +218,8 @@ def _refit(data: Path, run: Path, also_images: Path | None) -> None:
     _say(REFITTING)
     with progress_bars() as progress:
         genseg.refit(data, run, also_images=also_images, progress=progress)
-    if also_images is not None:
+    if gain := read_gain(folder):
+        _say(gain.verdict)
         _say(f"{used_images(run)}.")
     dice = Estimate(**folder.read_json(SCORES)["overall"]["dice"])
     _say(

@@ -45,15 +45,15 @@ class Curve(Protocol):
     def fitted(self) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]: ...
 
 
-def draw_comparison(baseline: Sequence[float], generated: Sequence[float], verdict: str, path: Path) -> None:
-    """Draw every held-out case as a dot, Dice without generated pairs to the right and with them upwards, as PNG."""
+def draw_comparison(without: Sequence[float], with_it: Sequence[float], what: str, verdict: str, path: Path) -> None:
+    """Draw every held-out case as a dot, Dice without `what` to the right and with it upwards, as PNG."""
     figure = new_figure(6, 6.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
-    axes.scatter(baseline, generated, s=18, alpha=0.7)
-    axes.set(xlabel="Dice without generated pairs", ylabel="Dice with generated pairs", xlim=(0, 1), ylim=(0, 1))
+    axes.scatter(without, with_it, s=18, alpha=0.7)
+    axes.set(xlabel=f"Dice without {what}", ylabel=f"Dice with {what}", xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
-    axes.text(0.03, 0.95, "better with generated pairs", color="grey")
+    axes.text(0.03, 0.95, f"better with {what}", color="grey")
     axes.text(0.97, 0.03, "better without", color="grey", ha="right")
     axes.set_title(textwrap.fill(verdict, 68), fontsize=10, loc="left")
     save_figure(figure, path)

@@ -1,26 +1,23 @@
 """Does generation help here? Cross-validation inside the user's own labels, with generated pairs and without.
 
 Both training methods make the same updates on as many images, and each holds out every labelled case once. Where
-one training runs out of memory, all are made with fewer images. All figures are means over patients, each the mean over
-its cases, since scans of one patient are no independent witnesses; where patients are not known, the verdict says so.
+one training runs out of memory, all are made with fewer images.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from genseg.base.files import inner_folder
 from genseg.base.progress import Progress
 from genseg.config import Plan, TrainingMethod
 from genseg.drawing.evidence import draw_comparison
-from genseg.errors import RunError, SettingsError
-from genseg.evaluate import PairedDifference, paired_bootstrap
+from genseg.errors import SettingsError
+from genseg.evaluate import PairedDifference
+from genseg.evidence.paired import Paired, paired
 from genseg.evidence.trainings import BASELINE, Training, carry_out, fold_training, held_out_dice, read_again
 from genseg.examine.check import Examination
 from genseg.examine.training_data import groups_of
@@ -30,13 +27,6 @@ from genseg.models.load import load_model
 from genseg.read.case import by_patient
 from genseg.runs.events import read_events
 from genseg.runs.folder import SCORES, RunFolder
-
-EFFECTS = {
-    1: "Generated pairs help on this dataset",
-    0: "Generated pairs: no detectable difference on this dataset",
-    -1: "Generated pairs harm on this dataset",
-}
-"""The verdict by the side of 0 that the interval lies on."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +66,8 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The result in words, with its interval."""
-        found = self.difference
-        with_pairs, alone = (f"Dice {100 * mean:.1f} %" for mean in (self.generated, self.baseline))
-        figures = f"{with_pairs} with generated pairs, {alone} without, over {self._witnesses}"
-        figures += f", {self.by}" if self.by else ""
-        if found.low is None or found.high is None or found.difference is None:
-            judged = f"{figures}: too few cases to tell whether they help"
-        else:
-            points = f"{100 * found.difference:+.1f} points (95 %: {100 * found.low:+.1f} to {100 * found.high:+.1f})"
-            judged = f"{EFFECTS[(found.low > 0) - (found.high < 0)]}: {points}; {figures}"
-        return f"{judged}.{self._memory} Model kept: {self.delivered}."
+        found = Paired(self.generated, self.baseline, self.difference, len(self.cases), self.by)
+        return f"{found.in_words('generated pairs')}.{self._memory} Model kept: {self.delivered}."
 
     @property
     def _memory(self) -> str:
@@ -96,13 +78,6 @@ class Comparison:
             update, images = self.halved
             return f" Memory ran out at update {update}: the run then used {images} images per update, like the others."
         return ""
-
-    @property
-    def _witnesses(self) -> str:
-        """What the means are over: patients, or cases where each is of another patient."""
-        cases, patients = f"{len(self.cases)} held-out cases", self.difference.count
-        several = "" if patients == 1 else "s"
-        return cases if patients == len(self.cases) else f"{patients} patient{several} ({cases})"
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists, numbers and text."""
@@ -130,7 +105,8 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     compared = replace(compared, by=by, images=images, halved=_halved(run))
     _deliver(data, run, compared, images, progress)
     baseline, generated = [case.baseline for case in compared.cases], [case.generated for case in compared.cases]
-    draw_comparison(baseline, generated, compared.verdict, run.path / "comparison" / "comparison.png")
+    picture = run.path / "comparison" / "comparison.png"
+    draw_comparison(baseline, generated, "generated pairs", compared.verdict, picture)
     run.write_json("comparison/comparison.json", compared.to_json())
     write_card(run)
     return compared
@@ -143,22 +119,9 @@ def judge(
 
     Raises RunError if the methods were not scored on the same cases.
     """
-    if generated.keys() != baseline.keys():
-        odd = ", ".join(sorted(generated.keys() ^ baseline.keys()))
-        raise RunError(
-            f"the two methods were not scored on the same cases ({odd}); delete the comparison folder and try again"
-        )
+    found = paired(generated, baseline, groups)
     cases = tuple(ComparedCase(name, groups[name], generated[name], baseline[name]) for name in sorted(baseline))
-    ours, theirs = _by_group(cases, "generated"), _by_group(cases, "baseline")
-    return Comparison(method, cases, float(np.mean(ours)), float(np.mean(theirs)), paired_bootstrap(ours, theirs))
-
-
-def _by_group(cases: Sequence[ComparedCase], side: str) -> list[float]:
-    """Mean Dice of each patient, in order of their names."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for case in cases:
-        found[case.group].append(getattr(case, side))
-    return [float(np.mean(found[group])) for group in sorted(found)]
+    return Comparison(method, cases, found.changed, found.unchanged, found.difference)
 
 
 def _train_all(data: Path, examination: Examination, run: RunFolder, progress: Progress) -> int | None:

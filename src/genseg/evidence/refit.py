@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from genseg.base.progress import Progress
 from genseg.errors import RunError, SettingsError
+from genseg.evidence.answers import ANSWERS
+from genseg.evidence.pool import Pool, read_pool
+from genseg.evidence.students import judge_gain, read_gain, student_of, train_students
 from genseg.evidence.trainings import Training, asking_for, carry_out, fold_training, read_again
-from genseg.evidence.unlabelled import SHARE, check_same_images, segment_unlabelled, with_predicted_masks
+from genseg.evidence.unlabelled import check_same_images, draw_unlabelled, has_unlabelled, most_drawn, segment_pool
 from genseg.examine.cases import CaseStore
+from genseg.examine.check import Examination
 from genseg.export.card import CARD, write_card
 from genseg.fitting import deliver_trust
-from genseg.index import Index
 from genseg.models.evaluation import evaluate_out_of_fold
-from genseg.models.load import TRUST, load_model
+from genseg.models.load import TRUST, load_ensemble, load_model
 from genseg.models.model import Model
 from genseg.runs.folder import REPORT, RunFolder
 from genseg.training.run import run_training
@@ -32,45 +34,69 @@ from genseg.trust.trust import Fold, learn_trust
 def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progress: Progress) -> Model:
     """Train the models of all folds, then one on every label by the method of the run's model, and deliver it.
 
-    images: folder of unlabelled images, which the last one also learns from. What was trained before is not trained
-    again. Raises SettingsError where there is one fold alone, RunError where the run has not finished or its data or
-    unlabelled images are no longer those that it began with, and as `genseg.fit`.
+    images: folder of unlabelled images. Every fold is trained once more with them; where its model is no worse for it,
+    they train the last one too, with masks that the models of the folds predict together. What was trained before is
+    not trained again. Raises SettingsError where there is one fold alone, RunError where the run has not finished or
+    its data or unlabelled images are no longer those that it began with, and as `genseg.fit`.
     """
     own = run.fold
     if run.split().folds < 2:
         raise SettingsError(
             f"{run.path}: the dataset declares which cases are held out, and they stay so; --folds makes folds of all"
         )
-    final = _final(run, images)
+    _check_images(run, images)
     examination = read_again(data, run, progress)
+    pool = _pool(images, run, examination, progress)
     folds = _models_of_folds(data, examination.cases, run, own, progress)
+    if pool is not None and read_gain(run) is None:
+        students = train_students(data, folds, pool, run, examination, progress)
+        judge_gain(folds, students, run, examination)
+    gain = read_gain(run)
+    is_used = gain is not None and gain.used
+    judges = [student_of(fold) for fold in folds] if is_used else folds
+    final = _final(run, with_unlabelled=is_used)
+    if not final.is_finished:
+        _train_on_all(data, judges, run, final, pool if is_used else None, progress)
     if run.delivered_from != final:
-        _train_on_all(data, folds[0], run, final, images, examination.index, progress)
         run.deliver_instead(final)
     model = load_model(run.path, run.settings().device)
     if not run.has_delivered(CARD):
         cases = examination.cases.select(final.split().train)
-        model = _judged_by_folds(model, data, folds, cases, run, progress)
+        model = _judged_by_folds(model, data, judges, cases, run, progress)
     return model
 
 
-def _final(run: RunFolder, images: Path | None) -> RunFolder:
-    """The training on every label; with unlabelled images also where it was begun with them before.
-
-    Raises RunError where that has not finished and no images are given, or where others are; SettingsError for a
-    segmenter that cannot learn from them.
+def _check_images(run: RunFolder, images: Path | None) -> None:
+    """Raise RunError where a run that was begun with unlabelled images has not finished and is given none, or others;
+    SettingsError for a segmenter that cannot learn from them.
     """
-    method = run.delivery().plan.method
-    with_them = run.on_all_labels(method, and_unlabelled=True)
     if images is not None and has_views(run.plan()):
         raise SettingsError(f"also_images: segmenter {run.plan().segmenter} learns from labelled images alone")
-    if images is None and not (with_them.path / "plan.yaml").is_file():
-        return run.on_all_labels(method)
-    if images is None and not with_them.is_finished:
-        raise RunError(f"{with_them.path}: begun with unlabelled images; name their folder again with --also-images")
-    if images is not None and (with_them.path / "plan.yaml").is_file():
-        check_same_images(images, run)
-    return with_them
+    if not has_unlabelled(run.path):
+        return
+    if images is not None:
+        check_same_images(images, run.path, load_model(run.path, run.settings().device))
+    elif not _is_settled(run):
+        raise RunError(f"{run.path}: begun with unlabelled images; name their folder again with --also-images")
+
+
+def _is_settled(run: RunFolder) -> bool:
+    """Whether unlabelled images are known to be of no use, or have done their part."""
+    gain = read_gain(run)
+    return gain is not None and (not gain.used or _final(run, with_unlabelled=True).is_finished)
+
+
+def _final(run: RunFolder, *, with_unlabelled: bool) -> RunFolder:
+    """The training on every label."""
+    return run.on_all_labels(run.delivery().plan.method, with_unlabelled=with_unlabelled)
+
+
+def _pool(images: Path | None, run: RunFolder, examination: Examination, progress: Progress) -> Pool | None:
+    """The unlabelled images, where they are needed yet."""
+    if images is None or _is_settled(run):
+        return None
+    model = load_model(run.path, run.settings().device)
+    return read_pool(images, model, examination, most_drawn(run.plan()), progress)
 
 
 def _models_of_folds(data: Path, cases: CaseStore, run: RunFolder, own: int, progress: Progress) -> Sequence[Training]:
@@ -85,17 +111,20 @@ def _models_of_folds(data: Path, cases: CaseStore, run: RunFolder, own: int, pro
 
 
 def _train_on_all(
-    data: Path, fold: Training, run: RunFolder, final: RunFolder, images: Path | None, index: Index, progress: Progress
+    data: Path, judges: Sequence[Training], run: RunFolder, final: RunFolder, pool: Pool | None, progress: Progress
 ) -> None:
-    """Make the training on every label, or go on with it. fold: one like it, that held some out."""
-    settings = asking_for(fold.settings, fold.plan).model_copy(update={"fold": "all"})
+    """Make the training on every label, or go on with it. judges: those like it, that held some out.
+
+    pool: unlabelled images that train too, with masks that the judges predict together.
+    """
+    settings = asking_for(judges[0].settings, judges[0].plan).model_copy(update={"fold": "all"})
     begun = (final.path / "plan.yaml").is_file()
-    plan, further = fold.plan, None
-    if images is not None:
-        teacher = load_model(run.path, settings.device, ensemble=True)
-        unlabelled = segment_unlabelled(images, teacher, run, index, progress)
-        plan = fold.plan.model_copy(update={"unlabelled_share": SHARE})
-        further = partial(with_predicted_masks, unlabelled, teacher)
+    plan, further = judges[0].plan, None
+    if pool is not None:
+        teacher = load_ensemble([RunFolder(one.folder) for one in judges], settings.device)
+        unlabelled = segment_pool(pool, teacher, run.path, progress)
+        plan, further = unlabelled.joining(plan, len(run.split().train) + len(run.split().validation))
+        draw_unlabelled(unlabelled, run.path / ANSWERS / "overview.png")
     run_training(data, final.path, settings, None if begun else plan, resume=begun, further=further, progress=progress)
     shutil.rmtree(final.checkpoints, ignore_errors=True)
 

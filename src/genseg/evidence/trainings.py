@@ -19,7 +19,7 @@ from genseg.runs.folder import REPORT, SCORES, RunFolder, fingerprints, with_few
 from genseg.runs.state import total_updates
 from genseg.training.gather import examine_for_training
 from genseg.training.recovery import with_half_the_batch
-from genseg.training.run import run_training
+from genseg.training.run import Further, run_training
 
 BASELINE: TrainingMethod = "strong-augmentation"
 """What a method with generated pairs is compared with."""
@@ -33,12 +33,16 @@ class HeldOutScores(Record):
 
 @dataclass(frozen=True)
 class Training:
-    """A training that is wanted, and the folder that it is, or will be, in. name: for the progress."""
+    """A training that is wanted, and the folder that it is, or will be, in.
+
+    name: for the progress. further: what trains beside the labelled cases; see `run_training`.
+    """
 
     name: str
     folder: Path
     settings: Settings
     plan: Plan
+    further: Further | None = None
 
     def halved(self) -> Training:
         """The same with half the images an update, in a folder of its own. Raises MemoryRanOutError as the plan does.
@@ -120,7 +124,14 @@ def _is_made(data: Path, training: Training, progress: Progress) -> bool:
     begun = (training.folder / "plan.yaml").is_file()
     try:
         folder = run_training(
-            data, training.folder, training.settings, training.plan, resume=begun, may_halve=False, progress=progress
+            data,
+            training.folder,
+            training.settings,
+            training.plan,
+            resume=begun,
+            may_halve=False,
+            further=training.further,
+            progress=progress,
         )
         finish_run(folder, data, progress)
     except MemoryRanOutError:

@@ -30,7 +30,7 @@ WORST = 3
 FEW = 20
 """Held-out cases below which a card says that its figures are rough."""
 
-CARD, COMPARISON = "card.md", "comparison/comparison.json"
+CARD, COMPARISON, GAIN = "card.md", "comparison/comparison.json", "comparison/unlabelled.json"
 
 
 class _Statistics(Record):
@@ -67,7 +67,7 @@ class StoredEnvironment(Record):
 
 
 class Verdict(Record):
-    """What a card tells of comparison.json."""
+    """What a card tells of a comparison."""
 
     verdict: str
 
@@ -92,7 +92,6 @@ def describe(run: RunFolder) -> dict[str, Any]:
     judged = 0 if scores is None else scores.count
     cases, environment = run.record("cases.json", dict[str, str]), run.record("environment.json", StoredEnvironment)
     plan = model.plan
-    is_compared = (run.path / COMPARISON).is_file()
     return {
         "classes": list(plan.class_names[1:]),
         "rank": plan.rank,
@@ -122,11 +121,17 @@ def describe(run: RunFolder) -> dict[str, Any]:
         },
         "scores": None if scores is None else _scores(scores),
         "trust": _trust(read_trust(run, model), plan),
-        "comparison": run.record(COMPARISON, Verdict).verdict if is_compared else None,
+        "comparison": _verdict(run, COMPARISON),
+        "unlabelled": _verdict(run, GAIN),
         "few": 0 < judged < FEW,
         "environment": environment.model_dump(),
         "genseg": model.genseg,
     }
+
+
+def _verdict(run: RunFolder, name: str) -> str | None:
+    """What a comparison has found, in words; None where there was none."""
+    return run.record(name, Verdict).verdict if (run.path / name).is_file() else None
 
 
 def _intensities(plan: Plan) -> list[str]:

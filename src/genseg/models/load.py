@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,15 +70,25 @@ def load_exported(path: Path, device: str, threads: int | None = None) -> Model:
 
 def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Model:
     """The model of a run folder, computed by PyTorch."""
-    from genseg.compute.device import choose_machine
     from genseg.runs.folder import RunFolder
 
     folder = RunFolder.open(path)
-    members = _models_of_folds(folder) if ensemble else [folder]
+    return _loaded(_models_of_folds(folder) if ensemble else [folder], path, device)
+
+
+def load_ensemble(members: Sequence[RunFolder], device: str = "auto") -> Model:
+    """The mean of the models of several run folders, which know the same classes. Raises as `load_model`."""
+    return _loaded(members, members[0].path, device)
+
+
+def _loaded(members: Sequence[RunFolder], path: Path, device: str) -> Model:
+    """The mean of the models of run folders; `path` is where it is said to come from."""
+    from genseg.compute.device import choose_machine
+
     deliveries = [one.delivery() for one in members]
     machine = choose_machine(device, "float32")
     networks = [torch_network(*one, machine) for one in zip(members, deliveries, strict=True)]
-    network: Network = Ensemble(networks) if ensemble else networks[0]
+    network: Network = Ensemble(networks) if len(networks) > 1 else networks[0]
     trust = read_trust(members[0], deliveries[0])  # whose features an ensemble gives: OOD limits are those of a network
     tiles = GPU_TILES if machine.device.type == "cuda" else 1
     sha256 = combined_sha256([one.sha256 for one in deliveries])
@@ -155,16 +166,13 @@ def _files_sha256(path: Path) -> str:
 
 def _models_of_folds(folder: RunFolder) -> list[RunFolder]:
     """The trainings of all folds, with the training method of the run's model; its own first."""
-    method, count = folder.delivery().plan.method, folder.split().folds
-    if count < 2:
+    if folder.split().folds < 2:
         raise RunError(
             f"{folder.path}: there is no ensemble; the dataset says itself what is held out, so it has one fold"
         )
-    compared = folder.path / "comparison" / "comparison.json"
-    images = folder.read_json("comparison/comparison.json").get("images") if compared.is_file() else None
-    others = [folder.compared(method, number, images) for number in range(count) if number != folder.fold]
+    judges = folder.judges()
+    others = [judge for fold, judge in enumerate(judges) if fold != folder.fold]
     if not all(one.is_finished for one in others):
         cure = "`genseg train DATA --resume` without --effort quick trains them"
         raise RunError(f"{folder.path}: the models of the other folds are not all there; {cure}")
-    own = folder.compared(method, folder.fold, images) if folder.delivers_all_labels else folder
-    return [own, *others]
+    return [judges[folder.fold] if folder.delivers_all_labels else folder, *others]

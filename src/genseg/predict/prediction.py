@@ -30,7 +30,8 @@ class Prediction:
     mask: `(*spatial)` uint8 class indices. confidence: `(*spatial)` uint8, the probability of each pixel's class in
     percent. expected_dice: the Dice expected from these probabilities, mean over the classes found; None if none was
     found. ood_score: how far the image differs from the training images, in standard deviations; None if there were too
-    few of them. notes: reasons to review the mask, in words; empty if there is none.
+    few of them. notes: reasons to review the mask, in words; empty if there is none. features: `(feature,)` of each
+    level of the encoder, finest first: images that the network sees as alike have similar ones.
     """
 
     mask: NDArray[np.uint8]
@@ -38,6 +39,7 @@ class Prediction:
     expected_dice: float | None
     ood_score: float | None
     notes: tuple[str, ...]
+    features: tuple[Array, ...] = ()
 
 
 def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_batch: int = 1) -> Prediction:
@@ -62,7 +64,7 @@ def predict_case(case: Case, network: Network, plan: Plan, trust: Trust, tile_ba
     notes += tuple(flat_channels(prepared.image[inside], plan))
     if plan.channels == 1 and is_in_colour(case.image):
         notes += (IN_GREY,)
-    return Prediction(mask, found.confidence, dice, ood_score, notes)
+    return Prediction(mask, found.confidence, dice, ood_score, notes, found.features)
 
 
 def mask_of_logits(

@@ -138,6 +138,20 @@ class RunFolder:
         folder = self.path / "comparison" / f"{method}-fold-{fold}"
         return RunFolder(folder if images is None else with_fewer_images(folder, images))
 
+    def judges(self) -> list[RunFolder]:
+        """The trainings like that of the delivered model which held out each fold, in order of the folds.
+
+        Where all were begun anew with fewer images an update, the last ones.
+        """
+        method, with_unlabelled = self.delivery().plan.method, self.delivered_from.path.name.endswith(AND_UNLABELLED)
+        found = []
+        for fold in range(self.split().folds):
+            plain = self.compared(method, fold).path
+            plain = and_unlabelled(plain) if with_unlabelled else plain
+            fewer = [int(path.name.split("-")[-2]) for path in plain.parent.glob(f"{plain.name}{FEWER}*-images")]
+            found.append(RunFolder(with_fewer_images(plain, min(fewer)) if fewer else plain))
+        return found
+
     @property
     def is_finished(self) -> bool:
         """Whether the run has delivered its weights."""
@@ -153,9 +167,9 @@ class RunFolder:
             )
         return fold
 
-    def on_all_labels(self, method: TrainingMethod, *, and_unlabelled: bool = False) -> RunFolder:
+    def on_all_labels(self, method: TrainingMethod, *, with_unlabelled: bool = False) -> RunFolder:
         """The training on every labelled case, and on unlabelled ones too; made once the models of all folds are."""
-        return RunFolder(self.path / ALL_LABELS / (method + AND_UNLABELLED * and_unlabelled))
+        return RunFolder(self.path / ALL_LABELS / (method + AND_UNLABELLED * with_unlabelled))
 
     @property
     def delivered_from(self) -> RunFolder:
@@ -457,6 +471,11 @@ def _listed(different: Mapping[str, list[str]]) -> str:
 def with_fewer_images(folder: Path, images: int) -> Path:
     """Where a training is that was begun anew with so many images an update, for in `folder` memory ran out."""
     return folder.with_name(f"{folder.name.partition(FEWER)[0]}{FEWER}{images}-images")
+
+
+def and_unlabelled(fold: Path) -> Path:
+    """Where the training is that is like that of a fold, and learns from unlabelled images too."""
+    return fold.with_name(fold.name.replace("-fold-", f"{AND_UNLABELLED}-fold-"))
 
 
 def fingerprints(cases: Iterable[Case]) -> dict[str, str]:
