@@ -28,7 +28,19 @@ def test_an_unknown_part_fails_the_build() -> None:
 
 def test_every_command_and_setting_is_in_the_reference() -> None:
     text = generated.commands()
-    commands = ("check", "plan", "train", "curve", "predict", "export", "evaluate", "generate", "phantom", "segmenters")
+    commands = (
+        "check",
+        "plan",
+        "train",
+        "curve",
+        "predict",
+        "next",
+        "export",
+        "evaluate",
+        "generate",
+        "phantom",
+        "segmenters",
+    )
     assert [name for name in commands if f"## `genseg {name}`" not in text] == []
     assert [name for name in genseg.Settings.model_fields if f"`--{name.replace('_', '-')} " not in text] == []
 

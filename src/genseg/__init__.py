@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genseg.api import check, compare, curve, export_model, fit, generate, load, plan, refit
+    from genseg.api import check, compare, curve, export_model, fit, generate, load, next_images, plan, refit
     from genseg.config import Plan, Settings
     from genseg.errors import GensegError
     from genseg.generators.registry import register_generator
@@ -27,6 +27,7 @@ __all__ = [
     "fit",
     "generate",
     "load",
+    "next_images",
     "plan",
     "refit",
     "register_generator",
@@ -47,6 +48,7 @@ _HOMES = {
     "fit": "genseg.api",
     "generate": "genseg.api",
     "load": "genseg.api",
+    "next_images": "genseg.api",
     "plan": "genseg.api",
     "refit": "genseg.api",
     "register_generator": "genseg.generators.registry",

@@ -1,5 +1,5 @@
-"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `refit`, `curve`, `load`, `export_model` and
-`generate`.
+"""The verbs of genseg as functions: `check`, `plan`, `fit`, `compare`, `refit`, `next_images`, `curve`, `load`,
+`export_model` and `generate`.
 
 Torch is imported inside the functions that need it, so that checking data is quick.
 """
@@ -24,6 +24,7 @@ from genseg.read import ReadOptions
 if TYPE_CHECKING:
     from genseg.evidence.comparison import Comparison
     from genseg.evidence.learning_curve import LearningCurve
+    from genseg.evidence.next_labels import NextImage
     from genseg.export.exporting import Exported
     from genseg.models.model import Model
     from genseg.synthetic.generate import Generated
@@ -145,6 +146,33 @@ def refit(
 
     images = None if also_images is None else Path(also_images)
     return refit_on_all_labels(Path(data), RunFolder.open(Path(run)), images, progress)
+
+
+@callers_state_kept()
+def next_images(
+    run: Path | str,
+    images: Path | str,
+    count: int = 5,
+    out: Path | str | None = None,
+    *,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> list[NextImage]:
+    """Choose the unlabelled images that a person should label next, best first.
+
+    run: a finished run; if the models of all folds are there, they judge together. images: folder of images; those that
+    the run has labels for are passed over. An image is worth labelling if the model is unsure of it, and of many images
+    like it; see `genseg.evidence.next_labels`. out: folder for `next.csv` (with reasons) and `next.png`; `run/next` if
+    None. What was segmented before is not segmented again.
+
+    Raises RunError if the run has not finished or `out` cannot be written, SettingsError for an impossible count,
+    DataError with every image that cannot be read, or if none is left; DeviceError for an absent device.
+    """
+    from genseg.evidence.next_labels import choose_next
+    from genseg.runs.folder import RunFolder
+
+    folder = RunFolder.open(Path(run))
+    return choose_next(folder, Path(images), count, Path(out) if out is not None else None, device, progress)
 
 
 @callers_state_kept()

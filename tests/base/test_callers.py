@@ -83,6 +83,8 @@ def test_checking_and_planning_change_nothing(joint_settings: Settings, rgb_phan
 WORKERS = {
     "genseg.fitting.finish_run": lambda: genseg.fit("data", "run", resume=True),
     "genseg.evidence.comparison.compare_with_baseline": lambda: genseg.compare("data", "run"),
+    "genseg.evidence.refit.refit_on_all_labels": lambda: genseg.refit("data", "run"),
+    "genseg.evidence.next_labels.choose_next": lambda: genseg.next_images("run", "images"),
     "genseg.evidence.learning_curve.measure_curve": lambda: genseg.curve("data", "out"),
     "genseg.export.exporting.export_run": lambda: genseg.export_model("run", "data", "onnx"),
     "genseg.synthetic.generate.generate_pairs": lambda: genseg.generate("run", "out"),

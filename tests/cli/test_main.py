@@ -37,7 +37,7 @@ def test_version_is_the_project_s(run: Run, repository: Path) -> None:
 
 
 def test_help_lists_every_verb(run: Run) -> None:
-    registered = [verb.callback.__name__ for verb in app.registered_commands if verb.callback]
+    registered = [verb.name or verb.callback.__name__ for verb in app.registered_commands if verb.callback]
     assert registered == list(HELP)
     shown = run("--help")[1]
     assert all(f" {verb} " in shown for verb in registered)

@@ -86,13 +86,13 @@ def _number_options() -> list[tuple[str, str]]:
         for name, parameter in inspect.signature(verb.callback, eval_str=True).parameters.items():
             options = [one for one in getattr(parameter.annotation, "__metadata__", ()) if isinstance(one, OptionInfo)]
             if any(re.search("<(int|float)>", one.metavar or "") for one in options):
-                found.append((verb.callback.__name__, name))
+                found.append((verb.name or verb.callback.__name__, name))
             types = get_args(parameter.annotation)[:1]
             assert options == [] or not {int, float}.intersection({*types, *get_args(types[0])}) or options[0].metavar
     return found
 
 
-ARGUMENTS = {"train": 1, "plan": 1, "curve": 1, "predict": 2, "generate": 1, "phantom": 1}
+ARGUMENTS = {"train": 1, "plan": 1, "curve": 1, "predict": 2, "generate": 1, "phantom": 1, "next": 2}
 """How many each verb with numbers has."""
 
 
@@ -119,6 +119,7 @@ def test_an_impossible_number_is_refused_in_one_line_that_names_the_option(
 def test_every_verb_with_numbers_is_tried() -> None:
     tried = set(_number_options())
     assert {("predict", "threads"), ("generate", "count"), ("generate", "seed"), ("curve", "points")} < tried
+    assert ("next", "count") in tried
     assert {("phantom", "cases"), ("phantom", "size"), ("phantom", "seed"), ("curve", "counts")} < tried
     numbers = {"size", "updates", "pretraining", "batch_size", "learning_rate", "labels", "training_cases", "folds"}
     assert {(verb, name) for verb in ("train", "plan", "curve") for name in {*numbers, "fold", "seed", "flips"}} < tried

@@ -66,6 +66,7 @@ def test_every_verb_runs_without_a_network(
         ["train", rgb_phantoms, "-o", made, "--method", "joint", *options],  # and the comparison
         ["predict", made, rgb_phantoms / "images", "-o", tmp_path / "masks", "--overlays"],
         ["evaluate", made, rgb_phantoms],
+        ["next", made, rgb_phantoms / "images", "-n", 1],
         ["generate", made, "-n", 2, "--copies", "keep", "-o", tmp_path / "synthetic"],
         ["export", made, rgb_phantoms, "--to", "bundle"],
     ):

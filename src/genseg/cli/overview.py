@@ -12,6 +12,7 @@ HELP = {
     "train": "Train a segmentation model and save it, with its full record, in a run folder.",
     "curve": "Measure a learning curve and estimate how many more labels a given gain needs.",
     "predict": "Segment images. Masks keep each image's geometry; doubtful cases are flagged for review.",
+    "next": "Choose the unlabelled images to label next: those that would teach the model most.",
     "export": "Export the model, without PyTorch or for MONAI, after verifying that it reproduces the original masks.",
     "evaluate": "Score a model against expert masks and write a report with metrics and example images.",
     "generate": "Write synthetic images with masks, from the generator trained with the model.",

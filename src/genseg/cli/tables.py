@@ -17,6 +17,7 @@ from genseg.errors import Fault, listed, merge_faults
 if TYPE_CHECKING:  # these take seconds to import, and here only their names are needed
     from genseg.evaluate import EvaluationSummary
     from genseg.evidence.learning_curve import LearningCurve
+    from genseg.evidence.next_labels import NextImage
     from genseg.examine.statistics import Statistics
     from genseg.generators.registry import GeneratorSpec
     from genseg.index import Index
@@ -91,6 +92,12 @@ def notes_table(predicted: Sequence[PredictedCase], of: int) -> Table:
     shown = rows[:SHOWN_NOTES]
     caption = "" if len(shown) == len(rows) else f"{len(rows) - len(shown)} more in predictions.csv"
     return _table(f"Needs review: {len(predicted)} of {of}", ("case", "reason"), shown, caption)
+
+
+def next_table(found: Sequence[NextImage]) -> Table:
+    """Images to label next, best first, and why."""
+    rows = [(str(rank), printable(one.path.name), one.reason) for rank, one in enumerate(found, 1)]
+    return _table("To label next", ("", "image", "reason"), rows)
 
 
 def lines_about(out: Path, predicted: Sequence[PredictedCase]) -> Iterator[str]:

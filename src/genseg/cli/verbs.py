@@ -363,6 +363,30 @@ def _stop_contradictions(watch: bool, video: bool, extras: list[Extra]) -> None:
         raise SettingsError(f"--{', --'.join(extras)}: not available for a video; leave it out")
 
 
+@app.command("next", help=HELP["next"])
+def choose_next(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder from `genseg train`")],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="folder of images; labelled ones are passed over")],
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count", "-n", help="number of images", parser=whole_number("count", 1, MOST_CASES), metavar="<int>"
+        ),
+    ] = 5,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="folder for the list and the contact sheet", show_default="RUN/next"),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    import genseg
+
+    with progress_bars() as progress:
+        found = genseg.next_images(run, images, count, out, device=device, progress=progress)
+    Console().print(tables.next_table(found))
+    _say(f"List and contact sheet saved to {run / 'next' if out is None else out}.")
+
+
 @app.command(help=HELP["export"])
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="run folder from `genseg train`")],

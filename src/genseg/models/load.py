@@ -170,9 +170,9 @@ def _models_of_folds(folder: RunFolder) -> list[RunFolder]:
         raise RunError(
             f"{folder.path}: there is no ensemble; the dataset says itself what is held out, so it has one fold"
         )
-    judges = folder.judges()
-    others = [judge for fold, judge in enumerate(judges) if fold != folder.fold]
-    if not all(one.is_finished for one in others):
+    if not folder.has_ensemble:
         cure = "`genseg train DATA --resume` without --effort quick trains them"
         raise RunError(f"{folder.path}: the models of the other folds are not all there; {cure}")
-    return [judges[folder.fold] if folder.delivers_all_labels else folder, *others]
+    judges, own = folder.judges(), folder.fold
+    others = [judge for fold, judge in enumerate(judges) if fold != own]
+    return [judges[own] if folder.delivers_all_labels else folder, *others]

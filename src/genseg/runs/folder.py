@@ -153,6 +153,14 @@ class RunFolder:
         return found
 
     @property
+    def has_ensemble(self) -> bool:
+        """Whether the models of all folds are there."""
+        return self.split().folds > 1 and all(
+            judge.is_finished or (fold == self.fold and not self.delivers_all_labels)
+            for fold, judge in enumerate(self.judges())
+        )
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run has delivered its weights."""
         return (self.model / MODEL).is_file()
