@@ -4,8 +4,9 @@
         [--updates 400] [--images 16] [--threads 1] [--data DIR]
 
 Real pairs with strong augmentation alone, five folds. Scored on development cases, which are labelled and not among
-those that may be used: the model of each fold, their ensemble, the final model on all labels, and the same with the
-unlabelled images of `pool_TASK`. Run folders stay in `--keep`, so that an interrupted command goes on. Minutes are
+those that may be used: the model of each fold, their ensemble, the final model on all labels; with the images of
+`pool_TASK` the model of each fold, and what is delivered then, which has learned from them where they help on the
+held-out cases (`used`). Run folders stay in `--keep`, so that an interrupted command goes on. Minutes are
 those of the processor. Writes `benchmarks/results/all_labels/`, a file a task and seed; what is there is passed over.
 """
 
@@ -22,8 +23,9 @@ from typing import Any
 import genseg
 from benchmarks.accuracy.run import development_list, labels_of, scores_of
 from benchmarks.locations import RESULTS, TASKS, data_root, write_record
+from genseg.evidence.students import GAIN
 from genseg.evidence.unlabelled import used_images
-from genseg.runs.folder import RunFolder
+from genseg.runs.folder import RunFolder, and_unlabelled
 
 METHOD = "strong-augmentation"
 FOLDS = 5
@@ -102,11 +104,14 @@ def carry_out(run: Run, data: Path, out: Path) -> dict[str, Any]:
         before = time.process_time() / 60
         scores["unlabelled"] = scores_of(genseg.refit(folder, out, also_images=pool), others)
         minutes.append(time.process_time() / 60 - before)
+        students = [scores_of(genseg.load(and_unlabelled(fold), device="cpu"), others) for fold in folds]
     return {
         **asdict(run),
         "folds": each,
+        "students": students,
         **scores,
-        "used": used_images(out),
+        "images_used": used_images(out),
+        **RunFolder(out).read_json(GAIN),
         "cpu_minutes": {
             "first_fold": round(minutes[1] - minutes[0], 2),
             "other_folds_and_all_labels": round(minutes[2] - minutes[1], 2),

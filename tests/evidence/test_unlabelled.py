@@ -379,6 +379,10 @@ def test_pairs_are_generated_beside_them(
     assert model.training == "separate"
     assert model.plan.unlabelled_share == pytest.approx(5 / 11)
     assert len(run.unlabelled()) == 5
+    made = genseg.generate(run.path, tmp_path / "pairs", 3, copies="keep")
+    rows = read_rows(tmp_path / "pairs" / "pairs.csv")
+    assert made.written == len(rows) == 3
+    assert {row["case"] for row in rows} <= {f"phantom_00{number}" for number in range(6)}
 
 
 def test_a_frozen_encoder_learns_from_labelled_images_alone(

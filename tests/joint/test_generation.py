@@ -13,7 +13,7 @@ CASES = 5
 
 
 def _steered(share: float = 0.5) -> SteeredParameters:
-    return begin_steered(make_problem().plan, CASES, share)
+    return begin_steered(make_problem().plan, CASES, share=share)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.75])

@@ -151,15 +151,17 @@ def settings_of(plan: Plan) -> GenerationPlan:
     return plan.generation
 
 
-def begin_generation(plan: Plan, cases: int, seed: int, machine: Machine) -> Generation:
-    """Generation as it is before the first update; random weights depend on `seed` alone. cases: training cases."""
+def begin_generation(plan: Plan, cases: int, seed: int, machine: Machine, surroundings: int = 0) -> Generation:
+    """Generation as it is before the first update; random weights depend on `seed` alone. cases, surroundings: as in
+    `begin_steered`.
+    """
     generation = settings_of(plan)
     torch.manual_seed(seed_for(seed, "generation", 0))
     bounded = [rule.rule in BOUNDED for rule in plan.intensity]
     generator = build_generator(generation.generator, plan.rank, plan.classes, plan.channels, bounded)
     translator = Translator(generator, StyleEncoder(plan.rank, plan.channels, STYLE_SIZE))
     discriminator = PatchDiscriminator(plan.rank, plan.classes, plan.channels)
-    steered = begin_steered(plan, cases, generation.share).to(machine.device)
+    steered = begin_steered(plan, cases, surroundings, generation.share).to(machine.device)
     for module in (translator, discriminator):
         machine.place(module, plan.rank)
     return Generation(
@@ -172,10 +174,14 @@ def begin_generation(plan: Plan, cases: int, seed: int, machine: Machine) -> Gen
     )
 
 
-def begin_steered(plan: Plan, cases: int, share: float = 0.5) -> SteeredParameters:
-    """The steered parameters as they are at first. cases: that train. share: where that of synthetic pairs begins."""
+def begin_steered(plan: Plan, cases: int, surroundings: int = 0, share: float = 0.5) -> SteeredParameters:
+    """The steered parameters as they are at first.
+
+    cases: labelled ones that train. surroundings: unlabelled images that lend theirs. share: where that of synthetic
+    pairs begins.
+    """
     upright = plan.rank == 2 and not plan.flip_axes
-    styles = StyleDistribution(cases, VIEWS, plan.rank, plan.classes, STYLE_SIZE)
+    styles = StyleDistribution(cases + surroundings, VIEWS, plan.rank, plan.classes, STYLE_SIZE)
     return SteeredParameters(MaskRanges(plan.rank, UPRIGHT if upright else None), styles, cases, share)
 
 

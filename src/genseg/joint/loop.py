@@ -15,7 +15,7 @@ from genseg.errors import GeneratorError, SettingsError
 from genseg.generators.copies import CopyTest, describe_images
 from genseg.joint.generation import Generation, settings_of
 from genseg.joint.hypergradient import Hypergradient, norm_of
-from genseg.joint.patches import Patches, cut_around_object
+from genseg.joint.patches import Patches, cut_around_object, surroundings_of, unsure_hidden
 from genseg.joint.schedule import JUDGED, HeldOutSchedule, search_end, steered_updates
 from genseg.joint.source import PairSource
 from genseg.joint.stages import judge, take_styles, train_stage_one
@@ -34,8 +34,8 @@ class JointLoop:
     """Updates of generator and segmenter by number; the same number gives the same draws, whatever came before.
 
     training: cases that may train. groups: the patient of each; see `HeldOutSchedule`. further: cases with predicted
-    masks, that stage II alone is also made on. Raises SettingsError where there are too few patients to hold any out,
-    ValueError where the plan has no generation.
+    masks: stage II is also made on them, and pairs are generated in their surroundings. Raises SettingsError where
+    there are too few patients to hold any out, ValueError where the plan has no generation.
     """
 
     def __init__(
@@ -65,8 +65,11 @@ class JointLoop:
                 f"method: {self._settings.method} needs two or more patients to hold some out; found one, or "
                 "nearly identical images only; use --method separate or strong-augmentation"
             )
-        cut = [cut_around_object(case, plan, seed, number) for number, case in enumerate(self._cases)]
-        self._patches = Patches(cut, plan, seed, machine)
+        lending = surroundings_of(self._further)
+        cut = [cut_around_object(case, plan, seed, number) for number, case in enumerate([*self._cases, *lending])]
+        labelled = len(self._cases)
+        hidden = [unsure_hidden(*pair) for pair in cut[labelled:]]
+        self._patches = Patches([*cut[:labelled], *hidden], labelled, plan, seed, machine)
 
     def pretrain(self, generation: Generation) -> Measured:
         """One update of stage I before the segmenter's first; after the last of them the generator is judged.
@@ -113,7 +116,7 @@ class JointLoop:
             draws=draws,
             to_generate=self._to_generate(generation, cases, f"of {len(cases)}", size) if trains else None,
             held_out=self.held_out(update) if is_steered else None,
-            views=self._views(generation, cases, update) if takes_styles else (),
+            views=self._views(generation, new.cases, update) if takes_styles else (),
             judged_on=patches if takes_styles else None,
         )
 
@@ -157,17 +160,20 @@ class JointLoop:
         held_out: cases that nothing was trained on; they tell how near to training images others come.
         """
         self._take_styles(generation, self._plan.updates)
-        images, pool = self._patches.images(self._patches.everyone), self._patches.pool(self._patches.everyone)
+        everyone, surroundings = self._patches.everyone, self._patches.surroundings
+        images, pool = self._patches.images([*everyone, *surroundings]), self._patches.pool(everyone)
         others = [
-            cut_around_object(case, self._plan, self._seed, len(self._cases) + number)[0]
+            cut_around_object(case, self._plan, self._seed, len(images) + number)[0]
             for number, case in enumerate(held_out)
         ]
-        groups = [sorted(set(self._groups)).index(group) for group in self._groups]
+        patients = sorted(set(self._groups))
+        groups = [patients.index(group) for group in self._groups]
+        groups += range(len(patients), len(patients) + len(surroundings))
         unseen = describe_images(torch.stack(others) if others else images[:0])
         return PairSource(
             generation.translator.generator,
             generation.steered,
-            [case.name for case in self._cases],
+            [case.name for case in (*self._cases, *surroundings_of(self._further))],
             pool.masks,
             pool.plausibility,
             CopyTest(describe_images(images), groups, unseen, self._plan.flip_axes),
@@ -190,8 +196,8 @@ class JointLoop:
         return (patches.view(cases, view, update) for view in range(generation.steered.styles.views))
 
     def _take_styles(self, generation: Generation, update: int) -> None:
-        """Take the styles of every case anew."""
-        everyone = self._patches.everyone
+        """Take the styles of every case anew, and of those that lend their surroundings."""
+        everyone = [*self._patches.everyone, *self._patches.surroundings]
         views = self._views(generation, everyone, update)
         take_styles(generation, everyone, views, self._plan, self._machine)
 

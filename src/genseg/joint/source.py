@@ -27,8 +27,8 @@ from genseg.masks.plausible import Plausibility
 class PairSource:
     """A trained generator with all that pairs are made from beside it.
 
-    names: of the training cases. masks: `(*patch)` uint8 class indices of each of them. copies: what tells whether a
-    generated image is one of theirs.
+    names: of the training cases, and behind them of unlabelled images that lent their surroundings. masks: `(*patch)`
+    uint8 class indices of each training case. copies: what tells whether a generated image is one of all these.
     """
 
     generator: ImageGenerator
@@ -40,7 +40,8 @@ class PairSource:
 
     def make(self, count: int, plan: Plan, machine: Machine, seed: int, number: int) -> Pairs:
         """Batch `number` of `count` pairs, with images as the generator gives them and no graph."""
-        pool = MaskPool(self.masks, range(len(self.masks)), self.plausibility)
+        labelled = len(self.masks)
+        pool = MaskPool(self.masks, range(labelled), self.plausibility, range(labelled, len(self.names)))
         draws = generator_for(seed, "generated pairs", number)
         bare = plan.model_copy(update={"augmentation": "none"})
         with torch.no_grad():
@@ -74,10 +75,10 @@ class PairSource:
 
         Raises KeyError, TypeError, ValueError, RuntimeError or RunError where they are not what these gave.
         """
-        names = described["cases"]
+        names, labelled = described["cases"], len(tensors["masks"])
         with torch.random.fork_rng():
             generator = restore_generator(described["architecture"])
-        steered = begin_steered(plan, len(names))
+        steered = begin_steered(plan, labelled, len(names) - labelled)
         for module, part in ((generator, "generator."), (steered, "knobs.")):
             module.load_state_dict(
                 {key.removeprefix(part): one for key, one in tensors.items() if key.startswith(part)}

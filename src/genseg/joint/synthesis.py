@@ -24,11 +24,13 @@ class MaskPool:
     """Real masks that new ones may be made from.
 
     masks: `(*patch)` uint8 class indices of every training case. cases: positions of those that may be used now.
+    surroundings: positions, behind all masks, of unlabelled images whose surroundings may be used.
     """
 
     masks: Sequence[NDArray[np.uint8]]
     cases: Sequence[int]
     plausibility: Plausibility
+    surroundings: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def make_masks(pool: MaskPool, ranges: MaskRanges, count: int, plan: Plan, draws
         spacing=plan.spacing,
         generator=draws,
     )
-    return NewMasks(mask, recipes, [pool.cases[recipe.mask] for recipe in recipes], pool.cases)
+    return NewMasks(mask, recipes, [pool.cases[recipe.mask] for recipe in recipes], (*pool.cases, *pool.surroundings))
 
 
 def synthesise(

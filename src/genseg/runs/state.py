@@ -64,12 +64,14 @@ class TrainingState:
 GENERATION_COUNTERS = ("updates", "pretrained", "feedbacks", "l1", "alive", "off")
 
 
-def begin_training(plan: Plan, cases: int, seed: int, machine: Machine) -> TrainingState:
-    """The state before the first update; random weights depend on `seed` alone. cases: training cases."""
+def begin_training(plan: Plan, cases: int, seed: int, machine: Machine, surroundings: int = 0) -> TrainingState:
+    """The state before the first update; random weights depend on `seed` alone. cases: labelled ones that train.
+    surroundings: see `begin_steered`.
+    """
     learner = begin(plan, seed, machine)
     if plan.generation is None:
         return TrainingState(learner)
-    return TrainingState(learner, begin_generation(plan, cases, seed, machine))
+    return TrainingState(learner, begin_generation(plan, cases, seed, machine, surroundings))
 
 
 def total_updates(plan: Plan) -> int:

@@ -12,6 +12,7 @@ from genseg.base.progress import Progress
 from genseg.drawing.training_curves import draw_curves
 from genseg.errors import MemoryRanOutError, NotFiniteError
 from genseg.evaluate.metrics import dice_scores
+from genseg.joint.patches import surroundings_of
 from genseg.prepare.preprocess import Prepared
 from genseg.runs.checkpoint import load_checkpoint
 from genseg.runs.events import EventLog, read_events
@@ -102,7 +103,8 @@ def train(
 
 def _newest(course: Course, run: RunFolder) -> tuple[TrainingState, list[str]]:
     """The state of the newest whole checkpoint, or the first, and what was wrong with newer checkpoints."""
-    state = begin_training(course.plan, len(course.training), course.seed, course.machine)
+    surroundings = len(surroundings_of(course.further))
+    state = begin_training(course.plan, len(course.training), course.seed, course.machine, surroundings)
     problems = load_checkpoint(run.checkpoints, state) if (run.checkpoints / "manifest.json").exists() else []
     return state, problems
 
