@@ -382,7 +382,7 @@ def test_pairs_are_generated_beside_them(
     made = genseg.generate(run.path, tmp_path / "pairs", 3, copies="keep")
     rows = read_rows(tmp_path / "pairs" / "pairs.csv")
     assert made.written == len(rows) == 3
-    assert {row["case"] for row in rows} <= {f"phantom_00{number}" for number in range(6)}
+    assert {row["mask_from"] for row in rows} <= {f"phantom_00{number}" for number in range(6)}
 
 
 def test_a_frozen_encoder_learns_from_labelled_images_alone(

@@ -15,7 +15,7 @@ from genseg.errors import GeneratorError, SettingsError
 from genseg.generators.copies import CopyTest, describe_images
 from genseg.joint.generation import Generation, settings_of
 from genseg.joint.hypergradient import Hypergradient, norm_of
-from genseg.joint.patches import Patches, cut_around_object, surroundings_of, unsure_hidden
+from genseg.joint.patches import Patches, cut_around_object, surroundings_of
 from genseg.joint.schedule import JUDGED, HeldOutSchedule, search_end, steered_updates
 from genseg.joint.source import PairSource
 from genseg.joint.stages import judge, take_styles, train_stage_one
@@ -67,9 +67,7 @@ class JointLoop:
             )
         lending = surroundings_of(self._further)
         cut = [cut_around_object(case, plan, seed, number) for number, case in enumerate([*self._cases, *lending])]
-        labelled = len(self._cases)
-        hidden = [unsure_hidden(*pair) for pair in cut[labelled:]]
-        self._patches = Patches([*cut[:labelled], *hidden], labelled, plan, seed, machine)
+        self._patches = Patches(cut, len(self._cases), plan, seed, machine)
 
     def pretrain(self, generation: Generation) -> Measured:
         """One update of stage I before the segmenter's first; after the last of them the generator is judged.

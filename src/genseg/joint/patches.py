@@ -18,7 +18,6 @@ from genseg.config import Plan
 from genseg.joint.synthesis import MaskPool
 from genseg.masks.plausible import Plausibility
 from genseg.prepare.preprocess import Prepared
-from genseg.read.case import IGNORE
 from genseg.segmenters.loss import one_hot
 
 MOST_SURROUNDINGS = 32
@@ -114,11 +113,6 @@ def surroundings_of(further: Sequence[Prepared]) -> Sequence[Prepared]:
     """The unlabelled cases whose surroundings are used, spread evenly over all of them."""
     step = max(1, -(-len(further) // MOST_SURROUNDINGS))
     return further[::step]
-
-
-def unsure_hidden(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """A patch, and its mask in which all that might be an object is one: no surroundings are taken from there."""
-    return image, torch.where(mask == IGNORE, torch.ones_like(mask), mask)
 
 
 def shown_mask(image: Tensor, mask: Tensor, classes: int) -> Tensor:

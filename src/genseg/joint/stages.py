@@ -26,6 +26,7 @@ from genseg.joint.hypergradient import Hypergradient, Unrolled, norm_of
 from genseg.joint.patches import Patches, shown_mask
 from genseg.joint.steps import Tensors, record_step
 from genseg.joint.synthesis import Pairs
+from genseg.read.case import IGNORE
 from genseg.segmenters.learner import Learner, batch_loss
 from genseg.segmenters.loss import segmentation_loss
 
@@ -185,12 +186,15 @@ def take_styles(
 ) -> None:
     """Take the styles of these cases anew, by the encoder as it is now.
 
-    views: images `(case, channel, *spatial)` and masks `(case, *spatial)` of all of them, as they are and moved.
+    views: images `(case, channel, *spatial)` and masks `(case, *spatial)` of all of them, as they are and moved. Of
+    unlabelled ones, behind the labelled ones, all that might be an object is hidden: their masks are predicted.
     """
+    lent = torch.tensor(list(cases)) >= len(generation.steered.pair_logits)
     for view, (image, mask) in enumerate(views):
         shown = machine.send(shown_mask(image, mask, plan.classes))
+        unsure = (mask == IGNORE) & lent.view(-1, *[1] * plan.rank).to(mask.device)
         with torch.no_grad():
-            mean, log_variance = generation.translator.encoder(machine.send(image), shown)
+            mean, log_variance = generation.translator.encoder(machine.send(image), shown, unsure.unsqueeze(1).to(shown))
             generation.steered.styles.learn(cases, view, mean, log_variance, shown)
 
 
