@@ -19,8 +19,8 @@ NanTo = Literal["stop", "min"]
 Tilt = Literal["stop", "straighten"]
 """A DICOM stack that leans, as with a tilted gantry: stop, or straighten it for the network."""
 
-Unlabelled = Literal["stop", "leave-out"]
-"""Images without a mask: stop, or leave them out."""
+Unlabelled = Literal["stop", "leave-out", "use"]
+"""Images without a mask: stop, leave them out, or let the final model learn from them too."""
 
 Effort = Literal["quick", "full"]
 """Train one fold alone; or every fold, then the final model on all labels."""

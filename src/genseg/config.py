@@ -236,7 +236,9 @@ class Settings(_Checked):
     nan_to: NanTo = Field("stop", description="NaN or infinite pixels: stop, or replace with the minimum")
     tilt: Tilt = Field("stop", description="gantry-tilted DICOM series: refuse, or resample to an orthogonal grid")
     unlabelled: Unlabelled = Field(
-        "stop", description="images without a mask: stop, or leave them out (`genseg check` lists them)"
+        "stop",
+        description="images without a mask: stop, leave them out (`genseg check` lists them), or also let the final "
+        "model learn from them, as from --also-images; none of a test part",
     )
 
     @model_validator(mode="before")

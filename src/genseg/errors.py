@@ -231,7 +231,7 @@ class FaultCode(StrEnum):
     IMAGE_WITHOUT_MASK = (
         "image-without-mask",
         "an image without a mask",
-        "add the mask, or use --unlabelled leave-out",
+        "add the mask, or use --unlabelled leave-out or --unlabelled use",
     )
     MASK_WITHOUT_IMAGE = "mask-without-image", "a mask without an image", "add the image, or remove the mask"
     DUPLICATE_NAME = "duplicate-name", "two files for one case", "rename or remove one of them"

@@ -77,6 +77,7 @@ def test_training_ends_with_the_model_of_all_labels_unless_it_is_to_be_quick(
         ((), "--folds 5 makes five of all"),
         (("--fold", "all"), "--folds 5 makes five of all"),
         (("--folds", 2), "no image in this folder"),
+        (("--folds", 2, "--segmenter", "readout"), "segmenter readout learns from labelled images alone"),
     ],
 )
 def test_unlabelled_images_that_would_be_in_vain_stop_before_the_training(
@@ -87,6 +88,11 @@ def test_unlabelled_images_that_would_be_in_vain_stop_before_the_training(
     assert code == 2
     assert expected in error
     assert not (tmp_path / "run").exists()
+    if options:
+        return
+    code, _, error = run("train", rgb_phantoms, "-o", tmp_path / "run", "--unlabelled", "use")
+    assert code == 2
+    assert "--unlabelled use: the models of several folds segment them" in error
 
 
 def test_a_resumed_run_has_the_folds_that_it_began_with(

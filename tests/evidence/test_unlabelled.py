@@ -22,9 +22,10 @@ from genseg.evidence import refit as refit_module
 from genseg.evidence import students as students_module
 from genseg.evidence import trainings as trainings_module
 from genseg.evidence import unlabelled as unlabelled_module
-from genseg.evidence.pool import Pool, read_pool
+from genseg.evidence.pool import Pool, read_pool, unlabelled_images
 from genseg.evidence.unlabelled import Unlabelled, draw_unlabelled, leave_out_all, most_drawn, segment_pool, used_images
 from genseg.examine.check import Examination
+from genseg.index import index_dataset, index_images
 from genseg.predict.prediction import Prediction
 from genseg.read.case import IGNORE, Case, CaseFiles
 from genseg.runs.folder import RunFolder
@@ -90,7 +91,7 @@ def read(pool: Path, examination: Examination) -> Pool:
 
 
 def _read(folder: Path, examination: Examination, most: int = 100) -> Pool:
-    return read_pool(folder, Teacher(), examination, most, silent)  # type: ignore[arg-type]
+    return read_pool(index_images(folder), Teacher(), examination, most, silent)  # type: ignore[arg-type]
 
 
 def _segment(teacher: Teacher, pool: Pool, run: Path, held_out: tuple[str, ...] = ()) -> Unlabelled:
@@ -166,6 +167,23 @@ def test_images_of_test_patients_never_train_and_those_of_held_out_ones_not_in_t
     assert [one.reason for one in read.images] == ["", "of a test patient", ""]
     _segment(Teacher(), read, tmp_path, held_out=("p01_s1",))
     assert list(_uses(tmp_path).values()) == ["of a held-out patient", "of a test patient", "trains"]
+
+
+def test_images_without_a_mask_in_the_dataset_are_taken_where_that_is_asked_for(scans: Path, tmp_path: Path) -> None:
+    data, folder = shutil.copytree(scans, tmp_path / "data"), tmp_path / "pool"
+    (data / "masks" / "phantom_002.png").unlink()
+    (data / "masks" / "phantom_006.png").unlink()  # of the test part
+    folder.mkdir()
+    shutil.copy(scans / "images" / "phantom_000.png", folder / "z.png")
+    found = {}
+    for choice in ("leave-out", "use"):
+        index = index_dataset(data, unlabelled=choice)
+        model: Any = SimpleNamespace(channel_files=False, options=SimpleNamespace(unlabelled=choice))
+        found[choice] = [[one.name for one in unlabelled_images(some, index, model)] for some in (None, folder)]
+    assert found == {"leave-out": [[], ["z"]], "use": [["phantom_002"], ["phantom_002", "z"]]}
+    (folder / "z.png").rename(folder / "phantom_002.png")
+    with pytest.raises(DataError, match="two cases of one name"):
+        unlabelled_images(folder, index, model)
 
 
 def test_where_empty_masks_are_usual_images_without_objects_train(read: Pool, tmp_path: Path) -> None:

@@ -283,7 +283,9 @@ def test_images_without_a_mask_are_left_out_where_that_is_asked_for_and_listed(
     asked = ("--unlabelled", "leave-out")
     code, printed, error = run("check", data, "-o", tmp_path / "checked", *asked)
     assert code == 0, error
-    assert "8 cases are ready for training; 2 images without a mask are left out." in printed
+    assert "8 cases are ready for training; images without a mask: 2 left out." in printed
+    used = run("check", data, "--unlabelled", "use")[1]
+    assert "images without a mask: 1 for the final model to learn from, 1 left out." in used
     listed = json.loads((tmp_path / "checked" / "check.json").read_text())["to_label"]
     assert [Path(path).name for path in listed] == ["phantom_001.png", "phantom_008.png"]
     code, _, error = run("train", data, "-o", tmp_path / "run", "--size", 32, *SHORT, *asked)

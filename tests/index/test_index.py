@@ -144,6 +144,7 @@ def test_unlabelled_images_are_listed_when_allowed(tmp_path: Path) -> None:
     index = index_dataset(tmp_path, unlabelled="leave-out")
     assert [entry.name for entry in index.entries] == ["a"]
     assert index.without_mask == (tmp_path / "images/b.png",)
+    assert [case.name for case in index.usable] == ["b"]
     touch(tmp_path, "masks/z.png")
     assert codes(faults_of(tmp_path, unlabelled="leave-out")) == [FaultCode.MASK_WITHOUT_IMAGE]
 
@@ -228,7 +229,9 @@ def test_images_beside_folders_of_splits_stop(tmp_path: Path) -> None:
 def test_a_split_without_masks_is_not_passed_over(tmp_path: Path) -> None:
     touch(tmp_path, "train/images/a.png", "train/masks/a.png", "test/images/b.png")
     assert codes(faults_of(tmp_path)) == [FaultCode.IMAGE_WITHOUT_MASK]
-    assert index_dataset(tmp_path, unlabelled="leave-out").without_mask == (tmp_path / "test/images/b.png",)
+    index = index_dataset(tmp_path, unlabelled="use")
+    assert index.without_mask == (tmp_path / "test/images/b.png",)
+    assert index.usable == ()
 
 
 def test_one_name_in_two_splits_stops(tmp_path: Path) -> None:
@@ -316,6 +319,7 @@ def test_nnunet_test_images_without_labels_are_to_be_labelled(tmp_path: Path) ->
     touch(tmp_path, "imagesTs/t_0000.nii.gz")
     index = index_dataset(tmp_path)
     assert index.without_mask == (tmp_path / "imagesTs/t_0000.nii.gz",)
+    assert index.usable == ()
     assert [entry.split for entry in index.entries] == [None, None]
 
 

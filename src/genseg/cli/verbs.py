@@ -81,9 +81,12 @@ def check(
         console.print(tables.faults_table(examination.faults, "{} warning(s)"))
     if out is not None:
         _write_check(examination, out)
-    unlabelled = len(examination.index.without_mask)
-    left_out = f"; {unlabelled} images without a mask are left out" if unlabelled else ""
-    _say(f"{len(examination.cases)} cases are ready for training{left_out}.")
+    used = len(examination.index.usable) if settings.unlabelled == "use" else 0
+    left_out = len(examination.index.without_mask) - used
+    uses = [f"{used} for the final model to learn from"] if used else []
+    uses += [f"{left_out} left out"] if left_out else []
+    unlabelled = f"; images without a mask: {', '.join(uses)}" if uses else ""
+    _say(f"{len(examination.cases)} cases are ready for training{unlabelled}.")
 
 
 @app.command(help=HELP["plan"])
@@ -160,7 +163,7 @@ def train(
     settings = settings_from(values)
     plan = None if plan_file is None else Plan.from_yaml(plan_file)
     run = Path("runs", _name_of(data)) if out is None else out
-    if also_images is not None:
+    if also_images is not None or settings.unlabelled == "use":
         _stop_images_in_vain(also_images, data, None if resume else settings, effort)
     if not resume:
         machine = choose_machine(settings.device, settings.precision)
@@ -183,25 +186,32 @@ def train(
     _refit(data, run, also_images)
 
 
-def _stop_images_in_vain(images: Path, data: Path, settings: Settings | None, effort: Effort) -> None:
+def _stop_images_in_vain(images: Path | None, data: Path, settings: Settings | None, effort: Effort) -> None:
     """Raise before hours of training where unlabelled images are of no use: none there, or no final model to come.
 
-    settings: None for a run that is resumed, whose folds are those that it began with.
+    images: None for those of the dataset alone. settings: None for a run that is resumed, whose folds are those that it
+    began with.
     """
     from genseg.errors import SettingsError
     from genseg.index import index_dataset, index_images
+    from genseg.segmenters.registry import segmenters
     from genseg.training.gather import own_split
 
+    option = "--unlabelled use" if images is None else "--also-images"
     if effort == "quick":
-        raise SettingsError("--also-images: the final model learns from them; leave out --effort quick")
+        raise SettingsError(f"{option}: the final model learns from them; leave out --effort quick")
+    spec = segmenters().get(settings.segmenter or "") if settings else None
+    if settings and spec and spec.is_frozen:
+        raise SettingsError(f"{option}: segmenter {settings.segmenter} learns from labelled images alone")
     if settings and (
         settings.fold == "all" or own_split(index_dataset(data, unlabelled=settings.unlabelled).entries, settings)
     ):
         raise SettingsError(
-            "--also-images: the models of several folds segment them, and there is one; --folds 5 makes five of all "
+            f"{option}: the models of several folds segment them, and there is one; --folds 5 makes five of all "
             "labelled cases"
         )
-    index_images(images)
+    if images is not None:
+        index_images(images)
 
 
 def _refit(data: Path, run: Path, also_images: Path | None) -> None:

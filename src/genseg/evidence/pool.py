@@ -1,4 +1,4 @@
-"""A folder of unlabelled images, and which of them may train, whoever predicts their masks.
+"""Unlabelled images, and which of them may train, whoever predicts their masks.
 
 What would make a score too good is kept out: copies of test images, near-copies (see `genseg.examine.duplicates`), and
 other images of a test patient, where what tells the patients of the labelled images tells theirs too. So are copies of
@@ -20,8 +20,9 @@ from genseg.base.progress import Progress
 from genseg.errors import DataError, Fault
 from genseg.examine.check import Examination
 from genseg.examine.duplicates import Thumbnail, near_duplicates, thumbnail
-from genseg.index import index_images
+from genseg.index import Index, index_images
 from genseg.index.findings import Findings
+from genseg.index.pairing import stop_repeated_names
 from genseg.index.patients import find_patients
 from genseg.models.model import Model
 from genseg.read.case import CaseFiles, patients_known_from
@@ -52,7 +53,7 @@ class PoolImage:
 
 @dataclass(frozen=True)
 class Pool:
-    """The images of a folder, in order of their names. patients: of each labelled case, as `files.patient` calls them;
+    """Unlabelled images, in order of their names. patients: of each labelled case, as `files.patient` calls them;
     empty where patients are not known of both.
     """
 
@@ -62,19 +63,35 @@ class Pool:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What images show. pixels: hash -> name of the first that has it. thumbnails: by name."""
+    """What labelled and test images show. pixels: hash -> name of the case. thumbnails: by name."""
 
     pixels: dict[str, str]
     thumbnails: dict[str, Thumbnail]
 
 
-def read_pool(folder: Path, model: Model, examination: Examination, most: int, progress: Progress) -> Pool:
-    """Read every unlabelled image of a folder once, and say which may not train.
+def unlabelled_images(folder: Path | None, index: Index, model: Model) -> list[CaseFiles]:
+    """The images of a folder, if one is given, and those without a mask in the dataset if they may be used.
+
+    Raises DataError as `index_images`, and where two have the same name.
+    """
+    entries = [] if folder is None else index_images(folder, channel_files=model.channel_files)
+    if model.options.unlabelled == "use":
+        entries = sorted([*entries, *index.usable], key=lambda files: files.name)
+        findings = Findings()
+        stop_repeated_names(entries, findings)
+        if findings.faults:
+            raise DataError(findings.faults)
+    return entries
+
+
+def read_pool(
+    entries: Sequence[CaseFiles], model: Model, examination: Examination, most: int, progress: Progress
+) -> Pool:
+    """Read every unlabelled image once, and say which may not train.
 
     model: of the labelled dataset; how images are read. most: images that training can draw; of more, so many that are
     spread evenly over the list are taken. Raises DataError with every image that cannot be read.
     """
-    entries = index_images(folder, channel_files=model.channel_files)
     taken = set(np.linspace(0, len(entries) - 1, min(most, len(entries))).round().astype(int).tolist())
     entries, patients = _with_patients(entries, examination.index.entries)
     tested = [files for files in examination.index.entries if files.split == "test"]
@@ -86,7 +103,7 @@ def read_pool(folder: Path, model: Model, examination: Examination, most: int, p
     images: list[PoolImage] = []
     seen = set[str]()
     for image in found:
-        original = known.pixels.get(image.pixels) or copies.get(image.files.name)
+        original = known.pixels.get(image.pixels) or copies.get(image.pixels)
         reason = image.reason or _reason(image, original, names, test_patients, seen)
         seen.add(image.pixels)
         images.append(replace(image, reason=reason))
@@ -140,7 +157,7 @@ def _known(examination: Examination, tested: Iterable[CaseFiles], model: Model, 
 def _read_all(
     entries: Sequence[CaseFiles], taken: Collection[int], model: Model, progress: Progress
 ) -> tuple[list[PoolImage], dict[str, Thumbnail]]:
-    """The images, those at the places `taken` read, and what these show, by name. Raises DataError as `read_pool`."""
+    """The images, those at the places `taken` read, and what these show, by `PoolImage.pixels`. Raises DataError."""
     images, thumbnails = list[PoolImage](), dict[str, Thumbnail]()
     faults: list[Fault] = []
     for place, files in enumerate(entries):
@@ -149,8 +166,9 @@ def _read_all(
             continue
         try:
             case = model.read(files)
-            images.append(PoolImage(files, pixels_hash(case)))
-            thumbnails[files.name] = thumbnail(case.image)
+            pixels = pixels_hash(case)
+            images.append(PoolImage(files, pixels))
+            thumbnails[pixels] = thumbnail(case.image)
         except DataError as error:
             faults += error.faults
         progress("Reading unlabelled images", place + 1, len(entries))
@@ -160,12 +178,11 @@ def _read_all(
 
 
 def _copies(known: _Shown, thumbnails: dict[str, Thumbnail]) -> dict[str, str]:
-    """The labelled case that each near-copy of one shows, by the name of the copy; of several a test image first."""
+    """A labelled or test case that each near-copy of one shows, by the copy's hash. thumbnails: by hash."""
     ours = {f"labelled/{name}": small for name, small in known.thumbnails.items()}
-    theirs = {f"unlabelled/{name}": small for name, small in thumbnails.items()}
-    pairs = near_duplicates(ours | theirs)
-    found: dict[str, str] = {}
-    for one, other in pairs:
-        if one in ours and other in theirs:
-            found[other.partition("/")[2]] = one.partition("/")[2]
-    return found
+    theirs = {f"unlabelled/{pixels}": small for pixels, small in thumbnails.items()}
+    return {
+        other.removeprefix("unlabelled/"): one.removeprefix("labelled/")
+        for one, other in near_duplicates(ours | theirs)
+        if one in ours and other in theirs
+    }

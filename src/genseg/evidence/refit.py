@@ -14,7 +14,7 @@ from pathlib import Path
 from genseg.base.progress import Progress
 from genseg.errors import RunError, SettingsError
 from genseg.evidence.answers import ANSWERS
-from genseg.evidence.pool import Pool, read_pool
+from genseg.evidence.pool import Pool, read_pool, unlabelled_images
 from genseg.evidence.students import judge_gain, read_gain, student_of, train_students
 from genseg.evidence.trainings import Training, asking_for, carry_out, fold_training, read_again
 from genseg.evidence.unlabelled import check_same_images, draw_unlabelled, has_unlabelled, most_drawn, segment_pool
@@ -44,7 +44,6 @@ def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progres
         raise SettingsError(
             f"{run.path}: the dataset declares which cases are held out, and they stay so; --folds makes folds of all"
         )
-    _check_images(run, images)
     examination = read_again(data, run, progress)
     pool = _pool(images, run, examination, progress)
     folds = _models_of_folds(data, examination.cases, run, own, progress)
@@ -66,18 +65,26 @@ def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progres
     return model
 
 
-def _check_images(run: RunFolder, images: Path | None) -> None:
-    """Raise RunError where a run that was begun with unlabelled images has not finished and is given none, or others;
-    SettingsError for a segmenter that cannot learn from them.
+def _pool(images: Path | None, run: RunFolder, examination: Examination, progress: Progress) -> Pool | None:
+    """The unlabelled images, where there are any and they are needed yet.
+
+    Raises RunError where a run that was begun with some has not finished and is given none, or others; SettingsError
+    for a segmenter that cannot learn from them, DataError for images that cannot be read.
     """
-    if images is not None and has_views(run.plan()):
-        raise SettingsError(f"also_images: segmenter {run.plan().segmenter} learns from labelled images alone")
-    if not has_unlabelled(run.path):
-        return
-    if images is not None:
-        check_same_images(images, run.path, load_model(run.path, run.settings().device))
-    elif not _is_settled(run):
-        raise RunError(f"{run.path}: begun with unlabelled images; name their folder again with --also-images")
+    model = load_model(run.path, run.settings().device)
+    entries = unlabelled_images(images, examination.index, model)
+    if entries and has_views(run.plan()):
+        raise SettingsError(
+            f"also_images, unlabelled: segmenter {run.plan().segmenter} learns from labelled images alone"
+        )
+    if has_unlabelled(run.path):
+        if entries:
+            check_same_images(entries, run.path)
+        elif not _is_settled(run):
+            raise RunError(f"{run.path}: begun with unlabelled images; name their folder again with --also-images")
+    if not entries or _is_settled(run):
+        return None
+    return read_pool(entries, model, examination, most_drawn(run.plan()), progress)
 
 
 def _is_settled(run: RunFolder) -> bool:
@@ -89,14 +96,6 @@ def _is_settled(run: RunFolder) -> bool:
 def _final(run: RunFolder, *, with_unlabelled: bool) -> RunFolder:
     """The training on every label."""
     return run.on_all_labels(run.delivery().plan.method, with_unlabelled=with_unlabelled)
-
-
-def _pool(images: Path | None, run: RunFolder, examination: Examination, progress: Progress) -> Pool | None:
-    """The unlabelled images, where they are needed yet."""
-    if images is None or _is_settled(run):
-        return None
-    model = load_model(run.path, run.settings().device)
-    return read_pool(images, model, examination, most_drawn(run.plan()), progress)
 
 
 def _models_of_folds(data: Path, cases: CaseStore, run: RunFolder, own: int, progress: Progress) -> Sequence[Training]:

@@ -24,7 +24,6 @@ from genseg.drawing.overlays import overlay, tile, with_heading
 from genseg.errors import DataError, Fault, RunError
 from genseg.evidence.answers import ANSWERS, Answer, Answers
 from genseg.evidence.pool import Pool, PoolImage, Reason
-from genseg.index import index_images
 from genseg.models.model import Model
 from genseg.read.case import IGNORE, Case, CaseFiles
 from genseg.training.run import Further
@@ -130,14 +129,13 @@ def draw_unlabelled(unlabelled: Unlabelled, path: Path) -> None:
         sheet.save(temporary, format="PNG")
 
 
-def check_same_images(images: Path, run: Path, model: Model) -> None:
-    """Raise RunError where a folder does not hold the images, by name, that the run has used before."""
-    entries = index_images(images, channel_files=model.channel_files)
+def check_same_images(entries: Sequence[CaseFiles], run: Path) -> None:
+    """Raise RunError where these are not the images, by name, that the run has been given before."""
     now, before = {csv_text(_called(files)) for files in entries}, {row["image"] for row in _table(run)}
     if now != before:
         raise RunError(
-            f"{run}: begun with other unlabelled images than {printable(images)} holds now "
-            f"({len(now - before)} new, {len(before - now)} missing); restore them, or start a new run"
+            f"{run}: begun with other unlabelled images than are given now ({len(now - before)} new, "
+            f"{len(before - now)} missing); restore them, or start a new run"
         )
 
 

@@ -85,7 +85,7 @@ def read_csv_list(path: Path, findings: Findings) -> Contents:
     return Contents(
         layout,
         [case for case in cases if case.mask is not None],
-        [case.images[0] for case in cases if case.mask is None],
+        [case for case in cases if case.mask is None],
         declared_order=True,
     )
 

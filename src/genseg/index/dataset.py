@@ -34,7 +34,7 @@ def index_dataset(path: Path, *, unlabelled: Unlabelled = "stop") -> Index:
     """Pair the images and masks of a dataset.
 
     path: the dataset's folder, or a CSV list.
-    unlabelled: "stop" at images whose mask is missing, or "leave-out": they are listed in `Index.without_mask`.
+    unlabelled: "stop" at images whose mask is missing; with "leave-out" and "use" they are in `Index.without_mask`.
 
     Raises DataError with every fault: LAYOUT_UNKNOWN, LAYOUT_BROKEN, IMAGE_WITHOUT_MASK, MASK_WITHOUT_IMAGE,
     DUPLICATE_NAME, OUTSIDE_FOLDER, UNREADABLE, CHANNEL_MISMATCH, TOO_FEW_CASES.
@@ -44,8 +44,8 @@ def index_dataset(path: Path, *, unlabelled: Unlabelled = "stop") -> Index:
         description = _describe(path.parent if path.is_file() else path, findings)
         contents = _read(path, description, findings)
     if unlabelled == "stop":
-        for image in contents.without_mask:
-            stop_image_without_mask(image, findings)
+        for case in contents.without_mask:
+            stop_image_without_mask(case.images[0], findings)
     root = path.parent if path.is_file() else path
     entries = find_patients(contents.entries, root, findings)
     findings.faults += split_leaks([case for case in entries if case.patient_source], root)
@@ -58,7 +58,8 @@ def index_dataset(path: Path, *, unlabelled: Unlabelled = "stop") -> Index:
         label_values=description.label_values,
         modality=description.modality,
         channel_names=description.channel_names,
-        without_mask=(*contents.unlabelled, *contents.without_mask),
+        without_mask=(*contents.unlabelled, *(case.images[0] for case in contents.without_mask)),
+        usable=tuple(case for case in contents.without_mask if case.split != "test"),
         ignored=len(findings.ignored),
         warnings=tuple(findings.faults),
         channels_last_axis=contents.channels_last_axis,
@@ -123,6 +124,6 @@ def _nothing_paired(path: Path, contents: Contents, lonely: Iterable[Fault]) -> 
     """One fault in place of those of every image and mask, where not one belongs to another: what was seen instead."""
     masks = [Path(fault.file) for fault in lonely if fault.code is FaultCode.MASK_WITHOUT_IMAGE]
     code = FaultCode.LAYOUT_UNKNOWN if masks else FaultCode.TOO_FEW_CASES
-    hint = channel_hint(contents.without_mask, masks)
+    hint = channel_hint([case.images[0] for case in contents.without_mask], masks)
     seen = what_was_seen(path if path.is_dir() else path.parent)
     return Fault(code, printable(path), f"no image that a mask belongs to; seen: {seen}{hint}", _LAYOUTS, _CURE)

@@ -29,7 +29,7 @@ def read_decathlon(root: Path, description: Description, findings: Findings) -> 
     paths.stop_missing()
     used = [path for case in cases if case is not None for path in (*case.images, case.mask) if path is not None]
     warn_unused(root, {root / path.relative_to(root).parts[0] for path in (*used, *filter(None, test))}, root, findings)
-    without_mask = [case.images[0] for case in cases if case is not None and case.mask is None]
+    without_mask = [case for case in cases if case is not None and case.mask is None]
     return Contents(
         "Medical Segmentation Decathlon",
         [case for case in cases if case is not None and case.mask is not None],

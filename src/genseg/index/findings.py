@@ -53,15 +53,15 @@ class Contents:
     """What the reader of one layout found.
 
     entries: the labelled cases.
-    without_mask: images whose mask is missing, a fault unless the person allows it.
-    unlabelled: images that the layout keeps without masks on purpose.
+    without_mask: cases whose mask is missing, a fault unless the person allows it.
+    unlabelled: images that the layout keeps without masks on purpose, for testing.
     declared_order: the order of `entries` is written in a list by the dataset's author.
     by_names: images and masks were told apart and paired by the names of folders and files.
     """
 
     layout: str
     entries: list[CaseFiles]
-    without_mask: list[Path] = field(default_factory=list)
+    without_mask: list[CaseFiles] = field(default_factory=list)
     unlabelled: list[Path] = field(default_factory=list)
     channels_last_axis: bool = False
     declared_order: bool = False
@@ -79,6 +79,7 @@ class Index:
     class_names, label_values, modality, channel_names, title, licence: as the dataset declares them; see
         `Description`.
     without_mask: images without mask: those of a layout's unlabelled part and, where allowed, any other.
+    usable: the cases among them that a model may learn from too: none of a part for testing.
     ignored: number of hidden and foreign files passed over.
     warnings: faults that do not stop.
     channels_last_axis: the last axis of 4D volumes holds channels (`ReadOptions.channels_last_axis`).
@@ -93,6 +94,7 @@ class Index:
     modality: str
     channel_names: tuple[str, ...]
     without_mask: tuple[Path, ...]
+    usable: tuple[CaseFiles, ...]
     ignored: int
     warnings: tuple[Fault, ...]
     channels_last_axis: bool = False

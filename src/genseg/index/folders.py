@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from genseg.errors import FaultCode, listed
@@ -28,24 +29,26 @@ def read_fixed_splits(root: Path, description: Description, findings: Findings) 
         return Contents(layout, [])
     stop_repeated_names(found.entries, findings)
     by_name = {match_key(case.name): case for case in found.entries}
-    unlabelled = {match_key(stem(path)) for path in found.without_mask}
+    unlabelled = {match_key(case.name): case for case in found.without_mask}
     listed = _listed_names(description, findings)
     entries = []
     for split, name in listed:
         case = by_name.get(match_key(name))
         if case is not None:
             entries.append(CaseFiles(case.name, case.images, case.mask, case.patient, split))
-        elif match_key(name) not in unlabelled:
+        elif match_key(name) in unlabelled:
+            unlabelled[match_key(name)] = replace(unlabelled[match_key(name)], split=split)
+        else:
             expected = "an image and a mask of that name"
             stop_broken(description.path, f"{name!r} in the list {split!r} has no image", expected, findings)
     _warn_unlisted(root, by_name.keys() - {match_key(name) for _, name in listed}, findings)
-    return Contents(layout, entries, found.without_mask, declared_order=True)
+    return Contents(layout, entries, list(unlabelled.values()), declared_order=True)
 
 
 def read_split_folders(root: Path, findings: Findings) -> Contents | None:
     """`train/`, `val/`, `test/`, each with `images/` and `masks/`; None where no such folder is there."""
     entries: list[CaseFiles] = []
-    without_mask: list[Path] = []
+    without_mask: list[CaseFiles] = []
     used = []
     for folder in sub_folders(root, root, findings):
         split = split_name(folder.name)
@@ -54,7 +57,7 @@ def read_split_folders(root: Path, findings: Findings) -> Contents | None:
             used.append(folder)
             pairs = mask_pairs(folder, images, root, findings) or Pairs(without_mask=list_scans(images, root, findings))
             entries += [entry(image, mask, split) for image, mask in pairs.paired]
-            without_mask += pairs.without_mask
+            without_mask += [entry(image, None, split) for image in pairs.without_mask]
     if not used:
         return None
     warn_unused(root, used, root, findings)
@@ -93,9 +96,10 @@ def separate(scans: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 def _contents(layout: str, pairs: Pairs, images: Path, findings: Findings) -> Contents:
     """The pairs as cases, split by the first sub-folder of `images` where that is train, val or test."""
     entries = [entry(image, mask, split_of(image.relative_to(images))) for image, mask in pairs.paired]
+    without_mask = [entry(image, None, split_of(image.relative_to(images))) for image in pairs.without_mask]
     if any(case.split for case in entries):
         _stop_without_split(entries, findings)
-    return Contents(layout, _by_split(entries), pairs.without_mask, by_names=True)
+    return Contents(layout, _by_split(entries), without_mask, by_names=True)
 
 
 def _image_folder(folder: Path, root: Path, findings: Findings) -> Path | None:

@@ -111,15 +111,15 @@ def group_channels(paths: Iterable[Path], findings: Findings) -> Channels:
 
 def _part(
     root: Path, part: str, ending: str, channels: int, split: str | None, findings: Findings
-) -> tuple[list[CaseFiles], list[Path]]:
-    """The labelled cases of `imagesTr` or `imagesTs`, and the first files of those without label."""
+) -> tuple[list[CaseFiles], list[CaseFiles]]:
+    """The labelled cases of `imagesTr` or `imagesTs`, and those without label."""
     images = _images(root / f"images{part}", root, ending, channels, findings)
     labels = _files(root / f"labels{part}", root, ending, findings)
     masks = {stem(path): path for path in labels}
     for name in sorted(masks.keys() - images.keys()):
         stop_mask_without_image(masks[name], findings)
-    entries = [CaseFiles(name, files, masks[name], name, split) for name, files in images.items() if name in masks]
-    return entries, [files[0] for name, files in images.items() if name not in masks]
+    cases = [CaseFiles(name, files, masks.get(name), name, split) for name, files in images.items()]
+    return [case for case in cases if case.mask], [case for case in cases if not case.mask]
 
 
 def _images(folder: Path, root: Path, ending: str, channels: int, findings: Findings) -> dict[str, tuple[Path, ...]]:

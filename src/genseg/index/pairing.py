@@ -76,7 +76,10 @@ def stop_duplicate(path: Path, other: Path, found: str, findings: Findings, cure
 
 def stop_image_without_mask(image: Path, findings: Findings) -> None:
     """Add the fault of an image that has no mask."""
-    cure = "Add the mask, or leave out all images without one by --unlabelled leave-out."
+    cure = (
+        "Add the mask, or leave out all images without one by --unlabelled leave-out, "
+        "or let the final model learn from them by --unlabelled use."
+    )
     findings.stop(FaultCode.IMAGE_WITHOUT_MASK, image, "an image without mask", "a mask of the same name", cure)
 
 

@@ -192,9 +192,9 @@ def take_styles(
     lent = torch.tensor(list(cases)) >= len(generation.steered.pair_logits)
     for view, (image, mask) in enumerate(views):
         shown = machine.send(shown_mask(image, mask, plan.classes))
-        unsure = (mask == IGNORE) & lent.view(-1, *[1] * plan.rank).to(mask.device)
+        unsure = ((mask == IGNORE) & lent.view(-1, *[1] * plan.rank).to(mask.device)).unsqueeze(1).to(shown)
         with torch.no_grad():
-            mean, log_variance = generation.translator.encoder(machine.send(image), shown, unsure.unsqueeze(1).to(shown))
+            mean, log_variance = generation.translator.encoder(machine.send(image), shown, unsure)
             generation.steered.styles.learn(cases, view, mean, log_variance, shown)
 
 
