@@ -114,12 +114,26 @@ def test_the_models_of_all_folds_judge_together_and_no_image_is_segmented_twice(
 ) -> None:
     folder = shutil.copytree(trained, tmp_path / "run")
     genseg.refit(scans, folder)
-    found = genseg.next_images(folder, archive, 2, tmp_path / "out")
-    assert (folder / "unlabelled" / genseg.load(folder, ensemble=True).sha256[:16]).is_dir()
+    asked = list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "examine_case", _noted(asked))
+        found = genseg.next_images(folder, archive, 2, tmp_path / "out")
+    assert set(asked) == {genseg.load(folder, ensemble=True).sha256}
     monkeypatch.setattr(Model, "examine_case", lambda *_: pytest.fail("segmented again"))
     assert genseg.next_images(folder, archive, 2, tmp_path / "out") == found
     assert len(found) == 2
     assert found[0].gain >= found[1].gain
+
+
+def _noted(asked: list[str]) -> Any:
+    """`Model.examine_case`, which notes who was asked."""
+    examine = Model.examine_case
+
+    def noted(model: Model, case: Any) -> Any:
+        asked.append(model.sha256)
+        return examine(model, case)
+
+    return noted
 
 
 def test_what_cannot_be_done_is_said(trained: Path, scans: Path, archive: Path, tmp_path: Path, run: Run) -> None:

@@ -177,3 +177,12 @@ def test_fold_all_is_told_from_a_mistyped_one() -> None:
         Settings.from_mapping({"fold": "al"})
     assert re.search(r"fold: .*'al'.*all", str(refused.value))
     assert Settings.from_mapping({"fold": "3"}).fold == 3
+
+
+def test_what_is_known_of_the_ensemble_comes_from_all_folds_but_for_ood_limits(refitted: Path) -> None:
+    ensemble, delivered = genseg.load(refitted, ensemble=True), genseg.load(refitted)
+    first = genseg.load(_folds(refitted)[1])
+    assert ensemble.trust.calibration == delivered.trust.calibration != first.trust.calibration
+    assert delivered.trust.ood is not None
+    assert ensemble.trust.ood is first.trust.ood is None  # of the features of the first fold's network, on three cases
+    assert ensemble.run == refitted

@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from genseg.trust.postprocess import (
+    LEAST_HELD_OUT,
     Judged,
     PostprocessingStep,
     learn_postprocessing,
@@ -56,13 +57,14 @@ def test_an_absent_class_stays_absent() -> None:
 
 def test_a_rule_that_helps_on_every_held_out_case_is_learned() -> None:
     pairs = []
-    for number in range(6):
+    for number in range(LEAST_HELD_OUT):
         found = _square()
         found[6 + number % 3, 6:9] = 0
         pairs.append(Judged(found, _square(), SPACING))
     (one,) = learn_postprocessing(pairs, 2, [0.0])
     assert (one.class_index, one.rule) == (1, "fill-holes")
     assert 0 < one.gain < 0.05
+    assert learn_postprocessing(pairs[1:], 2, [0.0]) == ()
 
 
 def test_a_rule_that_harms_or_helps_by_chance_is_not() -> None:
@@ -87,7 +89,7 @@ def test_specks_are_what_is_smaller_than_experts_objects() -> None:
     assert result[18, 18] == 0
     assert result[15:17, 15:17].all()
     assert result[4:12, 4:12].all()
-    (one,) = learn_postprocessing([Judged(mask, result, SPACING)] * 3, 2, [least])
+    (one,) = learn_postprocessing([Judged(mask, result, SPACING)] * LEAST_HELD_OUT, 2, [least])
     assert (one.rule, one.least) == ("no-specks", least)
     assert speck_size([]) == 0
 

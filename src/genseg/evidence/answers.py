@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,8 +50,10 @@ class Answers:
 
     @classmethod
     def within(cls, path: Path, model: Model) -> Answers:
-        """Those kept below a folder; each model has its own, by its hash."""
-        return cls(model, inner_folder(path, Path(ANSWERS, model.sha256[:16])))
+        """Those kept below a folder; each model has its own, by the hash of its weights and of what is known of it."""
+        known = json.dumps(model.trust.to_json(), sort_keys=True)
+        told = hashlib.sha256(f"{model.sha256}{known}".encode()).hexdigest()
+        return cls(model, inner_folder(path, Path(ANSWERS, told[:16])))
 
     def ask(self, files: CaseFiles, pixels: str) -> Answer:
         """The answer for an image, which is segmented unless it was before. pixels: see `pixels_hash`.

@@ -79,10 +79,13 @@ def segment_pool(
 ) -> Unlabelled:
     """Segment the images of a pool, and say which of them may train by what the teacher says.
 
+    The teacher's masks owe nothing to the masks of the cases that it is judged by: they are neither calibrated nor
+    post-processed by these.
     held_out: labelled cases that the teacher is judged by: images of their patients are left out. One image is read at
     a time; what was segmented before, by the same model, is not segmented again. What becomes of each image is listed
     in the run folder. Raises DataError with every image that cannot be segmented.
     """
+    teacher = replace(teacher, trust=teacher.trust.of_training_images)
     answers = Answers.within(run, teacher)
     patients = {pool.patients[name] for name in held_out if name in pool.patients}
     images: list[PoolImage] = []

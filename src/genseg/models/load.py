@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,9 @@ class ExportDescription(Record):
 def load_model(path: Path | str, device: str = "auto", *, ensemble: bool = False, threads: int | None = None) -> Model:
     """Load the model that a finished run delivered, or an exported one.
 
-    ensemble: the mean of the models of all folds, where they were trained. threads: of the processor; None takes
-    all its cores.
+    ensemble: the mean of the models of all folds, where they were trained; what is known of it comes from the cases
+    that each held out, if the run delivers a model of all labels, else from those of the run's own fold. threads: of
+    the processor; None takes all its cores.
 
     Raises RunError where `path` is none, its model was made by another version or is damaged, or there is no ensemble;
     DeviceError for an absent device, MissingExtraError for an absent runtime.
@@ -73,11 +75,18 @@ def load_run(path: Path, device: str = "auto", *, ensemble: bool = False) -> Mod
     from genseg.runs.folder import RunFolder
 
     folder = RunFolder.open(path)
-    return _loaded(_models_of_folds(folder) if ensemble else [folder], path, device)
+    if not ensemble:
+        return _loaded([folder], path, device)
+    model = load_ensemble(_models_of_folds(folder), device)
+    # OOD limits are those of a network, and an ensemble gives the features of its first; all else is out of fold.
+    known = replace(read_trust(folder, folder.delivery()), ood=model.trust.ood)
+    return replace(model, run=path, trust=known if folder.delivers_all_labels else model.trust)
 
 
 def load_ensemble(members: Sequence[RunFolder], device: str = "auto") -> Model:
-    """The mean of the models of several run folders, which know the same classes. Raises as `load_model`."""
+    """The mean of the models of several run folders, which know the same classes; what is known of it is what is known
+    of the first. Raises as `load_model`.
+    """
     return _loaded(members, members[0].path, device)
 
 
@@ -89,7 +98,7 @@ def _loaded(members: Sequence[RunFolder], path: Path, device: str) -> Model:
     machine = choose_machine(device, "float32")
     networks = [torch_network(*one, machine) for one in zip(members, deliveries, strict=True)]
     network: Network = Ensemble(networks) if len(networks) > 1 else networks[0]
-    trust = read_trust(members[0], deliveries[0])  # whose features an ensemble gives: OOD limits are those of a network
+    trust = read_trust(members[0], deliveries[0])
     tiles = GPU_TILES if machine.device.type == "cuda" else 1
     sha256 = combined_sha256([one.sha256 for one in deliveries])
     return described_model(deliveries, trust, network, path, sha256, tiles)

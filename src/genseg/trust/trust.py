@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -58,6 +58,11 @@ class Trust:
         names = {"ood": "familiarity", "postprocessing": "mendings"}
         content = {**asdict(self), "ood": None if self.ood is None else self.ood.to_json()}
         return {names.get(name, name): value for name, value in content.items()}
+
+    @property
+    def of_training_images(self) -> Trust:
+        """Without what masks of held-out cases taught: for a model whose masks shall owe nothing to these."""
+        return replace(self, calibration=None, postprocessing=(), lowest_dice=None)
 
 
 UNTESTED = Trust(None, None, (), None, often_empty=False)
