@@ -4,10 +4,9 @@
         [--updates N] [--threads 1] [--data DIR]
 
 A draw takes ten cases of the train list, trains on them, lets the model choose ten of the others without seeing their
-masks, and trains on the twenty; beside that it trains on the ten and ten others at random, on the ten and those ten
-whose masks the model expects to be worst, and on the ten and those of the twenty worst that `genseg next` names first
-(in the spirit of Yang et al., Suggestive Annotation, MICCAI 2017). Scored on the val list, which is development data.
-Writes `benchmarks/results/next_labels/`, a file a task and draw; what is there is passed over.
+masks, and trains on the twenty; beside that it trains on the ten and ten others at random, and on the ten and those ten
+whose masks the model expects to be worst. Scored on the val list, which is development data. Writes
+`benchmarks/results/next_labels/`, a file a task and draw; what is there is passed over.
 """
 
 from __future__ import annotations
@@ -69,14 +68,12 @@ def carry_out(data: Path, draw: int, asked: argparse.Namespace) -> dict[str, Any
             return genseg.fit(listed, folder / name, settings=_settings(draw, asked))
 
         begun = trained("first", first)
-        found = genseg.next_images(begun.run, pool, len(others))
-        doubted = [one.path.name for one in sorted(found, key=_expected)]
-        rest = set(doubted[2 * COUNT :])
+        found = genseg.next_images(begun.run, pool, COUNT)
+        doubted = sorted(genseg.next_images(begun.run, pool, len(others)), key=_expected)
         chosen = {
             "random": [files.images[0].name for files in others[:COUNT]],
-            "next": [one.path.name for one in found[:COUNT]],
-            "doubted": doubted[:COUNT],
-            "both": [one.path.name for one in found if one.path.name not in rest][:COUNT],
+            "next": [one.path.name for one in found],
+            "doubted": [one.path.name for one in doubted[:COUNT]],
         }
         listed = write_list(folder / "judged.csv", judged, "test")
         dice = {"first": _dice(begun, listed)}

@@ -1,14 +1,15 @@
-"""Which unlabelled images a person should label next: those near which most of what the model does not know lies.
+"""Which unlabelled images a person should label next: unsure ones, near which most of what is unknown lies.
 
-Of all sets S of so many images, one that makes this large:
+Of n images that are wanted, the 2 n of which the model expects the worst masks are candidates. Among them, a set S is
+chosen that makes this large:
 
     sum over unlabelled images u of  (1 - expected Dice of u) x (largest similarity of u to an image of S)
 
 The similarity is the cosine of the encoder's features of two images, less their mean over all images; not below 0.
-Source: Yang et al., Suggestive Annotation, MICCAI 2017, which takes the uncertain images first and then represents all
-others by the same measure; here uncertainty weighs what is represented. The sum is submodular, so that taking one image
-after the other, each time the one that adds most, reaches 1 - 1/e of what is possible (Nemhauser et al., Mathematical
-Programming 1978).
+Source: Yang et al., Suggestive Annotation, MICCAI 2017: uncertain images first, then those that represent all others by
+this measure; here uncertainty also weighs what is represented. The sum is submodular, so that taking one image after
+the other, each time the one that adds most, reaches 1 - 1/e of what is possible (Nemhauser et al., Mathematical
+Programming 1978). What this and other rules bring: `benchmarks/accuracy/next_labels.py`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from genseg.runs.folder import RunFolder
 from genseg.segmenters.network import Array
 
 FOLDER, LIST, PICTURE = "next", "next.csv", "next.png"
-BLOCK = 512
-"""Images compared with all others at a time."""
+CANDIDATES = 2
+"""Of so many times as many images as are wanted, those of which the model is least sure, the best are chosen."""
 
 
 @dataclass(frozen=True)
@@ -101,39 +102,30 @@ def choose_next(
 
 
 def represent(
-    features: Array, weights: NDArray[np.float64], count: int
+    features: Array, unknown: NDArray[np.float64], count: int
 ) -> tuple[list[int], list[float], NDArray[np.intp]]:
-    """The images, best first, that represent all of them best; see the head of this file.
+    """The unsure images, best first, that represent all images best; see the head of this file.
 
-    features: `(image, feature)`. weights: `(image,)`, >= 0. Returns their places, what each adds to the sum, and for
-    every image which of them is nearest, `(image,)`.
+    features: `(image, feature)`. unknown: `(image,)`, 1 - expected Dice. Returns their places, what each adds to the
+    sum, and for every image which of them is nearest, `(image,)`.
     """
+    candidates = np.argsort(-unknown, kind="stable")[: CANDIDATES * count]
     centred = features - features.mean(0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    similarity = np.maximum(unit @ unit[candidates].T, 0)
+    similarity[candidates, np.arange(len(candidates))] = 1
     best, nearest = np.zeros(len(unit)), np.zeros(len(unit), np.intp)
     chosen: list[int] = []
     gains: list[float] = []
-    for rank in range(min(count, len(unit))):
-        added = np.concatenate(
-            [_added(unit, unit[start : start + BLOCK], best, weights) for start in range(0, len(unit), BLOCK)]
-        )
+    for rank in range(min(count, len(candidates))):
+        added = unknown @ np.maximum(similarity - best[:, None], 0)
         added[chosen] = -1
         place = int(added.argmax())
-        similarity = np.maximum(unit @ unit[place], 0)
-        similarity[place] = 1
-        nearest[similarity > best] = rank
-        best = np.maximum(best, similarity)
+        nearest[similarity[:, place] > best] = rank
+        best = np.maximum(best, similarity[:, place])
         chosen.append(place)
         gains.append(float(added[place]))
-    return chosen, gains, nearest
-
-
-def _added(
-    unit: Array, candidates: Array, best: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """What each candidate adds to the sum. best: similarity of each image to what was chosen before."""
-    added: NDArray[np.float64] = weights @ np.maximum(unit @ candidates.T - best[:, None], 0)
-    return added
+    return [int(candidates[place]) for place in chosen], gains, nearest
 
 
 def _ask(images: Path, answers: Answers, labelled: frozenset[str], progress: Progress) -> list[_Candidate]:
