@@ -161,9 +161,9 @@ def next_images(
     """Choose the unlabelled images that a person should label next, best first.
 
     run: a finished run; if the models of all folds are there, they judge together. images: folder of images; those that
-    the run has labels for are passed over. An image is worth labelling if the model is unsure of it and
-    it is like many others of which it is unsure; see `genseg.evidence.next_labels`. out: folder for `next.csv` (with reasons) and `next.png`; `run/next` if
-    None. What was segmented before is not segmented again.
+    the run has labels for are passed over. An image is worth labelling if the model is unsure of it and it is like many
+    others of which it is unsure; see `genseg.evidence.next_labels`. out: folder for `next.csv` (with reasons) and
+    `next.png`; `run/next` if None. What was segmented before is not segmented again.
 
     Raises RunError if the run has not finished or `out` cannot be written, SettingsError for an impossible count,
     DataError with every image that cannot be read, or if none is left; DeviceError for an absent device.
