@@ -11,7 +11,15 @@ import pytest
 from genseg.errors import RunError
 from genseg.read.case import Case
 from genseg.runs import folder as run_folder
-from genseg.runs.folder import BEGINNING, RunFolder, fingerprint, new_run_folder
+from genseg.runs.folder import (
+    BEGINNING,
+    RunFolder,
+    and_unlabelled,
+    fingerprint,
+    last_begun,
+    new_run_folder,
+    with_fewer_images,
+)
 
 
 def _case(name: str = "a", sha256: str = "1", foreground: int = 3) -> Case:
@@ -126,3 +134,13 @@ def test_all_cases_that_are_not_those_of_before_are_named(run: RunFolder) -> Non
     run.check_cases(before[::-1])
     with pytest.raises(RunError, match="changed: b, c; added: x; missing: d"):
         run.check_cases([_case("a"), _case("b", sha256="2"), _case("c", foreground=9), _case("x")])
+
+
+def test_of_a_training_begun_anew_with_fewer_images_the_last_counts(tmp_path: Path) -> None:
+    plain = tmp_path / "joint-fold-0"
+    assert last_begun(plain) == plain
+    for images in (8, 16):
+        with_fewer_images(plain, images).mkdir()
+    (tmp_path / "joint-fold-01-with-2-images").mkdir()
+    assert last_begun(plain) == last_begun(with_fewer_images(plain, 16)) == with_fewer_images(plain, 8)
+    assert and_unlabelled(last_begun(plain)).name == "joint-and-unlabelled-fold-0-with-8-images"

@@ -128,7 +128,10 @@ def _with_patients(
 
     Nothing is known where what tells the patients of the labelled cases does not tell those of all.
     """
-    root = Path(os.path.commonpath([files.images[0].resolve().parent for files in (*entries, *labelled)]))
+    try:
+        root = Path(os.path.commonpath([files.images[0].resolve().parent for files in (*entries, *labelled)]))
+    except ValueError:  # on different drives
+        return list(entries), {}
     bare = [replace(files, patient=files.name, patient_source="") for files in labelled]
     both = find_patients([*entries, *bare], root, Findings())
     source = patients_known_from(labelled)

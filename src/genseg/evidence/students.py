@@ -22,7 +22,7 @@ from genseg.examine.check import Examination
 from genseg.examine.training_data import groups_of
 from genseg.models.load import load_model
 from genseg.read.case import by_patient
-from genseg.runs.folder import RunFolder, and_unlabelled
+from genseg.runs.folder import RunFolder, and_unlabelled, last_begun
 
 GAIN = "comparison/unlabelled.json"
 """What unlabelled images bring, by the held-out cases of all folds."""
@@ -38,7 +38,7 @@ class Gain(Record):
 
 def student_of(fold: Training) -> Training:
     """The finished training like that of a fold, with unlabelled images."""
-    folder = and_unlabelled(fold.folder)
+    folder = last_begun(and_unlabelled(fold.folder))
     return replace(fold, folder=folder, plan=RunFolder(folder).plan())
 
 

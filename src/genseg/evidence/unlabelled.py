@@ -12,7 +12,6 @@ import csv
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +65,7 @@ class Unlabelled:
         """
         count = len(self.training)
         share = min(SHARE, count / (count + labelled))
-        return plan.model_copy(update={"unlabelled_share": share}), partial(self.cases)
+        return plan.model_copy(update={"unlabelled_share": share}), self.cases
 
 
 def most_drawn(plan: Plan) -> int:

@@ -147,9 +147,7 @@ class RunFolder:
         found = []
         for fold in range(self.split().folds):
             plain = self.compared(method, fold).path
-            plain = and_unlabelled(plain) if with_unlabelled else plain
-            fewer = [int(path.name.split("-")[-2]) for path in plain.parent.glob(f"{plain.name}{FEWER}*-images")]
-            found.append(RunFolder(with_fewer_images(plain, min(fewer)) if fewer else plain))
+            found.append(RunFolder(last_begun(and_unlabelled(plain) if with_unlabelled else plain)))
         return found
 
     @property
@@ -479,6 +477,13 @@ def _listed(different: Mapping[str, list[str]]) -> str:
 def with_fewer_images(folder: Path, images: int) -> Path:
     """Where a training is that was begun anew with so many images an update, for in `folder` memory ran out."""
     return folder.with_name(f"{folder.name.partition(FEWER)[0]}{FEWER}{images}-images")
+
+
+def last_begun(folder: Path) -> Path:
+    """A training's folder, or that of the same begun anew with the fewest images, where memory ran out."""
+    name = folder.name.partition(FEWER)[0]
+    fewer = [int(path.name.split("-")[-2]) for path in folder.parent.glob(f"{name}{FEWER}*-images")]
+    return with_fewer_images(folder, min(fewer)) if fewer else folder
 
 
 def and_unlabelled(fold: Path) -> Path:
