@@ -1,6 +1,7 @@
 """How many unlabelled images of another kind would train: those that the models of the folds take for their own.
 
-    python -m benchmarks.accuracy.other_pools --keep DIR [--tasks NAME ...] [--folds 0 1 2 3 4] [--images 60] [--data DIR]
+    python -m benchmarks.accuracy.other_pools --keep DIR [--tasks NAME ...] [--folds 0 1 2 3 4] [--images 60]
+        [--data DIR]
 
 `--keep` is the folder of runs that `benchmarks.accuracy.all_labels` has made. Of each `pool_TASK`, the first images are
 segmented by the model of each fold, as `genseg train --also-images` does; their own kind is shown beside. Writes
