@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations, product
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
+from nibabel.orientations import axcodes2ornt, ornt_transform
 from PIL import Image
 
 from genseg.base.free_memory import memory_budget
@@ -16,13 +18,13 @@ from genseg.examine.cases import (
     LEAST_SIDE,
     CaseStore,
     LoadOptions,
-    displacement,
     read_raw_case,
     to_case,
 )
 from genseg.labels import LabelMap
 from genseg.read import ReadOptions
 from genseg.read.case import Case, CaseFiles
+from genseg.read.turning import displacement
 
 LABELS = LabelMap(("background", "lesion"), {0: 0, 255: 1}, {})
 NOISE = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
@@ -312,3 +314,41 @@ def test_keeping_a_case_again_takes_no_more_of_the_budget(tmp_path: Path) -> Non
     assert store[0] is first
     assert store[1] is second
     assert store[2] is not third
+
+
+def _turned(path: Path, voxels: np.ndarray, affine: np.ndarray, axes: str) -> Path:
+    """The same volume with its voxel axes in these directions."""
+    volume = nib.Nifti1Image(voxels, affine)
+    turn = ornt_transform(nib.io_orientation(affine), axcodes2ornt(axes))
+    nib.save(volume.as_reoriented(turn), path)
+    return path
+
+
+OBLIQUE = np.array([[0.68, -0.21, 0.1, -40.0], [0.2, 0.95, -0.4, 12.0], [-0.05, 0.3, 2.4, 7.0], [0, 0, 0, 1]])
+AXES = ["".join(step) for order in permutations(("LR", "PA", "IS")) for step in product(*order)]
+
+
+@pytest.mark.parametrize("axes", AXES)
+def test_masks_and_channels_whose_axes_run_otherwise_are_turned_onto_the_image(tmp_path: Path, axes: str) -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(2, 10, 12, 14)).astype(np.float32)
+    truth = random.integers(0, 3, (10, 12, 14)).astype(np.uint8)
+    images = (
+        _volume(tmp_path / "a_0000.nii.gz", first, OBLIQUE),
+        _turned(tmp_path / "a_0001.nii.gz", second, OBLIQUE, axes),
+    )
+    raw = read_raw_case(_files(images, _turned(tmp_path / "m.nii.gz", truth, OBLIQUE, axes)))
+    assert raw.mask is not None
+    assert np.array_equal(raw.mask.pixels[0], truth)
+    assert np.array_equal(raw.image.pixels, np.stack([first, second]))
+    assert raw.mask.affine == pytest.approx(raw.image.affine, abs=1e-4)
+    assert raw.mask.spacing == pytest.approx(raw.image.spacing, rel=1e-4)
+
+
+def test_a_mask_of_another_grid_stops_with_what_its_file_says(tmp_path: Path) -> None:
+    image = _volume(tmp_path / "a.nii.gz", np.arange(1680.0).reshape(10, 12, 14), OBLIQUE)
+    moved = OBLIQUE.copy()
+    moved[0, 3] += 0.5
+    mask = _turned(tmp_path / "m.nii.gz", np.ones((10, 12, 14), np.uint8), moved, "SPL")
+    text = _faults(_files(image, mask))[FaultCode.SIZE_MISMATCH]
+    assert "size 14 x 12 x 10" in text

@@ -282,6 +282,27 @@ def test_lossy_masks_are_repaired_when_asked_and_written_as_copies(tmp_path: Pat
         np.testing.assert_array_equal(one.mask, other.mask)
 
 
+@pytest.mark.fault(5)
+def test_copies_of_masks_keep_the_axes_of_their_files(tmp_path: Path) -> None:
+    """Also where the mask is turned onto the image when it is read."""
+    turned = np.diag([-1.0, 1.0, 1.0, 1.0])
+    turned[0, 3] = 19.0
+    stored = np.zeros((20, 16, 12), np.uint8)
+    stored[2:9, 4:9, 3:9] = 100
+    for name in ("a", "b", "c"):
+        for part, voxels, affine in (("images", _image(ord(name), size=20), np.eye(4)), ("masks", stored, turned)):
+            (tmp_path / part).mkdir(exist_ok=True)
+            pixels = np.resize(voxels, stored.shape) if part == "images" else voxels
+            nib.save(nib.Nifti1Image(pixels.astype(np.uint8), affine), tmp_path / part / f"{name}.nii.gz")
+    examination = examine(index_dataset(tmp_path), LoadOptions(mask_repair="nearest"))
+    expected = (stored > 0).astype(np.uint8)
+    assert all(np.array_equal(case.mask, expected[::-1]) for case in examination.cases)
+    for path in write_repaired_masks(examination, tmp_path / "repaired"):
+        written = nib.load(path)
+        assert np.array_equal(written.affine, turned)
+        assert np.array_equal(np.asarray(written.dataobj) > 0, expected > 0)
+
+
 def test_contact_sheet_shows_every_case_in_class_colours(tmp_path: Path) -> None:
     examination = examine(index_dataset(_write(tmp_path / "set", _good(5))))
     contact_sheet(examination, tmp_path / "sheet.png", columns=3, size=32)

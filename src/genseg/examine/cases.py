@@ -6,7 +6,6 @@ The check, training and evaluation all read through here, so that what was check
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from genseg.index import Index
 from genseg.labels import LabelMap, repair_mask
 from genseg.read import ReadOptions, read_image, read_mask
 from genseg.read.case import Case, CaseFiles, Origin, Scan
+from genseg.read.turning import displacement, tolerance, turned_onto
 
 LEAST_SIDE = 8
 """Fewest pixels that the two longest sides of an image must have: less holds no anatomy, only a broken export."""
@@ -96,7 +96,8 @@ class RawCase:
 
 
 def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> RawCase:
-    """Read the files of one case and compare them.
+    """Read the files of one case and compare them. Where a mask or a further channel lies on the grid of the (first)
+    image with its axes in another order or direction, it is turned, without a change to any voxel.
 
     Raises DataError with all faults of the case: each file that cannot be read, channel files or a mask of another size
     or geometry than the image, an image too small to hold anything.
@@ -106,7 +107,9 @@ def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> R
     mask = None if files.mask is None else _collect(read_mask, files.mask, options.read, faults)
     channels = [(path, scan) for path, scan in zip(files.images, scans, strict=True) if scan is not None]
     if channels:
-        first, *others = channels
+        image = channels[0][1]
+        mask = None if mask is None else turned_onto(mask, image)
+        first, *others = channels = [(path, turned_onto(scan, image)) for path, scan in channels]
         faults += [fault for path, scan in channels for fault in too_large_values(scan.pixels, printable(path))]
         faults += _too_small(*first)
         if mask is not None and files.mask is not None:
@@ -115,6 +118,15 @@ def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> R
     if faults:
         raise DataError(faults)
     return RawCase.of(files, [scan for _, scan in channels], mask)
+
+
+def class_indices(mask: Scan, labels: LabelMap, mask_repair: MaskRepair, file: str) -> NDArray[np.uint8]:
+    """Class indices `(*spatial)` of a mask. file: how it is called in a fault.
+
+    Raises as `LabelMap.apply`, or `repair_mask`.
+    """
+    repair = mask_repair == "nearest" and not labels.is_named(mask)
+    return repair_mask(mask, labels, file) if repair else labels.apply(mask, file)
 
 
 def to_case(
@@ -128,13 +140,11 @@ def to_case(
     labels: None leaves the case without a mask.
     channels: None keeps the image's own; a grey image is repeated where the set has more, any other difference raises
         DataError(CHANNEL_MISMATCH).
-    Values of the mask that are no classes raise as in `LabelMap.apply`, or `repair_mask`.
+    Values of the mask that are no classes raise as in `class_indices`.
     """
     image, mask = raw.image, None
     if raw.mask is not None and labels is not None:
-        repair = mask_repair == "nearest" and not labels.is_named(raw.mask)
-        file = printable(raw.files.mask or raw.files.name)
-        mask = repair_mask(raw.mask, labels, file) if repair else labels.apply(raw.mask, file)
+        mask = class_indices(raw.mask, labels, mask_repair, printable(raw.files.mask or raw.files.name))
     return Case(
         name=raw.files.name,
         image=_with_channels(raw, channels),
@@ -343,19 +353,8 @@ def _differences(path: Path, image: Scan, other_path: Path, other: Scan) -> list
         return [_size_mismatch(path, image, other_path, other)]
     if image.affine is None or other.affine is None or "px" in (image.spacing_unit, other.spacing_unit):
         return []
-    gap = displacement(image.spatial, image.affine, other.affine)
-    least = min(image.spacing)
-    tolerance = max(min(0.01, 0.1 * least), 0.01 * least)
-    return [] if gap <= tolerance else [_geometry_mismatch(path, image, other_path, other, gap, tolerance)]
-
-
-def displacement(spatial: Sequence[int], affine: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Largest distance in mm between the places that two affines give to a voxel of a volume of size `spatial`.
-
-    The difference of two affine maps is affine, so that its largest length over a box is at one of the eight corners.
-    """
-    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, side - 1) for side in spatial))])
-    return float(np.linalg.norm((corners @ (affine - other).T)[:, :3], axis=1).max())
+    gap, allowed = displacement(image.spatial, image.affine, other.affine), tolerance(image)
+    return [] if gap <= allowed else [_geometry_mismatch(path, image, other_path, other, gap, allowed)]
 
 
 def _size_mismatch(path: Path, image: Scan, other_path: Path, other: Scan) -> Fault:

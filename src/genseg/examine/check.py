@@ -18,7 +18,7 @@ from genseg.base.files import atomic_path, printable
 from genseg.base.free_memory import memory_budget
 from genseg.drawing.overlays import overlay, tile, with_heading
 from genseg.errors import DataError, Fault, FaultCode, SettingsError, did_you_mean, listed
-from genseg.examine.cases import DEFAULT_OPTIONS, CaseStore, LoadOptions
+from genseg.examine.cases import DEFAULT_OPTIONS, CaseStore, LoadOptions, class_indices
 from genseg.examine.channel_faults import channel_faults
 from genseg.examine.consistency import (
     class_faults,
@@ -36,6 +36,7 @@ from genseg.examine.one_pass import read_all
 from genseg.examine.statistics import Statistics, summarise
 from genseg.index import Index
 from genseg.labels import LabelMap
+from genseg.read import read_mask
 from genseg.read.case import CaseFiles
 from genseg.write.masks import write_mask
 
@@ -135,15 +136,17 @@ def write_repaired_masks(examination: Examination, folder: Path) -> list[Path]:
 
     Raises SettingsError where a copy would come to lie beside its original, OSError where the folder cannot be written.
     """
-    pairs = [(files.mask, case.mask) for files, case in zip(examination.cases.entries, examination.cases, strict=True)]
-    masks = {path: mask for path, mask in pairs if path is not None and mask is not None}
-    common = Path(os.path.commonpath([path.parent for path in masks]))
-    targets = {path: folder / path.parent.relative_to(common) for path in masks}
+    paths = [files.mask for files in examination.cases.entries if files.mask is not None]
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    targets = {path: folder / path.parent.relative_to(common) for path in paths}
     if any(target.exists() and target.samefile(path.parent) for path, target in targets.items()):
         raise SettingsError(f"{printable(folder)}: holds the original masks; choose another folder for the copies")
     values, palette = _stored_form(examination.labels)
     written = []
-    for path, mask in masks.items():
+    for path in paths:
+        # Read anew: a case's own mask may have been turned onto its image.
+        stored = read_mask(path, examination.options.read)
+        mask = class_indices(stored, examination.labels, examination.options.mask_repair, printable(path))
         targets[path].mkdir(parents=True, exist_ok=True)
         written.append(write_mask(values[mask], path, targets[path], palette))
     return written

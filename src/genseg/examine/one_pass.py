@@ -15,7 +15,6 @@ from genseg.examine.cases import LoadOptions, RawCase, read_raw_case
 from genseg.examine.duplicates import Thumbnail, thumbnail
 from genseg.examine.statistics import Measures, measure, samples_of_each
 from genseg.labels import Colour, Regions, measure_regions
-from genseg.read import read_mask
 from genseg.read.case import CaseFiles
 from genseg.read.guard import one_image
 
@@ -44,9 +43,8 @@ class Reading:
         """Values of the mask as stored, read again where they were not kept; None for an unlabelled case."""
         if self.files.mask is None:
             return None
-        if self.raw is None or self.raw.mask is None:
-            return read_mask(self.files.mask, options.read).pixels
-        return self.raw.mask.pixels
+        raw = read_raw_case(self.files, options) if self.raw is None else self.raw
+        return None if raw.mask is None else raw.mask.pixels
 
 
 def read_all(

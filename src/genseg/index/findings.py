@@ -79,11 +79,11 @@ class Index:
     class_names, label_values, modality, channel_names, title, licence: as the dataset declares them; see
         `Description`.
     without_mask: images without mask: those of a layout's unlabelled part and, where allowed, any other.
-    usable: the cases among them that a model may learn from too: none of a part for testing.
     ignored: number of hidden and foreign files passed over.
     warnings: faults that do not stop.
     channels_last_axis: the last axis of 4D volumes holds channels (`ReadOptions.channels_last_axis`).
     declared_order: the order of `entries` was written by the dataset's author, so that "the first k" has a meaning.
+    usable: the cases without mask that a model may learn from too: none of a part for testing.
     """
 
     root: Path
@@ -94,13 +94,13 @@ class Index:
     modality: str
     channel_names: tuple[str, ...]
     without_mask: tuple[Path, ...]
-    usable: tuple[CaseFiles, ...]
     ignored: int
     warnings: tuple[Fault, ...]
     channels_last_axis: bool = False
     declared_order: bool = False
     title: str = ""
     licence: str = ""
+    usable: tuple[CaseFiles, ...] = ()
 
     @property
     def patients(self) -> str:
