@@ -157,7 +157,7 @@ def test_unlabelled_images_are_listed_when_allowed(tmp_path: Path) -> None:
         ("images/a.png", "images/A.png", "masks/a.png"),
         ("images/a.b.nii.gz", "images/a.b.nii", "masks/a.b.nii.gz"),
         ("images/a.png", "masks/a.png", "masks/a_mask.png"),
-        ("images/1/a.png", "images/2/a.png", "masks/1/a.png", "masks/2/a.png"),
+        ("images/1/a.png", "images/2/a.png", "images/2_a.png", "masks/1/a.png", "masks/2/a.png", "masks/2_a.png"),
         ("benign (4).png", "benign (4)_mask.png", "benign (4)_mask_1.png"),
     ],
 )
@@ -826,3 +826,17 @@ def test_title_and_licence_are_taken_as_written(
     (data / "dataset.json").write_text(json.dumps(kept | declared))
     index = index_dataset(data)
     assert (index.title, index.licence) == expected
+
+
+def test_images_of_one_name_in_folders_of_patients_are_called_by_their_folders(tmp_path: Path) -> None:
+    names = [f"p0{patient}/frame{number}" for patient in range(3) for number in range(2)]
+    touch(tmp_path, *(f"{part}/{name}.png" for part in ("images", "masks") for name in names))
+    touch(tmp_path, "images/p00/only.png", "masks/p00/only.png", "images/p07/frame0.png")
+    index = index_dataset(tmp_path, unlabelled="use")
+    called = {case.name: (case.images[0], case.mask) for case in index.entries}
+    assert called.pop("only")[0] == tmp_path / "images/p00/only.png"
+    assert called == {
+        name.replace("/", "_"): (tmp_path / f"images/{name}.png", tmp_path / f"masks/{name}.png") for name in names
+    }
+    assert {case.patient for case in index.entries} == {"p00", "p01", "p02"}
+    assert [case.name for case in index.usable] == ["p07_frame0"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from genseg.index.findings import Contents, Findings
 from genseg.index.listed import ListedPaths, existing
 from genseg.index.listing import files_with_suffix
 from genseg.index.names import match_key
+from genseg.index.pairing import with_distinct_names
 from genseg.read.case import CaseFiles
 from genseg.read.formats import stem
 
@@ -81,7 +81,7 @@ def read_csv_list(path: Path, findings: Findings) -> Contents:
     paths = ListedPaths(path, path.parent, findings, absolute=True)
     cases = [case for case in (_case(row, table.columns, paths) for row in table.rows) if case is not None]
     paths.stop_missing()
-    cases = _with_patients(_with_distinct_names(cases, path.parent), table)
+    cases = _with_patients(with_distinct_names(cases, path.parent), table)
     return Contents(
         layout,
         [case for case in cases if case.mask is not None],
@@ -283,16 +283,3 @@ def _with_patients(cases: Sequence[CaseFiles], table: _Table) -> list[CaseFiles]
         if case.patient:
             first.setdefault(match_key(case.patient), case.name if is_private else case.patient)
     return [replace(case, patient=first.get(match_key(case.patient), case.name)) for case in cases]
-
-
-def _with_distinct_names(cases: Sequence[CaseFiles], root: Path) -> list[CaseFiles]:
-    """Cases named by their image; where two images have one name (`p1/scan.png`, `p2/scan.png`), by its path."""
-    counts = Counter(match_key(case.name) for case in cases)
-    return [_named(case, root, counts[match_key(case.name)] > 1) for case in cases]
-
-
-def _named(case: CaseFiles, root: Path, with_folder: bool) -> CaseFiles:
-    image = case.images[0]
-    folder = (image.relative_to(root) if image.is_relative_to(root) else image).parent
-    parts = [part for part in folder.parts if part not in (folder.anchor, "..")] if with_folder else []
-    return replace(case, name="_".join([*parts, case.name]))

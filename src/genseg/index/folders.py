@@ -13,7 +13,7 @@ from genseg.index.findings import Contents, Description, Findings
 from genseg.index.listing import list_scans, sub_folders
 from genseg.index.mask_folders import mask_pairs, warn_unused
 from genseg.index.names import is_image_folder, mask_base, match_key, split_name, split_of
-from genseg.index.pairing import Pairs, entry, pair, stop_repeated_names
+from genseg.index.pairing import Pairs, entry, pair, stop_repeated_names, with_distinct_names
 from genseg.read.case import CaseFiles
 from genseg.read.formats import stem
 
@@ -23,7 +23,7 @@ SPLITS = ("train", "val", "test")
 def read_fixed_splits(root: Path, description: Description, findings: Findings) -> Contents:
     """`images/` and `masks/` whose `dataset.json` names the cases of each split; the lists' order is kept."""
     layout = "dataset.json with splits"
-    found = read_folders(root, findings)
+    found = _read_folders(root, findings)
     if found is None:
         stop_broken(description.path, "splits without the folders images/ and masks/ beside", "both folders", findings)
         return Contents(layout, [])
@@ -67,7 +67,20 @@ def read_split_folders(root: Path, findings: Findings) -> Contents | None:
 
 
 def read_folders(root: Path, findings: Findings) -> Contents | None:
-    """`images/` and `masks/` side by side; sub-folders `train/`, `val/`, `test/` within them are splits."""
+    """`images/` and `masks/` side by side; sub-folders `train/`, `val/`, `test/` within them are splits.
+
+    In other sub-folders, such as those of patients, images may have the same name.
+    """
+    found = _read_folders(root, findings)
+    if found is None or any(case.split for case in found.entries):
+        return found
+    named = with_distinct_names([*found.entries, *found.without_mask], _image_folder(root, root, Findings()) or root)
+    count = len(found.entries)
+    return replace(found, entries=named[:count], without_mask=named[count:])
+
+
+def _read_folders(root: Path, findings: Findings) -> Contents | None:
+    """The same, each case called by its file alone."""
     images = _image_folder(root, root, findings)
     pairs = None if images is None else mask_pairs(root, images, root, findings)
     if images is None or pairs is None:

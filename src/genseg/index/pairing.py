@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from genseg.errors import FaultCode
@@ -52,6 +52,19 @@ def pair(
 def entry(image: Path, mask: Path | None, split: str | None = None) -> CaseFiles:
     """The case of one image file; nothing is known of the patient, so each case is a patient of its own."""
     return CaseFiles(stem(image), (image,), mask, stem(image), split)
+
+
+def with_distinct_names(cases: Sequence[CaseFiles], root: Path) -> list[CaseFiles]:
+    """Cases named by their image; where two images have one name (`p1/scan.png`, `p2/scan.png`), by its path."""
+    counts = Counter(match_key(case.name) for case in cases)
+    return [_named(case, root, counts[match_key(case.name)] > 1) for case in cases]
+
+
+def _named(case: CaseFiles, root: Path, with_folder: bool) -> CaseFiles:
+    image = case.images[0]
+    folder = (image.relative_to(root) if image.is_relative_to(root) else image).parent
+    parts = [part for part in folder.parts if part not in (folder.anchor, "..")] if with_folder else []
+    return replace(case, name="_".join([*parts, case.name]))
 
 
 def stop_repeated_names(entries: Iterable[CaseFiles], findings: Findings) -> None:
