@@ -550,8 +550,7 @@ def test_where_nothing_pairs_one_fault_shows_what_was_seen(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("images", "mask"),
     [
-        (("images/{}_0000.nii.gz", "images/{}_0001.nii.gz"), "labels/{}.nii.gz"),
-        (("images/{}_0001.nii.gz",), "labels/{}.nii.gz"),
+        (("images/{}_t1.nii.gz", "images/{}_t2.nii.gz"), "labels/{}.nii.gz"),
         (("{0}/{0}_flair.nii.gz", "{0}/{0}_t1ce.nii.gz"), "{0}/{0}_seg.nii.gz"),
     ],
 )
@@ -781,7 +780,7 @@ def test_dicom_files_that_cannot_be_read_are_left_to_the_reader(tmp_path: Path) 
         ((), ".", FaultCode.LAYOUT_UNKNOWN),
         (("a.txt",), ".", FaultCode.LAYOUT_UNKNOWN),
         ((), "gone", FaultCode.LAYOUT_UNKNOWN),
-        (("1/a.png", "2/a.png"), ".", FaultCode.DUPLICATE_NAME),
+        (("1/a.png", "2/a.png", "2_a.png"), ".", FaultCode.DUPLICATE_NAME),
     ],
 )
 def test_nothing_to_predict_on_stops(tmp_path: Path, names: tuple[str, ...], path: str, code: FaultCode) -> None:
@@ -840,3 +839,41 @@ def test_images_of_one_name_in_folders_of_patients_are_called_by_their_folders(t
     }
     assert {case.patient for case in index.entries} == {"p00", "p01", "p02"}
     assert [case.name for case in index.usable] == ["p07_frame0"]
+
+
+def test_channel_files_in_plain_folders_are_cases_of_several_channels(tmp_path: Path) -> None:
+    images = [f"images/p{case}_000{channel}.nii.gz" for case in range(3) for channel in range(2)]
+    touch(tmp_path, *images, "labels/p0.nii.gz", "labels/p1_mask.nii.gz")
+    index = index_dataset(tmp_path, unlabelled="use")
+    assert index.layout == "folders of channel files and masks"
+    assert [(case.name, [path.name for path in case.images]) for case in index.entries] == [
+        (f"p{case}", [f"p{case}_000{channel}.nii.gz" for channel in range(2)]) for case in range(2)
+    ]
+    assert [case.mask for case in index.entries] == [
+        tmp_path / "labels/p0.nii.gz",
+        tmp_path / "labels/p1_mask.nii.gz",
+    ]
+    assert [(case.name, len(case.images)) for case in index.usable] == [("p2", 2)]
+    (tmp_path / images[1]).unlink()
+    (fault,) = faults_of(tmp_path, unlabelled="use")
+    assert (fault.code, Path(fault.file).name) == (FaultCode.CHANNEL_MISMATCH, "p0_0001.nii.gz")
+
+
+@pytest.mark.fault(66)
+def test_channels_are_numbered_from_0(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{part}.nii.gz" for case in "ab" for part in (f"images/{case}_0001", f"labels/{case}")))
+    faults = faults_of(tmp_path)
+    assert [(fault.code, Path(fault.file).name) for fault in faults] == [
+        (FaultCode.CHANNEL_MISMATCH, f"{case}_0000.nii.gz") for case in "ab"
+    ]
+
+
+def test_numbered_images_with_masks_of_their_own_are_no_channels(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{part}/a_000{number}.png" for part in ("images", "masks") for number in range(3)))
+    assert [len(case.images) for case in index_dataset(tmp_path).entries] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("folder", ["", "images/"])
+def test_images_to_predict_on_may_have_one_name_in_several_folders(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path, *(f"{folder}{name}.png" for name in ("p1/scan", "p2/scan", "p2/other")))
+    assert [case.name for case in index_images(tmp_path)] == ["other", "p1_scan", "p2_scan"]

@@ -12,7 +12,8 @@ from genseg.index.description import stop_broken
 from genseg.index.findings import Contents, Description, Findings
 from genseg.index.listing import list_scans, sub_folders
 from genseg.index.mask_folders import mask_pairs, warn_unused
-from genseg.index.names import is_image_folder, mask_base, match_key, split_name, split_of
+from genseg.index.names import is_image_folder, is_mask_folder, mask_base, match_key, split_name, split_of
+from genseg.index.nnunet import read_channel_files
 from genseg.index.pairing import Pairs, entry, pair, stop_repeated_names, with_distinct_names
 from genseg.read.case import CaseFiles
 from genseg.read.formats import stem
@@ -82,10 +83,25 @@ def read_folders(root: Path, findings: Findings) -> Contents | None:
 def _read_folders(root: Path, findings: Findings) -> Contents | None:
     """The same, each case called by its file alone."""
     images = _image_folder(root, root, findings)
+    if images is not None and (cases := _channel_cases(root, images, findings)) is not None:
+        labelled, others = ([case for case in cases if bool(case.mask) == has_mask] for has_mask in (True, False))
+        return Contents("folders of channel files and masks", labelled, others, by_names=True)
     pairs = None if images is None else mask_pairs(root, images, root, findings)
     if images is None or pairs is None:
         return None
     return _contents("folders of images and masks", pairs, images, findings)
+
+
+def _channel_cases(root: Path, images: Path, findings: Findings) -> list[CaseFiles] | None:
+    """The cases of which each channel is a file of its own; None where `images` holds no such files."""
+    folders = [path for path in sub_folders(root, root, findings) if path != images and is_mask_folder(path.name)]
+    if len(folders) != 1:
+        return None
+    scans, masks = (list_scans(folder, root, findings) for folder in (images, folders[0]))
+    cases = read_channel_files(scans, masks, findings)
+    if cases is not None:
+        warn_unused(root, [images, folders[0]], root, findings)
+    return cases
 
 
 def read_side_by_side(root: Path, findings: Findings) -> Contents | None:

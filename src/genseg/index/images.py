@@ -13,7 +13,7 @@ from genseg.index.findings import Findings
 from genseg.index.listing import is_dicom, list_scans, reading, sub_folders
 from genseg.index.names import is_image_folder, is_mask_folder, mask_base, match_key
 from genseg.index.nnunet import group_channels, stop_missing_channels
-from genseg.index.pairing import entry, stop_repeated_names
+from genseg.index.pairing import entry, stop_repeated_names, with_distinct_names
 from genseg.read.case import CaseFiles
 from genseg.read.formats import stem
 
@@ -22,7 +22,8 @@ def index_images(path: Path, *, channel_files: bool = False) -> list[CaseFiles]:
     """The cases of a file or folder, sorted by name, all without mask.
 
     path: one scan; a folder with one DICOM series; or a folder of scans (its `images/` where it has one), sub-folders
-        with DICOM files being series. Folders of masks, and masks beside their image (`x_mask.png`), are left out.
+        with DICOM files being series. Scans of one name in several folders are called by these too. Folders of masks,
+        and masks beside their image (`x_mask.png`), are left out.
     channel_files: each case is several files, one a channel: `x_0000.nii.gz`, `x_0001.nii.gz` ..., none missing.
 
     Raises DataError: LAYOUT_UNKNOWN where there is no image, DUPLICATE_NAME for two cases of one name,
@@ -61,7 +62,7 @@ def _folder_cases(folder: Path, channel_files: bool, findings: Findings) -> list
     if _is_one_series(scans, base):
         return [entry(base, None)]
     if not channel_files:
-        return [entry(path, None) for path in scans]
+        return with_distinct_names([entry(path, None) for path in scans], base)
     grouped = group_channels(scans, findings)
     return [
         CaseFiles(name, tuple(files[n] for n in sorted(files)), None, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from genseg.errors import FaultCode, listed
@@ -17,6 +17,7 @@ from genseg.index.description import stop_broken
 from genseg.index.findings import Contents, Description, Findings
 from genseg.index.listing import list_scans
 from genseg.index.mask_folders import warn_unused
+from genseg.index.names import mask_base
 from genseg.index.pairing import stop_duplicate, stop_mask_without_image
 from genseg.read.case import CaseFiles
 from genseg.read.formats import stem, suffix
@@ -90,6 +91,27 @@ def _warn_other_list(description: Description, cases: Iterable[CaseFiles], findi
         cure = "The folders are read. Correct the list training, or take it out of a copy of dataset.json."
         expected = "the cases of imagesTr and labelsTr"
         findings.warn(FaultCode.LAYOUT_BROKEN, description.path, f"training: {', '.join(parts)}", expected, cure)
+
+
+def read_channel_files(images: Sequence[Path], masks: Sequence[Path], findings: Findings) -> list[CaseFiles] | None:
+    """The cases whose images are files of single channels, `case_0000`, `case_0001`; None where images are none such.
+
+    That is so where all images are named like that, and all masks like a case. A missing channel becomes a fault.
+    Cases without mask are listed too.
+    """
+    matches = [_CHANNEL_FILE.fullmatch(stem(path)) for path in images]
+    cases = {match["case"] for match in matches if match}
+    mask_of = {name if name in cases else mask_base(name) or name: path for path in masks if (name := stem(path))}
+    if not mask_of or not all(matches) or not mask_of.keys() <= cases:
+        return None
+    grouped = group_channels(images, findings)
+    count = max(number for found in grouped.values() for number in found) + 1
+    for found in grouped.values():
+        stop_missing_channels(found, count, findings)
+    return [
+        CaseFiles(name, tuple(found[number] for number in sorted(found)), mask_of.get(name), name)
+        for name, found in sorted(grouped.items())
+    ]
 
 
 def group_channels(paths: Iterable[Path], findings: Findings) -> Channels:
