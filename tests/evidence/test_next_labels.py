@@ -18,6 +18,7 @@ from genseg.config import Settings
 from genseg.errors import DataError, RunError, SettingsError
 from genseg.evidence.next_labels import represent
 from genseg.models.model import Model
+from genseg.runs.folder import RunFolder
 
 Run = Callable[..., tuple[int, str, str]]
 METHOD = "strong-augmentation"
@@ -114,10 +115,11 @@ def test_images_to_label_are_listed_with_reasons_and_shown(
 
 
 def test_the_models_of_all_folds_judge_together_and_no_image_is_segmented_twice(
-    trained: Path, scans: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(trained, tmp_path / "run")
-    genseg.refit(scans, folder)
+    run = RunFolder(folder)
+    run.keep_as_fold(run.compared(METHOD, 1))  # it stands for the other fold's
     asked = list[str]()
     with monkeypatch.context() as patch:
         patch.setattr(Model, "examine_case", _noted(asked))
@@ -125,6 +127,7 @@ def test_the_models_of_all_folds_judge_together_and_no_image_is_segmented_twice(
     assert set(asked) == {genseg.load(folder, ensemble=True).sha256}
     monkeypatch.setattr(Model, "examine_case", lambda *_: pytest.fail("segmented again"))
     assert genseg.next_images(folder, archive, 2, tmp_path / "out") == found
+    assert genseg.load(folder).sha256 not in asked
     assert len(found) == 2
     assert found[0].gain >= found[1].gain
 

@@ -21,7 +21,6 @@ from genseg.config import Plan, Settings
 from genseg.errors import DataError, RunError, SettingsError
 from genseg.evidence import refit as refit_module
 from genseg.evidence import students as students_module
-from genseg.evidence import trainings as trainings_module
 from genseg.evidence import unlabelled as unlabelled_module
 from genseg.evidence.pool import Pool, read_pool, unlabelled_images
 from genseg.evidence.unlabelled import Unlabelled, draw_unlabelled, leave_out_all, most_drawn, segment_pool, used_images
@@ -380,11 +379,11 @@ def test_a_run_that_has_them_keeps_them_and_one_that_was_interrupted_asks_for_th
     with pytest.raises(RunError, match=r"begun with other unlabelled images .* \(1 new, 8 missing\)"):
         genseg.refit(scans, kept, also_images=scans / "images" / "phantom_003.png")
     run = shutil.copytree(trained, tmp_path / "run")
-    _take_folds(refitted, run)
+    _take_folds(refitted, run, students=True)
     monkeypatch.setattr(students_module, "held_out_dice", _in_favour_of("-and-unlabelled-"))
-    for module in (trainings_module, refit_module):  # a student of a fold, then the final model
+    for module, place in ((students_module, "carry_out"), (refit_module, "run_training")):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "run_training", _once(module.run_training))
+            patch.setattr(module, place, _once(getattr(module, place)))
             with pytest.raises(KeyboardInterrupt):
                 genseg.refit(scans, run, also_images=pool)
         with pytest.raises(RunError, match="begun with unlabelled images; name their folder again with --also-images"):
@@ -395,14 +394,15 @@ def test_a_run_that_has_them_keeps_them_and_one_that_was_interrupted_asks_for_th
 
 
 def _once(train: Any) -> Any:
-    """A training that is interrupted after its first update."""
+    """One or several trainings, interrupted after the first update, or before it where they are made already."""
 
-    def interrupted(data: Path, folder: Path, *arguments: Any, **asked: Any) -> Any:
-        def progress(doing: str, done: int, _: int) -> None:
-            if doing.startswith("Training") and done == 1:
-                raise KeyboardInterrupt
+    def progress(doing: str, done: int, _: int) -> None:
+        if doing.startswith("Training") and done:
+            raise KeyboardInterrupt
 
-        return train(data, folder, *arguments, **{**asked, "progress": progress})
+    def interrupted(*arguments: Any, **asked: Any) -> Any:
+        told = {**asked, "progress": progress} if "progress" in asked else asked
+        return train(*(progress if callable(one) else one for one in arguments), **told)
 
     return interrupted
 
