@@ -325,6 +325,7 @@ def _turned(path: Path, voxels: np.ndarray, affine: np.ndarray, axes: str) -> Pa
 
 
 OBLIQUE = np.array([[0.68, -0.21, 0.1, -40.0], [0.2, 0.95, -0.4, 12.0], [-0.05, 0.3, 2.4, 7.0], [0, 0, 0, 1]])
+AXES_OF_IMAGE = "RAS"
 AXES = ["".join(step) for order in permutations(("LR", "PA", "IS")) for step in product(*order)]
 
 
@@ -343,6 +344,11 @@ def test_masks_and_channels_whose_axes_run_otherwise_are_turned_onto_the_image(t
     assert np.array_equal(raw.image.pixels, np.stack([first, second]))
     assert raw.mask.affine == pytest.approx(raw.image.affine, abs=1e-4)
     assert raw.mask.spacing == pytest.approx(raw.image.spacing, rel=1e-4)
+    turned = [fault for fault in raw.warnings if fault.code is FaultCode.GEOMETRY_MISMATCH]
+    assert [(Path(fault.file).name, fault.stops) for fault in turned] == (
+        [] if axes == AXES_OF_IMAGE else [("a_0001.nii.gz", False), ("m.nii.gz", False)]
+    )
+    assert all(f"axes {axes}" in fault.found for fault in turned)
 
 
 def test_a_mask_of_another_grid_stops_with_what_its_file_says(tmp_path: Path) -> None:

@@ -108,8 +108,8 @@ def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> R
     channels = [(path, scan) for path, scan in zip(files.images, scans, strict=True) if scan is not None]
     if channels:
         image = channels[0][1]
-        mask = None if mask is None else turned_onto(mask, image)
-        first, *others = channels = [(path, turned_onto(scan, image)) for path, scan in channels]
+        mask = None if mask is None or files.mask is None else _turned(files.mask, mask, image)
+        first, *others = channels = [(path, _turned(path, scan, image)) for path, scan in channels]
         faults += [fault for path, scan in channels for fault in too_large_values(scan.pixels, printable(path))]
         faults += _too_small(*first)
         if mask is not None and files.mask is not None:
@@ -118,6 +118,19 @@ def read_raw_case(files: CaseFiles, options: LoadOptions = DEFAULT_OPTIONS) -> R
     if faults:
         raise DataError(faults)
     return RawCase.of(files, [scan for _, scan in channels], mask)
+
+
+def _turned(path: Path, scan: Scan, image: Scan) -> Scan:
+    """A scan turned onto the image where it lies on the same grid, with a warning that says so."""
+    turned = turned_onto(scan, image)
+    if turned is scan:
+        return scan
+    found, expected = f"axes {_orientation(scan)}", f"{_orientation(image)}, as the image has"
+    cure = "It was turned on reading; no voxel changed its value or its place."
+    return replace(
+        turned,
+        warnings=(*turned.warnings, _warning(FaultCode.GEOMETRY_MISMATCH, path, found, expected, cure)),
+    )
 
 
 def class_indices(mask: Scan, labels: LabelMap, mask_repair: MaskRepair, file: str) -> NDArray[np.uint8]:
