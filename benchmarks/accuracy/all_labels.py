@@ -23,8 +23,8 @@ from typing import Any
 import genseg
 from benchmarks.accuracy.run import development_list, labels_of, scores_of
 from benchmarks.locations import RESULTS, TASKS, data_root, write_record
-from genseg.evidence.students import GAIN
 from genseg.evidence.unlabelled import used_images
+from genseg.export.card import GAIN
 from genseg.runs.folder import RunFolder, and_unlabelled
 
 METHOD = "strong-augmentation"

@@ -12,7 +12,6 @@ whose masks the model expects to be worst. Scored on the val list, which is deve
 from __future__ import annotations
 
 import argparse
-import csv
 import shutil
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 import genseg
+from benchmarks.accuracy.run import write_list
 from benchmarks.locations import RESULTS, TASKS, data_root, write_record
 from genseg.index import index_dataset
 from genseg.read.case import CaseFiles
@@ -64,7 +64,7 @@ def carry_out(data: Path, draw: int, asked: argparse.Namespace) -> dict[str, Any
             shutil.copy(files.images[0], pool)
 
         def trained(name: str, labelled: Sequence[CaseFiles]) -> genseg.Model:
-            listed = write_list(folder / f"{name}.csv", labelled, "train")
+            listed = write_list(folder / f"{name}.csv", labelled)
             return genseg.fit(listed, folder / name, settings=_settings(draw, asked))
 
         begun = trained("first", first)
@@ -97,17 +97,6 @@ def _settings(draw: int, asked: argparse.Namespace) -> genseg.Settings:
         seed=draw,
         device="cpu",
     )
-
-
-def write_list(path: Path, cases: Sequence[CaseFiles], split: str) -> Path:
-    """A dataset as a CSV list."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("image", "mask", "split"))
-        for files in cases:
-            if files.mask is not None:
-                rows.writerow((files.images[0].resolve(), files.mask.resolve(), split if split == "test" else ""))
-    return path
 
 
 def _dice(model: genseg.Model, listed: Path) -> float:

@@ -26,7 +26,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 import genseg
-from benchmarks.accuracy.next_labels import write_list
+from benchmarks.accuracy.run import write_list
 from benchmarks.locations import RESULTS, data_root, write_record
 from genseg.batches.draw import Batches, cut_patch, joined
 from genseg.compute.device import Machine, choose_machine
@@ -67,7 +67,7 @@ def measure(data: Path, fold: Path, seed: int) -> dict[str, Any]:
     run, teacher = RunFolder(fold), genseg.load(fold, device="cpu")
     train = [files for files in index_dataset(data).entries if files.split == "train"]
     with tempfile.TemporaryDirectory() as folder:
-        cases = genseg.check(write_list(Path(folder) / "train.csv", train, "")).cases
+        cases = genseg.check(write_list(Path(folder) / "train.csv", train)).cases
         labelled = cases.select([case.name for case in cases if case.name in run.split().train])
         held_out = cases.select(run.split().validation)
         others = cases.select([files.name for files in train[LABELS:]])

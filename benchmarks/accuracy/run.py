@@ -19,6 +19,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from benchmarks.accuracy.suite import RECIPE, Run, Suite, Task, suite_names
 from benchmarks.locations import data_root, write_record
 from genseg.examine.split import labelled_subset
 from genseg.index import index_dataset
+from genseg.read.case import CaseFiles
 
 KEPT = ("count", "dice", "dice_95", "iou", "dice_by_class", "dice_by_case")
 
@@ -145,11 +147,15 @@ def development_list(data: Path, used: int, folder: Path) -> Path | None:
     files = labelled_subset(index_dataset(data), None)[used:]
     if not files:
         return None
-    path = folder / "development.csv"
+    return write_list(folder / "development.csv", files, "test")
+
+
+def write_list(path: Path, cases: Sequence[CaseFiles], split: str = "") -> Path:
+    """A list of labelled cases that genseg takes for a dataset; all are of this split."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("image", "mask", "split"))
-        rows.writerows((one.images[0].resolve(), one.mask.resolve(), "test") for one in files if one.mask is not None)
+        rows.writerows((one.images[0].resolve(), one.mask.resolve(), split) for one in cases if one.mask is not None)
     return path
 
 

@@ -187,12 +187,12 @@ def test_images_without_a_mask_in_the_dataset_are_taken_where_that_is_asked_for(
     found = {}
     for choice in ("leave-out", "use"):
         index = index_dataset(data, unlabelled=choice)
-        model: Any = SimpleNamespace(channel_files=False, options=SimpleNamespace(unlabelled=choice))
-        found[choice] = [[one.name for one in unlabelled_images(some, index, model)] for some in (None, folder)]
+        asked = {"channel_files": False, "and_own": choice == "use"}
+        found[choice] = [[one.name for one in unlabelled_images(some, index, **asked)] for some in (None, folder)]
     assert found == {"leave-out": [[], ["z"]], "use": [["phantom_002"], ["phantom_002", "z"]]}
     (folder / "z.png").rename(folder / "phantom_002.png")
     with pytest.raises(DataError, match="two cases of one name"):
-        unlabelled_images(folder, index, model)
+        unlabelled_images(folder, index, channel_files=False, and_own=True)
 
 
 def test_where_empty_masks_are_usual_images_without_objects_train(read: Pool, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def _refit(data: Path, run: Path, also_images: Path | None) -> None:
     _say(REFITTING)
     with progress_bars() as progress:
         genseg.refit(data, run, also_images=also_images, progress=progress)
-    if gain := read_gain(folder):
+    if gain := read_gain(folder, folder.delivery().plan.method):
         _say(gain.verdict)
         _say(f"{used_images(run)}.")
     dice = Estimate(**folder.read_json(SCORES)["overall"]["dice"])
@@ -390,11 +390,12 @@ def choose_next(
     device: Device = "auto",
 ) -> None:
     import genseg
+    from genseg.evidence.next_labels import FOLDER
 
     with progress_bars() as progress:
         found = genseg.next_images(run, images, count, out, device=device, progress=progress)
     Console().print(tables.next_table(found))
-    _say(f"List and contact sheet saved to {run / 'next' if out is None else out}.")
+    _say(f"List and contact sheet saved to {run / FOLDER if out is None else out}.")
 
 
 @app.command(help=HELP["export"])

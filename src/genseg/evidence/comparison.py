@@ -21,7 +21,7 @@ from genseg.evidence.paired import Paired, paired
 from genseg.evidence.trainings import BASELINE, Training, carry_out, fold_training, held_out_dice, read_again
 from genseg.examine.check import Examination
 from genseg.examine.training_data import groups_of
-from genseg.export.card import write_card
+from genseg.export.card import COMPARISON, write_card
 from genseg.fitting import learn_from_held_out
 from genseg.models.load import load_model
 from genseg.read.case import by_patient
@@ -61,13 +61,16 @@ class Comparison:
     @property
     def delivered(self) -> TrainingMethod:
         """The method of the delivered model: the one with the higher mean."""
-        return BASELINE if (self.difference.difference or 0.0) < 0 else self.method
+        return self.method if self._paired.is_better else BASELINE
 
     @property
     def verdict(self) -> str:
         """The result in words, with its interval."""
-        found = Paired(self.generated, self.baseline, self.difference, len(self.cases), self.by)
-        return f"{found.in_words('generated pairs')}.{self._memory} Model kept: {self.delivered}."
+        return f"{self._paired.in_words('generated pairs')}.{self._memory} Model kept: {self.delivered}."
+
+    @property
+    def _paired(self) -> Paired:
+        return Paired(self.generated, self.baseline, self.difference, len(self.cases), self.by)
 
     @property
     def _memory(self) -> str:
@@ -107,7 +110,7 @@ def compare_with_baseline(data: Path, run: RunFolder, progress: Progress) -> Com
     baseline, generated = [case.baseline for case in compared.cases], [case.generated for case in compared.cases]
     picture = run.path / "comparison" / "comparison.png"
     draw_comparison(baseline, generated, "generated pairs", compared.verdict, picture)
-    run.write_json("comparison/comparison.json", compared.to_json())
+    run.write_json(COMPARISON, compared.to_json())
     write_card(run)
     return compared
 

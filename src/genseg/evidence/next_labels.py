@@ -21,15 +21,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from genseg.base.files import atomic_path, atomic_write_csv, printable
-from genseg.base.progress import Progress
-from genseg.drawing.overlays import overlay, tile, with_heading
+from genseg.base.files import atomic_write_csv, printable
+from genseg.base.progress import Progress, work_through
 from genseg.errors import DataError, Fault, FaultCode, SettingsError
-from genseg.evidence.answers import Answer, Answers
+from genseg.evidence.answers import SEGMENTING, Answer, Answers
 from genseg.index import index_images
 from genseg.models.load import load_model
 from genseg.models.model import Model
-from genseg.read.case import IGNORE, CaseFiles
+from genseg.read.case import CaseFiles
 from genseg.read.identity import pixels_hash
 from genseg.results.outputs import output_folder
 from genseg.runs.folder import RunFolder
@@ -97,7 +96,10 @@ def choose_next(
         for rank, one in enumerate(found, 1)
     ]
     atomic_write_csv(folder / LIST, ("rank", "image", "expected_dice", "alike", "gain", "reason"), rows)
-    _draw([candidates[place] for place in chosen], found, model, folder / PICTURE)
+    titles = [f"{rank}. {printable(one.path.name)}" for rank, one in enumerate(found, 1)]
+    heading = "Images to label next, with the masks that are predicted now"
+    shown = [(candidates[place].files, candidates[place].pixels) for place in chosen]
+    answers.draw(shown, titles, 5, heading, folder / PICTURE)
     return found
 
 
@@ -129,23 +131,18 @@ def represent(
 
 
 def _ask(images: Path, answers: Answers, labelled: frozenset[str], progress: Progress) -> list[_Candidate]:
-    """What the model says of every image that is not labelled, each image once. Raises DataError as `next_labels`."""
+    """What the model says of every image that is not labelled, each image once. Raises DataError as `choose_next`."""
     entries = index_images(images, channel_files=answers.model.channel_files)
-    found: list[_Candidate] = []
-    faults: list[Fault] = []
     known = set(labelled)
-    for number, files in enumerate(entries, 1):
-        try:
-            pixels = pixels_hash(answers.model.read(files))
-            if pixels not in known:
-                found.append(_Candidate(files, pixels, answers.ask(files, pixels)))
-            known.add(pixels)
-        except DataError as error:
-            faults += error.faults
-        progress("Segmenting unlabelled images", number, len(entries))
-    if faults:
-        raise DataError(faults)
-    return found
+
+    def ask(files: CaseFiles) -> _Candidate | None:
+        case = answers.model.read(files)
+        pixels = pixels_hash(case)
+        candidate = None if pixels in known else _Candidate(files, pixels, answers.ask(case, pixels))
+        known.add(pixels)
+        return candidate
+
+    return [one for one in work_through(SEGMENTING, entries, ask, progress) if one is not None]
 
 
 def _unknown(answers: Sequence[Answer], *, often_empty: bool) -> NDArray[np.float64]:
@@ -168,16 +165,3 @@ def _described(candidate: _Candidate, model: Model, alike: int, gain: float) -> 
         reason += ", unlike the labelled images"
     reason += f", the most similar choice for {alike} of the images" if alike > 1 else ", unlike all other images"
     return NextImage(candidate.files.images[0], dice, alike, float(gain), reason)
-
-
-def _draw(candidates: Sequence[_Candidate], found: Sequence[NextImage], model: Model, path: Path) -> None:
-    """Draw the images with the masks that are predicted now, as PNG."""
-    pictures = []
-    for one in candidates:
-        case = model.read(one.files)
-        mask = one.answer.mask.reshape(case.spatial)
-        pictures.append(overlay(case.image, np.where(mask == IGNORE, 0, mask), spacing=case.spacing))
-    titles = [f"{rank}. {printable(one.path.name)}" for rank, one in enumerate(found, 1)]
-    heading = "Images to label next, with the masks that are predicted now"
-    with atomic_path(path) as temporary:
-        with_heading(tile(pictures, titles, 5), heading, model.labels.names[1:]).save(temporary, format="PNG")

@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from genseg.base.progress import Progress
-from genseg.errors import DataError, Fault
+from genseg.base.progress import Progress, work_through
+from genseg.errors import DataError
 from genseg.examine.check import Examination
 from genseg.examine.duplicates import Thumbnail, near_duplicates, thumbnail
 from genseg.index import Index, index_images
@@ -69,13 +69,14 @@ class _Shown:
     thumbnails: dict[str, Thumbnail]
 
 
-def unlabelled_images(folder: Path | None, index: Index, model: Model) -> list[CaseFiles]:
-    """The images of a folder, if one is given, and those without a mask in the dataset if they may be used.
+def unlabelled_images(folder: Path | None, index: Index, *, channel_files: bool, and_own: bool) -> list[CaseFiles]:
+    """The images of a folder, if one is given, and with `and_own` those without a mask in the dataset.
 
-    Raises DataError as `index_images`, and where two have the same name.
+    channel_files: whether each channel of an image has its own file. Raises DataError as `index_images`, and where two
+    have the same name.
     """
-    entries = [] if folder is None else index_images(folder, channel_files=model.channel_files)
-    if model.options.unlabelled == "use":
+    entries = [] if folder is None else index_images(folder, channel_files=channel_files)
+    if and_own:
         entries = sorted([*entries, *index.usable], key=lambda files: files.name)
         findings = Findings()
         stop_repeated_names(entries, findings)
@@ -161,23 +162,18 @@ def _read_all(
     entries: Sequence[CaseFiles], taken: Collection[int], model: Model, progress: Progress
 ) -> tuple[list[PoolImage], dict[str, Thumbnail]]:
     """The images, those at the places `taken` read, and what these show, by `PoolImage.pixels`. Raises DataError."""
-    images, thumbnails = list[PoolImage](), dict[str, Thumbnail]()
-    faults: list[Fault] = []
-    for place, files in enumerate(entries):
+    thumbnails = dict[str, Thumbnail]()
+
+    def read(place: int) -> PoolImage:
+        files = entries[place]
         if place not in taken:
-            images.append(PoolImage(files, "", "more than training draws"))
-            continue
-        try:
-            case = model.read(files)
-            pixels = pixels_hash(case)
-            images.append(PoolImage(files, pixels))
-            thumbnails[pixels] = thumbnail(case.image)
-        except DataError as error:
-            faults += error.faults
-        progress("Reading unlabelled images", place + 1, len(entries))
-    if faults:
-        raise DataError(faults)
-    return images, thumbnails
+            return PoolImage(files, "", "more than training draws")
+        case = model.read(files)
+        pixels = pixels_hash(case)
+        thumbnails[pixels] = thumbnail(case.image)
+        return PoolImage(files, pixels)
+
+    return work_through("Reading unlabelled images", range(len(entries)), read, progress), thumbnails
 
 
 def _copies(known: _Shown, thumbnails: dict[str, Thumbnail]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genseg.base.progress import Progress
+from genseg.config import TrainingMethod
 from genseg.errors import RunError, SettingsError
 from genseg.evidence.answers import ANSWERS
 from genseg.evidence.pool import Pool, read_pool, unlabelled_images
@@ -25,6 +26,7 @@ from genseg.fitting import deliver_trust
 from genseg.models.evaluation import evaluate_out_of_fold
 from genseg.models.load import TRUST, load_ensemble, load_model
 from genseg.models.model import Model
+from genseg.runs.delivered import Delivery
 from genseg.runs.folder import REPORT, RunFolder
 from genseg.training.run import run_training
 from genseg.training.views import has_views
@@ -45,15 +47,17 @@ def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progres
             f"{run.path}: the dataset declares which cases are held out, and they stay so; --folds makes folds of all"
         )
     examination = read_again(data, run, progress)
-    pool = _pool(images, run, examination, progress)
-    folds = _models_of_folds(data, examination.cases, run, own, progress)
-    if pool is not None and read_gain(run) is None:
+    delivery = run.delivery()
+    method = delivery.plan.method
+    pool = _pool(images, run, delivery, examination, progress)
+    folds = _models_of_folds(data, examination.cases, run, method, own, progress)
+    if pool is not None and read_gain(run, method) is None:
         students = train_students(data, folds, pool, run, examination, progress)
         judge_gain(folds, students, run, examination)
-    gain = read_gain(run)
+    gain = read_gain(run, method)
     is_used = gain is not None and gain.used
     judges = [student_of(fold) for fold in folds] if is_used else folds
-    final = _final(run, with_unlabelled=is_used)
+    final = run.on_all_labels(method, with_unlabelled=is_used)
     if not final.is_finished:
         _train_on_all(data, judges, run, final, pool if is_used else None, progress)
     if run.delivered_from != final:
@@ -65,42 +69,38 @@ def refit_on_all_labels(data: Path, run: RunFolder, images: Path | None, progres
     return model
 
 
-def _pool(images: Path | None, run: RunFolder, examination: Examination, progress: Progress) -> Pool | None:
+def _pool(
+    images: Path | None, run: RunFolder, delivery: Delivery, examination: Examination, progress: Progress
+) -> Pool | None:
     """The unlabelled images, where there are any and they are needed yet.
 
     Raises RunError where a run that was begun with some has not finished and is given none, or others; SettingsError
     for a segmenter that cannot learn from them, DataError for images that cannot be read.
     """
-    model = load_model(run.path, run.settings().device)
-    entries = unlabelled_images(images, examination.index, model)
+    method, and_own = delivery.plan.method, delivery.reading.unlabelled == "use"
+    entries = unlabelled_images(images, examination.index, channel_files=delivery.channel_files, and_own=and_own)
     if entries and has_views(run.plan()):
         raise SettingsError(
             f"also_images, unlabelled: segmenter {run.plan().segmenter} learns from labelled images alone"
         )
+    gain = read_gain(run, method)
+    is_settled = gain is not None and (not gain.used or run.on_all_labels(method, with_unlabelled=True).is_finished)
     if has_unlabelled(run.path):
         if entries:
             check_same_images(entries, run.path)
-        elif not _is_settled(run):
+        elif not is_settled:
             raise RunError(f"{run.path}: begun with unlabelled images; name their folder again with --also-images")
-    if not entries or _is_settled(run):
+    if not entries or is_settled:
         return None
+    model = load_model(run.path, run.settings().device)
     return read_pool(entries, model, examination, most_drawn(run.plan()), progress)
 
 
-def _is_settled(run: RunFolder) -> bool:
-    """Whether unlabelled images are known to be of no use, or have done their part."""
-    gain = read_gain(run)
-    return gain is not None and (not gain.used or _final(run, with_unlabelled=True).is_finished)
-
-
-def _final(run: RunFolder, *, with_unlabelled: bool) -> RunFolder:
-    """The training on every label."""
-    return run.on_all_labels(run.delivery().plan.method, with_unlabelled=with_unlabelled)
-
-
-def _models_of_folds(data: Path, cases: CaseStore, run: RunFolder, own: int, progress: Progress) -> Sequence[Training]:
+def _models_of_folds(
+    data: Path, cases: CaseStore, run: RunFolder, method: TrainingMethod, own: int, progress: Progress
+) -> Sequence[Training]:
     """The training of every fold by the method of the run's model, all of them made. own: the one that the run is."""
-    plan, method = run.plan(), run.delivery().plan.method
+    plan = run.plan()
     trainings = [fold_training(run, plan, method, fold) for fold in range(run.split().folds)]
     kept = RunFolder(trainings[own].folder)
     is_own = method == plan.method and not run.delivers_all_labels

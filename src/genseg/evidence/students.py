@@ -20,16 +20,17 @@ from genseg.evidence.trainings import Training, carry_out, held_out_dice
 from genseg.evidence.unlabelled import leave_out_all, segment_pool, used_images
 from genseg.examine.check import Examination
 from genseg.examine.training_data import groups_of
+from genseg.export.card import GAIN
 from genseg.models.load import load_model
 from genseg.read.case import by_patient
 from genseg.runs.folder import RunFolder, and_unlabelled, last_begun
 
-GAIN = "comparison/unlabelled.json"
-"""What unlabelled images bring, by the held-out cases of all folds."""
-
 
 class Gain(Record):
-    """What of it is read again. used: whether unlabelled images train the final model. method: of the run's model."""
+    """What is read again of what unlabelled images bring.
+
+    used: whether they train the final model. method: of the run's model.
+    """
 
     used: bool
     verdict: str
@@ -42,12 +43,12 @@ def student_of(fold: Training) -> Training:
     return replace(fold, folder=folder, plan=RunFolder(folder).plan())
 
 
-def read_gain(run: RunFolder) -> Gain | None:
-    """What unlabelled images bring to the run's model; None where that is not known (yet)."""
+def read_gain(run: RunFolder, method: TrainingMethod) -> Gain | None:
+    """What unlabelled images bring to the run's model, trained by this method; None where that is not known (yet)."""
     if not (run.path / GAIN).is_file():
         return None
     gain = run.record(GAIN, Gain)
-    return gain if gain.method == run.delivery().plan.method else None
+    return gain if gain.method == method else None
 
 
 def train_students(

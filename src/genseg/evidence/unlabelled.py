@@ -14,17 +14,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from genseg.base.files import atomic_path, atomic_write_csv, csv_text, printable
-from genseg.base.progress import Progress
+from genseg.base.files import atomic_write_csv, csv_text, printable
+from genseg.base.progress import Progress, work_through
 from genseg.config import Plan
-from genseg.drawing.overlays import overlay, tile, with_heading
-from genseg.errors import DataError, Fault, RunError
-from genseg.evidence.answers import ANSWERS, Answer, Answers
+from genseg.errors import RunError
+from genseg.evidence.answers import ANSWERS, SEGMENTING, Answer, Answers
 from genseg.evidence.pool import Pool, PoolImage, Reason
 from genseg.models.model import Model
-from genseg.read.case import IGNORE, Case, CaseFiles
+from genseg.read.case import Case, CaseFiles
 from genseg.training.run import Further
 from genseg.trust.trust import Trust
 
@@ -87,17 +84,12 @@ def segment_pool(
     teacher = replace(teacher, trust=teacher.trust.of_training_images)
     answers = Answers.within(run, teacher)
     patients = {pool.patients[name] for name in held_out if name in pool.patients}
-    images: list[PoolImage] = []
-    faults: list[Fault] = []
-    for number, one in enumerate(pool.images, 1):
-        try:
-            reason: Reason = one.reason or ("of a held-out patient" if one.files.patient in patients else "")
-            images.append(replace(one, reason=reason or _judged(answers.ask(one.files, one.pixels), teacher.trust)))
-        except DataError as error:
-            faults += error.faults
-        progress("Segmenting unlabelled images", number, len(pool.images))
-    if faults:
-        raise DataError(faults)
+
+    def judged(one: PoolImage) -> PoolImage:
+        reason: Reason = one.reason or ("of a held-out patient" if one.files.patient in patients else "")
+        return replace(one, reason=reason or _judged(answers.ask(one.files, one.pixels), teacher.trust))
+
+    images = work_through(SEGMENTING, pool.images, judged, progress)
     _write_table(run, [(_called(one.files), one.reason or TRAINS) for one in images])
     return Unlabelled(images, answers)
 
@@ -111,24 +103,12 @@ def _judged(answer: Answer, trust: Trust) -> Reason:
 
 def draw_unlabelled(unlabelled: Unlabelled, path: Path) -> None:
     """Draw the first images that train, and the first that were segmented and do not, as PNG."""
-    answers = unlabelled.answers
-    chosen = [
-        [one for one in unlabelled.images if bool(one.reason) == left_out and one.pixels][:DRAWN]
-        for left_out in (False, True)
-    ]
-    pictures, titles = [], []
-    for one in [*chosen[0], *chosen[1]]:
-        case = answers.model.read(one.files)
-        mask = None
-        if answers.has(one.pixels):
-            said = answers.ask(one.files, one.pixels).mask.reshape(case.spatial)
-            mask = np.where(said == IGNORE, 0, said)
-        pictures.append(overlay(case.image, mask, spacing=case.spacing))
-        titles.append(f"{case.name}: {one.reason or TRAINS}")
+    seen = [one for one in unlabelled.images if one.pixels]
+    training, others = ([one for one in seen if bool(one.reason) == left_out][:DRAWN] for left_out in (False, True))
+    chosen = [*training, *others]
+    titles = [f"{one.files.name}: {one.reason or TRAINS}" for one in chosen]
     heading = "Unlabelled images, with the masks that the models of all folds predict"
-    with atomic_path(path) as temporary:
-        sheet = with_heading(tile(pictures, titles, 6), heading, answers.model.labels.names[1:])
-        sheet.save(temporary, format="PNG")
+    unlabelled.answers.draw([(one.files, one.pixels) for one in chosen], titles, 6, heading, path)
 
 
 def check_same_images(entries: Sequence[CaseFiles], run: Path) -> None:

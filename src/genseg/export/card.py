@@ -31,6 +31,7 @@ FEW = 20
 """Held-out cases below which a card says that its figures are rough."""
 
 CARD, COMPARISON, GAIN = "card.md", "comparison/comparison.json", "comparison/unlabelled.json"
+"""The card in the delivered model; what generated pairs bring, and what unlabelled images bring, in the run folder."""
 
 
 class _Statistics(Record):

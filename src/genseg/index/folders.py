@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test")
 def read_fixed_splits(root: Path, description: Description, findings: Findings) -> Contents:
     """`images/` and `masks/` whose `dataset.json` names the cases of each split; the lists' order is kept."""
     layout = "dataset.json with splits"
-    found = _read_folders(root, findings)
+    found = read_folders(root, findings, distinct_names=False)
     if found is None:
         stop_broken(description.path, "splits without the folders images/ and masks/ beside", "both folders", findings)
         return Contents(layout, [])
@@ -67,21 +67,11 @@ def read_split_folders(root: Path, findings: Findings) -> Contents | None:
     return Contents("train, val and test folders", _by_split(entries), without_mask, by_names=True)
 
 
-def read_folders(root: Path, findings: Findings) -> Contents | None:
+def read_folders(root: Path, findings: Findings, *, distinct_names: bool = True) -> Contents | None:
     """`images/` and `masks/` side by side; sub-folders `train/`, `val/`, `test/` within them are splits.
 
-    In other sub-folders, such as those of patients, images may have the same name.
+    distinct_names: whether images of one name in other sub-folders, such as those of patients, are called by these too.
     """
-    found = _read_folders(root, findings)
-    if found is None or any(case.split for case in found.entries):
-        return found
-    named = with_distinct_names([*found.entries, *found.without_mask], _image_folder(root, root, Findings()) or root)
-    count = len(found.entries)
-    return replace(found, entries=named[:count], without_mask=named[count:])
-
-
-def _read_folders(root: Path, findings: Findings) -> Contents | None:
-    """The same, each case called by its file alone."""
     images = _image_folder(root, root, findings)
     if images is not None and (cases := _channel_cases(root, images, findings)) is not None:
         labelled, others = ([case for case in cases if bool(case.mask) == has_mask] for has_mask in (True, False))
@@ -89,7 +79,12 @@ def _read_folders(root: Path, findings: Findings) -> Contents | None:
     pairs = None if images is None else mask_pairs(root, images, root, findings)
     if images is None or pairs is None:
         return None
-    return _contents("folders of images and masks", pairs, images, findings)
+    found = _contents("folders of images and masks", pairs, images, findings)
+    if not distinct_names or any(case.split for case in found.entries):
+        return found
+    named = with_distinct_names([*found.entries, *found.without_mask], images)
+    count = len(found.entries)
+    return replace(found, entries=named[:count], without_mask=named[count:])
 
 
 def _channel_cases(root: Path, images: Path, findings: Findings) -> list[CaseFiles] | None:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genseg.base.files import printable
-from genseg.base.progress import Progress
+from genseg.base.progress import Progress, work_through
 from genseg.choices import Part
 from genseg.drawing.overlays import side_by_side
-from genseg.errors import DataError, Fault, listed
+from genseg.errors import listed
 from genseg.evaluate.metrics import CaseScores, default_tolerance, score_case
 from genseg.evaluate.summary import EvaluationSummary, summarise
 from genseg.examine.cases import CaseStore
@@ -121,21 +121,18 @@ def _scores(model: Predictor, cases: CaseStore, progress: Progress) -> tuple[lis
     """Scores of the labelled cases, and the predicted masks by name, packed: segmenting again would take longer."""
     scores: list[CaseScores] = []
     masks: dict[str, bytes] = {}
-    faults: list[Fault] = []
     tolerance = default_tolerance(model.plan.rank, model.plan.length_unit)
-    for place, name in enumerate(cases.names):
-        try:
-            with one_image(name):
-                case = cases[place]
-                if case.mask is not None:
-                    mask = model.examine_case(case).mask
-                    scores.append(score_case(name, case.mask, mask, model.plan.classes, case.spacing, tolerance))
-                    masks[name] = zlib.compress(mask.tobytes(), 1)
-        except DataError as error:
-            faults += error.faults
-        progress("Predicting", place + 1, len(cases))
-    if faults:
-        raise DataError(faults)
+
+    def score(place: int) -> None:
+        name = cases.names[place]
+        with one_image(name):
+            case = cases[place]
+            if case.mask is not None:
+                mask = model.examine_case(case).mask
+                scores.append(score_case(name, case.mask, mask, model.plan.classes, case.spacing, tolerance))
+                masks[name] = zlib.compress(mask.tobytes(), 1)
+
+    work_through("Predicting", range(len(cases)), score, progress)
     return scores, masks
 
 

@@ -22,13 +22,13 @@ def turned_onto(scan: Scan, image: Scan) -> Scan:
 
     Both are volumes with affines in mm; any others are left as they are. No voxel changes its value or its place.
     """
-    # nibabel is loaded here, because pictures do not need it.
-    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
-
     if scan.affine is None or image.affine is None or "px" in (scan.spacing_unit, image.spacing_unit):
         return scan
     if lies_on(scan, image):
         return scan
+    # nibabel is loaded here, because most scans need no turning.
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+
     turn = ornt_transform(io_orientation(scan.affine), io_orientation(image.affine))
     pixels: NDArray[np.generic] = np.stack([apply_orientation(channel, turn) for channel in scan.pixels])
     spacing = [scan.spacing[axis] for axis in np.argsort(turn[:, 0])]
